@@ -1,0 +1,1 @@
+//! The language of Linktide: clicks, ids, buckets, sketch, enrichment, the log port

@@ -1,0 +1,1 @@
+//! One honest answer
