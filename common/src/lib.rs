@@ -13,3 +13,7 @@ pub mod id;
 pub mod label;
 pub mod log;
 pub mod publication;
+pub mod sketch;
+
+#[cfg(test)]
+mod peers;
