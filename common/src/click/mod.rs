@@ -2,10 +2,15 @@
 //!
 //! The same bytes go over the log, so every reader parses them with this one function.
 
+mod parse;
+mod reject;
+
 use std::net::IpAddr;
 
 use crate::bucket::Timestamp;
 use crate::id::{ClickId, LinkId, TenantId};
+
+pub use reject::{Reject, RejectReason};
 
 /// One redirect of one link, as the redirect service saw it. Its address is still raw: it ends in [`crate::enrich`].
 #[derive(Debug, Clone, PartialEq, Eq)]
