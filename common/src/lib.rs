@@ -12,7 +12,9 @@ pub mod enrich;
 pub mod id;
 pub mod label;
 pub mod log;
+pub mod metrics;
 pub mod publication;
+pub mod secret;
 pub mod sketch;
 
 #[cfg(test)]

@@ -101,7 +101,8 @@ impl Range {
     /// The UTC hours it touches: what a sketch by the hour can answer for it.
     #[must_use]
     pub fn hours_touched(self) -> ops::Range<Hour> {
-        self.start.hour()..Hour((self.end.0 + QUARTERS_PER_HOUR - 1).div_euclid(QUARTERS_PER_HOUR)).max(self.start.hour())
+        self.start.hour()
+            ..Hour((self.end.0 + QUARTERS_PER_HOUR - 1).div_euclid(QUARTERS_PER_HOUR)).max(self.start.hour())
     }
 
     /// Whole hours as whole days and the hours at the edges.
@@ -120,7 +121,9 @@ impl Range {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// No instant.
-    #[error("`{0}` is neither a date (2026-03-01), a local time (2026-03-01T10:00) nor an instant (2026-03-01T10:00:00Z)")]
+    #[error(
+        "`{0}` is neither a date (2026-03-01), a local time (2026-03-01T10:00) nor an instant (2026-03-01T10:00:00Z)"
+    )]
     NotAnInstant(String),
     /// Before the first answerable day.
     #[error("`{0}` lies before 1972-02-01, from which on every zone is whole quarters away from UTC")]
@@ -169,7 +172,11 @@ pub fn parse_instant(text: &str, zone: &Zone, edge: Edge) -> Result<Quarter, Ran
         zone.quarter_from(date.to_datetime(Time::midnight())).ok_or_else(wrong)?.start().as_millis()
     } else {
         let local: DateTime = text.parse().map_err(|_| wrong())?;
-        local.to_zoned_datetime(zone.local(Timestamp::MIN).time_zone().clone()).map_err(|_| wrong())?.timestamp().as_millisecond()
+        local
+            .to_zoned_datetime(zone.local(Timestamp::MIN).time_zone().clone())
+            .map_err(|_| wrong())?
+            .timestamp()
+            .as_millisecond()
     };
     let at = Timestamp::from_millis(ms).ok_or_else(wrong)?;
     if at < FIRST.start() {

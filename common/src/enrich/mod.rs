@@ -2,11 +2,22 @@
 //!
 //! Speed and batch run the same function on the same record and so agree. The raw address goes no further than this.
 
+mod agent;
+mod campaign;
+mod enricher;
+mod geoip;
+mod language;
+mod privacy;
+mod referrer;
+
 use std::sync::Arc;
 
 use crate::bucket::Timestamp;
 use crate::click::{Kind, Trigger};
 use crate::id::{ClickId, LinkId, TenantId};
+
+pub use enricher::{EnrichConfig, Enricher, Stamp, VisitorIdentity};
+pub use geoip::{GeoError, GeoFiles, Reload};
 
 /// A shared text: dictionaries and caches hand out the same allocation again and again.
 pub type Text = Arc<str>;
@@ -37,7 +48,7 @@ pub struct EnrichedClick {
     /// What uniques count: the address, or the address with the user agent, as configured.
     pub visitor: Option<SaltedHash>,
     /// Where.
-    pub geo: Geo,
+    pub geo: Arc<Geo>,
     /// With what.
     pub agent: Agent,
     /// From where.

@@ -7,6 +7,11 @@
 //! 3. Two readers never hinder one another.
 //! 4. A read below the lowest kept offset is an error, never a silent skip.
 
+#[cfg(test)]
+pub(crate) mod conformance;
+pub mod embedded;
+mod partitioner;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,6 +20,8 @@ use bytes::Bytes;
 
 use crate::bucket::Timestamp;
 use crate::id::{ClickId, Epoch, Offset, PartitionId};
+
+pub use partitioner::partition_of;
 
 /// Where to go on in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -8,7 +8,11 @@ const Q: usize = 50;
 const ALPHA_INF: f64 = 0.721_347_520_444_481_7;
 
 /// The cardinality from how many registers have each rank.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate is rounded, positive and far below 2^63")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate is rounded, positive and far below 2^63"
+)]
 pub(super) fn cardinality(histogram: &[u32; 64]) -> u64 {
     let m = REGISTERS as f64;
     let mut z = m * tau((m - f64::from(histogram[Q + 1])) / m);

@@ -1,0 +1,277 @@
+//! The one function both layers run on every click.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use uuid::Uuid;
+
+use super::agent::Agents;
+use super::geoip::{GeoError, GeoFiles, GeoIp, Reload};
+use super::privacy::Salts;
+use super::{EnrichedClick, Geo, Referrer, Text, Utm, campaign, language, referrer};
+use crate::bucket::Timestamp;
+use crate::click::{Click, Reject, RejectReason};
+use crate::id::{ClickId, Epoch, Offset, PartitionId};
+use crate::secret::Secret;
+
+const DAY_MS: i64 = 24 * 3_600_000;
+/// How far a producer's clock may run ahead before the log's is taken instead.
+const MOST_AHEAD_MS: i64 = 5 * 60_000;
+const CACHED: usize = 1 << 14;
+
+/// What uniques count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VisitorIdentity {
+    /// Different addresses.
+    #[default]
+    Ip,
+    /// Different pairs of address and user agent: people behind one address are told apart where their browsers differ.
+    IpUserAgent,
+}
+
+/// How clicks are enriched.
+#[derive(Debug, Clone)]
+pub struct EnrichConfig {
+    /// What the days' salts are made from.
+    pub salt_secret: Secret,
+    /// What uniques count.
+    pub visitor: VisitorIdentity,
+    /// GeoIP databases.
+    pub geo: GeoFiles,
+    /// A click further back is refused, unless an import sent it.
+    pub floor_days: i64,
+}
+
+/// What the log says of a record.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// Which life of the log.
+    pub epoch: Epoch,
+    /// Which partition.
+    pub partition: PartitionId,
+    /// Where in it.
+    pub offset: Offset,
+    /// Running maximum of append times.
+    pub received_at: Timestamp,
+}
+
+/// Rules, lists, databases and caches; shared by all workers.
+pub struct Enricher {
+    config: EnrichConfig,
+    salts: Salts,
+    geo: GeoIp,
+    agents: Agents,
+    destinations: Cache<Text, Arc<Destination>>,
+    hosts: Cache<(Text, Option<Text>), Referrer>,
+    languages: Cache<Text, Option<Text>>,
+    nowhere: Arc<Geo>,
+}
+
+/// What a destination says.
+struct Destination {
+    url: Text,
+    utm: Utm,
+    site: Option<Text>,
+}
+
+impl Enricher {
+    /// Loads rules and databases.
+    ///
+    /// # Errors
+    /// [`GeoError`] where a configured database cannot be used.
+    pub fn new(config: EnrichConfig) -> Result<Self, GeoError> {
+        Ok(Self {
+            salts: Salts::new(config.salt_secret.clone()),
+            geo: GeoIp::open(config.geo.clone())?,
+            agents: Agents::new(),
+            destinations: Cache::new(CACHED),
+            hosts: Cache::new(CACHED),
+            languages: Cache::new(CACHED),
+            nowhere: Arc::new(Geo::default()),
+            config,
+        })
+    }
+
+    /// Takes newer databases where there are any.
+    pub fn reload(&self) -> Reload {
+        self.geo.reload()
+    }
+
+    /// What uniques count.
+    pub fn visitor_identity(&self) -> VisitorIdentity {
+        self.config.visitor
+    }
+
+    /// The rules in force: two clicks enriched under the same version were enriched alike.
+    pub fn rules_version(&self) -> String {
+        let geo = self.geo.version();
+        format!("linktide-{}{}{geo}", env!("CARGO_PKG_VERSION"), if geo.is_empty() { "" } else { "/" })
+    }
+
+    /// Learns from a click what is kept of it.
+    ///
+    /// # Errors
+    /// [`Reject`] where the click is older than the floor and no import sent it.
+    pub fn enrich(&self, click: Click, stamp: Stamp) -> Result<EnrichedClick, Reject> {
+        let clicked_at = self.event_time(&click, stamp.received_at)?;
+        let facts = self.agents.facts(click.user_agent.as_deref());
+        let destination = click.destination.as_deref().map(|url| self.destination(url));
+        let user_agent = click.user_agent.is_some().then(|| Arc::clone(&facts.text));
+        let ip_hash = click.ip.map(|ip| self.salts.hash(ip, clicked_at, ""));
+        let visitor = match self.config.visitor {
+            VisitorIdentity::Ip => ip_hash,
+            VisitorIdentity::IpUserAgent => click.ip.map(|ip| self.salts.hash(ip, clicked_at, &facts.text)),
+        };
+        let geo = click.ip.map_or_else(|| Arc::clone(&self.nowhere), |ip| self.geo.locate(ip));
+        Ok(EnrichedClick {
+            tenant_id: click.tenant_id,
+            link_id: click.link_id,
+            click_id: click.click_id.unwrap_or_else(|| id_of(stamp)),
+            clicked_at,
+            received_at: stamp.received_at,
+            kind: click.kind,
+            trigger: click.trigger,
+            ip_hash,
+            visitor,
+            geo,
+            agent: facts.agent.clone(),
+            referrer: self.referrer(click.referrer.as_deref(), destination.as_deref()),
+            utm: destination.as_ref().map(|destination| destination.utm.clone()).unwrap_or_default(),
+            language: click.language.as_deref().and_then(|accepted| self.language(accepted)),
+            bot: facts.bot.clone(),
+            user_agent,
+            destination: destination.map(|destination| Arc::clone(&destination.url)),
+            slug: click.slug.map(Text::from),
+            title: click.title.map(Text::from),
+        })
+    }
+
+    fn event_time(&self, click: &Click, received_at: Timestamp) -> Result<Timestamp, Reject> {
+        let clicked_at = click.clicked_at.unwrap_or(received_at);
+        if clicked_at > received_at.plus_millis(MOST_AHEAD_MS) {
+            return Ok(received_at);
+        }
+        let floor = received_at.plus_millis(-self.config.floor_days * DAY_MS);
+        if clicked_at < floor && !click.imported {
+            return Err(Reject {
+                reason: RejectReason::TooOld,
+                field: Some("clicked_at"),
+                detail: format!(
+                    "{clicked_at} lies before {floor}, the oldest a click may be; older ones are taken by `linktide import`"
+                ),
+                position: None,
+            });
+        }
+        Ok(clicked_at)
+    }
+
+    fn destination(&self, url: &str) -> Arc<Destination> {
+        if let Some(known) = self.destinations.get(url) {
+            return known;
+        }
+        let host = referrer::host_of(url);
+        let site = host.as_deref().map(|host| Text::from(referrer::site_of(host)));
+        let destination = Arc::new(Destination { url: url.into(), utm: campaign::parse(url), site });
+        self.destinations.insert(Arc::clone(&destination.url), Arc::clone(&destination));
+        destination
+    }
+
+    fn referrer(&self, url: Option<&str>, destination: Option<&Destination>) -> Referrer {
+        let site = destination.and_then(|destination| destination.site.clone());
+        let Some(host) = url.and_then(referrer::host_of) else {
+            return referrer::classify(None, url.is_some(), None);
+        };
+        let key = (Text::from(host), site);
+        if let Some(known) = self.hosts.get(&key) {
+            return known;
+        }
+        let found = referrer::classify(Some(&key.0), true, key.1.as_deref());
+        self.hosts.insert(key, found.clone());
+        found
+    }
+
+    fn language(&self, accepted: &str) -> Option<Text> {
+        if let Some(known) = self.languages.get(accepted) {
+            return known;
+        }
+        let language = language::preferred(accepted).map(Text::from);
+        self.languages.insert(accepted.into(), language.clone());
+        language
+    }
+}
+
+/// The id of a click whose sender gave none: its place in the log, so that every reader gives it the same.
+fn id_of(stamp: Stamp) -> ClickId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&stamp.epoch.0.to_be_bytes());
+    // The version and the variant of a UUID lie in bytes 6 and 8; no log has 65,536 partitions.
+    bytes[4..6].copy_from_slice(&stamp.partition.0.to_be_bytes()[2..]);
+    bytes[9..16].copy_from_slice(&stamp.offset.0.to_be_bytes()[1..]);
+    ClickId(Uuid::new_v8(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::Day;
+
+    fn enricher(visitor: VisitorIdentity) -> Enricher {
+        let salt_secret = Secret::new(b"test".to_vec());
+        Enricher::new(EnrichConfig { salt_secret, visitor, geo: GeoFiles::default(), floor_days: 3653 }).unwrap()
+    }
+
+    fn stamp(offset: u64) -> Stamp {
+        Stamp { epoch: Epoch(0), partition: PartitionId(3), offset: Offset(offset), received_at: Day(20_000).start() }
+    }
+
+    fn click(json: &str) -> Click {
+        Click::parse(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn click_from_the_future_counts_when_it_was_received() {
+        let enricher = enricher(VisitorIdentity::Ip);
+        let received = stamp(0).received_at;
+        let at = |ms| click(&format!("{{\"link_id\":1,\"clicked_at\":{}}}", received.plus_millis(ms).as_millis()));
+        assert_eq!(enricher.enrich(at(300_000), stamp(0)).unwrap().clicked_at, received.plus_millis(300_000));
+        assert_eq!(enricher.enrich(at(300_001), stamp(0)).unwrap().clicked_at, received);
+        assert_eq!(enricher.enrich(click("{\"link_id\":1}"), stamp(0)).unwrap().clicked_at, received);
+    }
+
+    #[test]
+    fn click_before_the_floor_is_refused_unless_imported() {
+        let enricher = enricher(VisitorIdentity::Ip);
+        let old = "{\"link_id\":1,\"clicked_at\":\"1970-01-01T00:00:00Z\"";
+        let reject = enricher.enrich(click(&format!("{old}}}")), stamp(0)).unwrap_err();
+        assert_eq!((reject.reason, reject.field), (RejectReason::TooOld, Some("clicked_at")));
+        assert!(enricher.enrich(click(&format!("{old},\"imported\":true}}")), stamp(0)).is_ok());
+    }
+
+    #[test]
+    fn id_that_was_not_given_is_the_place_in_the_log() {
+        let enricher = enricher(VisitorIdentity::Ip);
+        let id = |offset| enricher.enrich(click("{\"link_id\":1}"), stamp(offset)).unwrap().click_id;
+        assert_eq!(id(7), id(7));
+        assert_ne!(id(7), id(8));
+    }
+
+    #[test]
+    fn visitor_is_the_address_or_the_address_with_its_browser() {
+        let with = |agent: &str| click(&format!("{{\"link_id\":1,\"ip\":\"203.0.113.9\",\"user_agent\":\"{agent}\"}}"));
+        for (identity, same) in [(VisitorIdentity::Ip, true), (VisitorIdentity::IpUserAgent, false)] {
+            let enricher = enricher(identity);
+            let visitor = |agent| enricher.enrich(with(agent), stamp(0)).unwrap().visitor;
+            assert_eq!(visitor("Firefox") == visitor("Chrome"), same);
+        }
+    }
+
+    #[test]
+    fn referrer_of_the_same_site_is_internal() {
+        let enricher = enricher(VisitorIdentity::Ip);
+        let json = r#"{"link_id":1,"referrer":"https://www.harbour.example/a","destination":"https://shop.harbour.example/?utm_source=x","language":"de-DE"}"#;
+        let enriched = enricher.enrich(click(json), stamp(0)).unwrap();
+        assert_eq!(enriched.referrer.class, super::super::ReferrerClass::Internal);
+        assert_eq!((enriched.utm.source.as_deref(), enriched.language.as_deref()), (Some("x"), Some("de")));
+    }
+}

@@ -1,0 +1,67 @@
+//! What this crate measures. The comment of a metric is the help text that `/metrics` shows.
+
+use std::sync::LazyLock;
+
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts};
+
+/// Registers a counter under its name with its help text.
+#[must_use]
+pub fn counter(name: &str, help: &str) -> IntCounter {
+    let counter = IntCounter::new(name, help).expect("a metric's name is valid");
+    prometheus::register(Box::new(counter.clone())).expect("a metric is registered once");
+    counter
+}
+
+/// Registers a counter with labels under its name with its help text.
+#[must_use]
+pub fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels).expect("a metric's name is valid");
+    prometheus::register(Box::new(counters.clone())).expect("a metric is registered once");
+    counters
+}
+
+/// Registers a gauge under its name with its help text.
+#[must_use]
+pub fn gauge(name: &str, help: &str) -> prometheus::IntGauge {
+    let gauge = prometheus::IntGauge::new(name, help).expect("a metric's name is valid");
+    prometheus::register(Box::new(gauge.clone())).expect("a metric is registered once");
+    gauge
+}
+
+/// Everything measured, in the text format of Prometheus.
+#[must_use]
+pub fn render() -> String {
+    prometheus::TextEncoder::new().encode_to_string(&prometheus::gather()).unwrap_or_default()
+}
+
+/// GeoIP databases that were not taken because they are broken.
+pub static GEOIP_RELOADS_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("linktide_geoip_reloads_failed_total", "GeoIP databases that were not taken because they are broken")
+});
+
+/// Records that a layer left out, by layer and reason: copies and rejects.
+pub static RECORDS_LEFT_OUT: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "linktide_records_left_out_total",
+        "Records that a layer left out: copies and rejects",
+        &["layer", "reason"],
+    )
+});
+
+/// Clicks a layer has read.
+pub static CLICKS_READ: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("linktide_clicks_read_total", "Clicks a layer has read from the log", &["layer"]));
+
+/// Ticks a layer appended to the log.
+pub static TICKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("linktide_ticks_appended_total", "Ticks a layer appended to idle partitions", &["layer"])
+});
+
+/// Records between a group's position and the end of each partition.
+pub static LAG: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Records between a group's position and the end of each partition";
+    let lag = IntGaugeVec::new(Opts::new("linktide_log_lag_records", help), &["group", "partition"])
+        .expect("a metric's name is valid");
+    prometheus::register(Box::new(lag.clone())).expect("a metric is registered once");
+    lag
+});
