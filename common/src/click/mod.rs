@@ -3,7 +3,11 @@
 //! The same bytes go over the log, so every reader parses them with this one function.
 
 mod parse;
+mod record;
 mod reject;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::net::IpAddr;
 
@@ -43,6 +47,26 @@ pub struct Click {
     pub trigger: Trigger,
     /// Whether an import sent it: imports may be older than the floor.
     pub imported: bool,
+}
+
+impl Click {
+    /// Reads the documented JSON object.
+    ///
+    /// # Errors
+    /// [`Reject`] tells the reason, the field and the byte; no bytes make it panic.
+    pub fn parse(record: &[u8]) -> Result<Self, Reject> {
+        parse::parse(record)
+    }
+
+    /// Appends the documented JSON object, without a line break. It parses back to this click, texts cut at [`limits`].
+    pub fn to_json(&self, out: &mut Vec<u8>) {
+        write::to_json(self, out);
+    }
+}
+
+/// The longest start of `text` that has at most `limit` bytes and ends between two characters.
+fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
 }
 
 /// How the link was asked for.

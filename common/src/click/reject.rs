@@ -1,6 +1,12 @@
 //! A click that could not be taken, and why.
+//!
+//! A reject is logged, answered and kept beside the log, so it never repeats an address: a value that holds one, or looks
+//! as if it did, is told by its length alone.
 
 use std::fmt;
+
+/// The most characters of a refused value that are repeated.
+const SHOWN: usize = 60;
 
 /// Why a record is no click, or one that must not be counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +24,7 @@ pub struct Reject {
 /// The kinds of reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RejectReason {
-    /// Not a JSON object.
+    /// Not a JSON object, or one that says a thing twice.
     Syntax,
     /// Not UTF-8.
     NotUtf8,
@@ -60,15 +66,23 @@ impl Reject {
     /// A value that `field` cannot have. The value is shown cut short, and not at all where it may be an address.
     #[must_use]
     pub fn bad_value(field: &'static str, value: &str, wanted: &str, position: Option<usize>) -> Self {
-        let detail = if field == "ip" {
-            format!("a text of {} characters is not {wanted}", value.chars().count())
+        let detail = if field == "ip" || names_an_address(value) {
+            format!("a value of {} characters is not {wanted}", value.chars().count())
         } else {
-            let shown: String = value.chars().take(60).collect();
+            let shown: String = value.chars().take(SHOWN).collect();
             let more = if shown.len() < value.len() { "…" } else { "" };
             format!("`{shown}{more}` is not {wanted}")
         };
         Self { reason: RejectReason::BadValue, field: Some(field), detail, position }
     }
+}
+
+/// Whether some run of hexadecimal digits, dots and colons is an address or looks like one; a time of day does not.
+fn names_an_address(value: &str) -> bool {
+    value.split(|c: char| !(c.is_ascii_hexdigit() || matches!(c, '.' | ':'))).any(|run| {
+        let count = |wanted| run.bytes().filter(|byte| *byte == wanted).count();
+        count(b'.') >= 3 || count(b':') >= 3 || run.contains("::")
+    })
 }
 
 impl fmt::Display for Reject {
