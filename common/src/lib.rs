@@ -6,16 +6,19 @@
 pub mod bucket;
 pub mod click;
 pub mod clock;
+pub mod copies;
 pub mod count;
 pub mod dimension;
 pub mod enrich;
 pub mod id;
+pub mod intake;
 pub mod label;
 pub mod log;
 pub mod metrics;
 pub mod publication;
 pub mod secret;
 pub mod sketch;
+pub mod tick;
 
 #[cfg(test)]
 mod peers;

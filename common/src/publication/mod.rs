@@ -4,17 +4,26 @@
 //! its watermark and refills from its cut, query reads the tables at its versions and speed's cells from its watermark
 //! on: because all of it stands in one object, no reader can see half of a change.
 
+mod store;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::bucket::{Hour, Timestamp};
-use crate::id::{Epoch, PartitionId};
+use crate::id::{Epoch, Offset, PartitionId};
 use crate::log::{Position, Positions};
+
+pub use store::{Announced, PublicationError, PublicationStore};
+
+/// Raised when an older Linktide could no longer follow what a publication says.
+pub const FORMAT: u32 = 1;
 
 /// One publication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
+    /// [`FORMAT`] of the Linktide that wrote it.
+    pub format: u32,
     /// Its number: the name of the object.
     pub number: u64,
     /// `W`: clicks received before it are batch's, all others speed's.
@@ -42,6 +51,39 @@ pub struct CutEntry {
 }
 
 impl Publication {
+    /// The first one of all: everything from now on is speed's, nothing is batch's.
+    #[must_use]
+    pub fn first(epoch: Epoch, partitions: &[PartitionId], rules_version: String, now: Timestamp) -> Self {
+        let nothing = Self {
+            format: FORMAT,
+            number: 0,
+            watermark: Hour::of(now),
+            cut: Vec::new(),
+            tables: BTreeMap::new(),
+            rules_version,
+            published_at: now,
+        };
+        Self { number: 0, ..nothing.extended(epoch, partitions, now) }
+    }
+
+    /// The next one, which names partitions that this one does not: the same watermark and tables, the cut at offset 0
+    /// of each with a received time no lower than the watermark.
+    #[must_use]
+    pub fn extended(&self, epoch: Epoch, partitions: &[PartitionId], now: Timestamp) -> Self {
+        let position = Position { offset: Offset(0), received_at: self.watermark.start() };
+        let entry = |partition: &PartitionId| CutEntry { epoch, partition: *partition, position };
+        let mut next = Self { number: self.number + 1, published_at: now, ..self.clone() };
+        next.cut.extend(partitions.iter().map(entry));
+        next
+    }
+
+    /// Those of `partitions` that it does not name: nobody may read them yet.
+    #[must_use]
+    pub fn unnamed(&self, epoch: Epoch, partitions: &[PartitionId]) -> Vec<PartitionId> {
+        let named = self.cut_of(epoch);
+        partitions.iter().filter(|partition| !named.contains_key(partition)).copied().collect()
+    }
+
     /// The cut within one life of the log.
     #[must_use]
     pub fn cut_of(&self, epoch: Epoch) -> Positions {

@@ -1,0 +1,410 @@
+//! What both readers of the log do with a record before it is theirs: received time, copies, parsing, enrichment.
+//!
+//! One module for speed and archive, so that they cannot disagree about a click:
+//!
+//! 1. `received_at` is the running maximum of append times, carried on from the position a partition was started at.
+//! 2. A record without a payload is a tick: it advances the position and nothing else.
+//! 3. What does not parse, or must not be counted, is a reject with its reason.
+//! 4. A click whose id stands within the preceding `K` offsets is a copy.
+//! 5. Everything else is enriched.
+//!
+//! A partition whose append time runs more than an hour ahead of this reader's clock is stopped with an error: one bad
+//! broker clock must not drag received time into the future.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bucket::Timestamp;
+use crate::click::{Click, Reject};
+use crate::clock::Clock;
+use crate::copies::CopyWindow;
+use crate::enrich::{EnrichedClick, Enricher, Stamp};
+use crate::id::{Epoch, Offset, PartitionId};
+use crate::log::{Event, LogError, LogReader, Position, Positions, Record};
+use crate::{metrics, tick};
+
+const MOST_AHEAD_MS: i64 = 3_600_000;
+/// Offsets of history read at once.
+const HISTORY_STEP: u64 = 16_384;
+
+/// Why a reader cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log's clock cannot be right.
+    #[error(
+        "partition {partition}: the log's clock says {appended_at}, this machine's {now}; set the wrong one and start again"
+    )]
+    ClockAhead {
+        /// Which partition.
+        partition: PartitionId,
+        /// What the log says.
+        appended_at: Timestamp,
+        /// What this machine says.
+        now: Timestamp,
+    },
+}
+
+/// Offsets that are no longer there to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap {
+    /// Which partition.
+    pub partition: PartitionId,
+    /// The first lost offset.
+    pub from: Offset,
+    /// The first offset behind them.
+    pub to: Offset,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// A click to count.
+    Click(Box<EnrichedClick>),
+    /// A click that was counted before.
+    Copy,
+    /// No click, or none to count.
+    Reject(Reject),
+}
+
+/// A record that is not a tick.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its offset.
+    pub offset: Offset,
+    /// Received time at it.
+    pub received_at: Timestamp,
+    /// What became of it.
+    pub what: What,
+}
+
+/// What came in.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Partitions to [`Intake::start`].
+    pub assigned: Vec<PartitionId>,
+    /// Partitions that are no longer this reader's.
+    pub revoked: Vec<PartitionId>,
+    /// Records, in offset order within each partition.
+    pub items: Vec<Item>,
+}
+
+/// A reader of the log and what it knows of each of its partitions.
+pub struct Intake {
+    layer: &'static str,
+    reader: Box<dyn LogReader>,
+    enricher: Arc<Enricher>,
+    clock: Clock,
+    reach: u64,
+    partitions: BTreeMap<PartitionId, Partition>,
+}
+
+struct Partition {
+    position: Position,
+    copies: CopyWindow,
+}
+
+impl Intake {
+    /// Reads for `layer`, recognising copies `reach` offsets back.
+    #[must_use]
+    pub fn new(
+        layer: &'static str,
+        reader: Box<dyn LogReader>,
+        enricher: Arc<Enricher>,
+        clock: Clock,
+        reach: u64,
+    ) -> Self {
+        Self { layer, reader, enricher, clock, reach, partitions: BTreeMap::new() }
+    }
+
+    /// Which life of the log this is.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.reader.epoch()
+    }
+
+    /// The rules clicks are enriched with.
+    #[must_use]
+    pub fn rules_version(&self) -> String {
+        self.enricher.rules_version()
+    }
+
+    /// The next position of every started partition, idle ones too.
+    #[must_use]
+    pub fn positions(&self) -> Positions {
+        self.partitions.iter().map(|(partition, state)| (*partition, state.position)).collect()
+    }
+
+    /// Begins a partition at `position`, after reading the offsets before it for copies. What the log no longer has is
+    /// told as a gap, and reading goes on behind it.
+    ///
+    /// # Errors
+    /// [`LogError::AboveHigh`] where the position belongs to another log.
+    pub async fn start(&mut self, partition: PartitionId, position: Position) -> Result<Option<Gap>, IntakeError> {
+        let low = self.reader.bounds(partition).await?.low;
+        let gap = (position.offset < low).then_some(Gap { partition, from: position.offset, to: low });
+        let position = Position { offset: position.offset.max(low), ..position };
+        self.reader.seek(partition, position.offset).await?;
+        let mut copies = CopyWindow::new(self.reach);
+        let mut from = Offset(position.offset.0.saturating_sub(self.reach)).max(low);
+        while from < position.offset {
+            let to = Offset(from.0 + HISTORY_STEP).min(position.offset);
+            for record in self.reader.read(partition, from, to).await? {
+                if let Some(id) = record.payload.as_deref().and_then(|json| Click::parse(json).ok()?.click_id) {
+                    copies.see(id, record.offset);
+                }
+            }
+            from = to;
+        }
+        self.partitions.insert(partition, Partition { position, copies });
+        Ok(gap)
+    }
+
+    /// Forgets a partition: it is another's, or will be started anew.
+    pub fn stop(&mut self, partition: PartitionId) {
+        self.partitions.remove(&partition);
+    }
+
+    /// The next records, at most about `max`, or none after `wait`. Appends ticks where they are due.
+    ///
+    /// # Errors
+    /// [`IntakeError`]; what was delivered before stays delivered.
+    pub async fn next(&mut self, max: usize, wait: Duration) -> Result<Batch, IntakeError> {
+        match self.reader.poll(max, wait).await? {
+            Event::Assigned(assigned) => Ok(Batch { assigned, ..Batch::default() }),
+            Event::Revoked(revoked) => {
+                revoked.iter().for_each(|partition| self.stop(*partition));
+                Ok(Batch { revoked, ..Batch::default() })
+            }
+            Event::Records(records) => {
+                let quiet = records.is_empty();
+                let items = self.take_in(records)?;
+                self.tick(quiet).await?;
+                Ok(Batch { items, ..Batch::default() })
+            }
+        }
+    }
+
+    /// Tells the log how far this group has come, for its metrics.
+    ///
+    /// # Errors
+    /// Where the log cannot be reached; nothing depends on it.
+    pub async fn commit(&mut self, positions: &Positions) -> Result<(), IntakeError> {
+        Ok(self.reader.commit(positions).await?)
+    }
+
+    fn take_in(&mut self, records: Vec<Record>) -> Result<Vec<Item>, IntakeError> {
+        let now = self.clock.now();
+        let epoch = self.reader.epoch();
+        let mut items = Vec::with_capacity(records.len());
+        for record in records {
+            let Some(state) = self.partitions.get_mut(&record.partition) else { continue };
+            if record.offset < state.position.offset {
+                continue;
+            }
+            if record.appended_at.millis_since(now) > MOST_AHEAD_MS {
+                return Err(IntakeError::ClockAhead {
+                    partition: record.partition,
+                    appended_at: record.appended_at,
+                    now,
+                });
+            }
+            let received_at = state.position.received_at.max(record.appended_at);
+            state.position = Position { offset: record.offset.next(), received_at };
+            let Some(payload) = record.payload else { continue };
+            let stamp = Stamp { epoch, partition: record.partition, offset: record.offset, received_at };
+            let what = decide(&payload, stamp, &mut state.copies, &self.enricher);
+            items.push(Item { partition: record.partition, offset: record.offset, received_at, what });
+        }
+        self.measure(&items);
+        Ok(items)
+    }
+
+    fn measure(&self, items: &[Item]) {
+        let mut clicks = 0;
+        for item in items {
+            let reason = match &item.what {
+                What::Click(_) => {
+                    clicks += 1;
+                    continue;
+                }
+                What::Copy => "copy",
+                What::Reject(reject) => reject.reason.name(),
+            };
+            metrics::RECORDS_LEFT_OUT.with_label_values(&[self.layer, reason]).inc();
+        }
+        metrics::CLICKS_READ.with_label_values(&[self.layer]).inc_by(clicks);
+    }
+
+    async fn tick(&self, all_quiet: bool) -> Result<(), IntakeError> {
+        let now = self.clock.now();
+        for (partition, state) in &self.partitions {
+            let idle = tick::Idle { received_at: state.position.received_at, now, all_quiet };
+            if !tick::due(idle) || self.reader.bounds(*partition).await?.high != state.position.offset {
+                continue;
+            }
+            match self.reader.tick(*partition).await {
+                Ok(()) => metrics::TICKS.with_label_values(&[self.layer]).inc(),
+                // A tick only says that nothing happened: on a full disk, silence says the same, later.
+                Err(error) => tracing::debug!(%partition, %error, "a tick was not appended"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn decide(payload: &[u8], stamp: Stamp, copies: &mut CopyWindow, enricher: &Enricher) -> What {
+    let click = match Click::parse(payload) {
+        Ok(click) => click,
+        Err(reject) => return What::Reject(reject),
+    };
+    if click.click_id.is_some_and(|id| copies.see(id, stamp.offset)) {
+        return What::Copy;
+    }
+    match enricher.enrich(click, stamp) {
+        Ok(click) => What::Click(Box::new(click)),
+        Err(reject) => What::Reject(reject),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::bucket::Hour;
+    use crate::enrich::{EnrichConfig, GeoFiles, VisitorIdentity};
+    use crate::id::ClickId;
+    use crate::log::embedded::{EmbeddedConfig, EmbeddedLog};
+    use crate::log::{Append, LogWriter as _};
+    use crate::secret::Secret;
+
+    const ALL: PartitionId = PartitionId(0);
+    const SOON: Duration = Duration::from_millis(20);
+
+    struct Setup {
+        log: Arc<EmbeddedLog>,
+        clock: Clock,
+        enricher: Arc<Enricher>,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Setup {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let clock = Clock::manual(Hour(480_000).start());
+            let config = EmbeddedConfig { partitions: 1, ..EmbeddedConfig::default() };
+            let log = EmbeddedLog::open(folder.path(), &config, clock.clone()).unwrap();
+            let enricher = Arc::new(
+                Enricher::new(EnrichConfig {
+                    salt_secret: Secret::new(vec![1]),
+                    visitor: VisitorIdentity::Ip,
+                    geo: GeoFiles::default(),
+                    floor_days: 3653,
+                })
+                .unwrap(),
+            );
+            Self { log, clock, enricher, _folder: folder }
+        }
+
+        async fn intake(&self, from: u64, reach: u64) -> Intake {
+            let reader = Box::new(self.log.reader("test"));
+            let mut intake = Intake::new("test", reader, Arc::clone(&self.enricher), self.clock.clone(), reach);
+            assert_eq!(intake.next(1, SOON).await.unwrap().assigned, [ALL]);
+            let received_at = Hour(480_000).start();
+            assert_eq!(intake.start(ALL, Position { offset: Offset(from), received_at }).await.unwrap(), None);
+            intake
+        }
+
+        async fn append(&self, payloads: &[&str]) {
+            let record = |payload: &&str| Append {
+                key: ClickId(Uuid::nil()),
+                payload: Bytes::copy_from_slice(payload.as_bytes()),
+            };
+            self.log.append(payloads.iter().map(record).collect()).await.unwrap();
+        }
+    }
+
+    fn click(id: u128) -> String {
+        format!("{{\"link_id\":1,\"click_id\":\"{}\"}}", Uuid::from_u128(id))
+    }
+
+    fn kinds(batch: &Batch) -> Vec<&'static str> {
+        let kind = |item: &Item| match &item.what {
+            What::Click(_) => "click",
+            What::Copy => "copy",
+            What::Reject(reject) => reject.reason.name(),
+        };
+        batch.items.iter().map(kind).collect()
+    }
+
+    #[tokio::test]
+    async fn records_become_clicks_copies_and_rejects() {
+        let setup = Setup::new();
+        setup.append(&[&click(1), "{", &click(1), "{\"link_id\":1,\"clicked_at\":0}", &click(2)]).await;
+        let mut intake = setup.intake(0, 100).await;
+        let batch = intake.next(100, SOON).await.unwrap();
+        assert_eq!(kinds(&batch), ["click", "syntax", "copy", "too_old", "click"]);
+        assert_eq!(intake.positions()[&ALL].offset, Offset(5));
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_over_recognises_the_same_copies() {
+        let setup = Setup::new();
+        setup.append(&[&click(1), &click(2), &click(3), &click(1), &click(2), &click(9), &click(9)]).await;
+        // Each start must tell the rest of the log alike.
+        let mut whole = setup.intake(0, 3).await;
+        let all = kinds(&whole.next(100, SOON).await.unwrap());
+        assert_eq!(all, ["click", "click", "click", "copy", "copy", "click", "copy"]);
+        for from in 0..7 {
+            let mut intake = setup.intake(from, 3).await;
+            let rest = kinds(&intake.next(100, SOON).await.unwrap());
+            assert_eq!(rest, all[usize::try_from(from).unwrap()..]);
+        }
+    }
+
+    #[tokio::test]
+    async fn received_time_never_runs_back_and_idle_partitions_tick_over_the_hour() {
+        let setup = Setup::new();
+        setup.append(&[&click(1)]).await;
+        let mut intake = setup.intake(0, 10).await;
+        intake.next(10, SOON).await.unwrap();
+        setup.clock.set(Hour(480_001).start());
+        // The first look appends the tick, the second reads it.
+        intake.next(10, SOON).await.unwrap();
+        assert!(intake.next(10, SOON).await.unwrap().items.is_empty());
+        let position = intake.positions()[&ALL];
+        assert_eq!((position.offset, position.received_at), (Offset(2), Hour(480_001).start()));
+    }
+
+    #[tokio::test]
+    async fn log_whose_clock_runs_ahead_is_stopped() {
+        let setup = Setup::new();
+        setup.clock.set(Hour(480_002).start());
+        setup.append(&[&click(1)]).await;
+        setup.clock.set(Hour(480_000).start());
+        let mut intake = setup.intake(0, 10).await;
+        let error = intake.next(10, SOON).await.unwrap_err();
+        assert!(matches!(error, IntakeError::ClockAhead { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_the_log_no_longer_has_is_told_as_a_gap() {
+        let setup = Setup::new();
+        setup.append(&[&click(1), &click(2), &click(3)]).await;
+        setup.log.trim(ALL, Offset(2)).await.unwrap();
+        let reader = Box::new(setup.log.reader("test"));
+        let mut intake = Intake::new("test", reader, Arc::clone(&setup.enricher), setup.clock.clone(), 10);
+        intake.next(1, SOON).await.unwrap();
+        let start = Position { offset: Offset(0), received_at: Hour(480_000).start() };
+        let gap = intake.start(ALL, start).await.unwrap();
+        assert_eq!(gap, Some(Gap { partition: ALL, from: Offset(0), to: Offset(2) }));
+        assert_eq!(kinds(&intake.next(10, SOON).await.unwrap()), ["click"]);
+    }
+}
