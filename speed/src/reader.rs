@@ -1,0 +1,47 @@
+//! What the query service asks of the speed layer.
+
+use std::sync::Arc;
+
+use linktide_common::bucket::{Hour, Range};
+use linktide_common::id::{Subject, TenantId};
+
+use crate::view::View;
+pub use crate::view::{Held, LinksSlice, Slice, ViewError, Want};
+
+/// Reads a view. Clones read the same one.
+#[derive(Clone)]
+pub struct SpeedReader {
+    view: Arc<dyn View>,
+}
+
+impl SpeedReader {
+    /// A reader of `view`.
+    #[must_use]
+    pub fn new(view: Arc<dyn View>) -> Self {
+        Self { view }
+    }
+
+    /// How far the view has come.
+    ///
+    /// # Errors
+    /// [`ViewError`] where the view cannot be reached.
+    pub async fn held(&self) -> Result<Held, ViewError> {
+        self.view.held().await
+    }
+
+    /// What was received of `subject` from the watermark on. Whoever asks compares [`Held::from`] with it.
+    ///
+    /// # Errors
+    /// [`ViewError`] where the view cannot be reached.
+    pub async fn read(&self, subject: Subject, watermark: Hour, want: &Want) -> Result<Slice, ViewError> {
+        self.view.read(subject, watermark, want).await
+    }
+
+    /// What was received of each link of a tenant from the watermark on.
+    ///
+    /// # Errors
+    /// [`ViewError`] where the view cannot be reached.
+    pub async fn links(&self, tenant: TenantId, watermark: Hour, range: Range) -> Result<LinksSlice, ViewError> {
+        self.view.links(tenant, watermark, range).await
+    }
+}

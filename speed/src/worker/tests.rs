@@ -1,0 +1,258 @@
+//! The worker against a plain count, while the view is rolled back, wiped, shared with a zombie, and its answers get lost.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use linktide_common::bucket::{Quarter, Range};
+use linktide_common::click::Click;
+use linktide_common::clock::Clock;
+use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, VisitorIdentity};
+use linktide_common::id::{ClickId, LinkId, Subject, TenantId};
+use linktide_common::intake::Gap;
+use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
+use linktide_common::log::{Append, LogReader as _, LogWriter as _};
+use linktide_common::secret::Secret;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use uuid::Uuid;
+
+use super::*;
+use crate::view::conformance;
+use crate::view::{Held, LinksSlice, MemoryView, Slice, Want};
+
+const W: Hour = Hour(480_000);
+
+#[tokio::test]
+async fn memory_view_does_what_every_view_must() {
+    conformance::check(&MemoryView::new()).await;
+}
+
+#[test]
+fn folds_add_up_in_any_split_and_order() {
+    let mut random = StdRng::seed_from_u64(5);
+    let clicks: Vec<_> = (0..300)
+        .map(|_| {
+            let received = W.start().plus_millis(random.random_range(0..9_000_000));
+            let clicked = received.plus_millis(-random.random_range(0..500_000_000));
+            conformance::click(random.random_range(1..9), received, clicked)
+        })
+        .collect();
+    let fold_of = |clicks: &mut dyn Iterator<Item = &linktide_common::enrich::EnrichedClick>| {
+        let mut fold = Fold::default();
+        clicks.for_each(|click| fold.add(click));
+        fold
+    };
+    let whole = fold_of(&mut clicks.iter());
+    for parts in [2, 7, 300] {
+        let mut sum = BTreeMap::new();
+        for part in (0..parts).rev() {
+            for (key, cell) in fold_of(&mut clicks.iter().skip(part).step_by(parts)).cells {
+                sum.entry(key).or_insert_with(crate::cell::Cell::default).merge(cell);
+            }
+        }
+        assert_eq!(sum.len(), whole.cells.len());
+        assert!(sum.iter().all(|(key, cell)| whole.cells[key] == *cell));
+    }
+}
+
+/// A view whose answers get lost and whose state can be set back, as a server's may be.
+#[derive(Default)]
+struct Faulty {
+    state: Mutex<FaultyState>,
+}
+
+#[derive(Default)]
+struct FaultyState {
+    done: Vec<Step>,
+    view: Arc<MemoryView>,
+    lose_answer: bool,
+    refuse: bool,
+}
+
+#[derive(Clone)]
+enum Step {
+    Begin(Positions, Hour),
+    Flush(Fold),
+}
+
+impl Faulty {
+    fn view(&self) -> Arc<MemoryView> {
+        Arc::clone(&self.state.lock().view)
+    }
+
+    /// Sets the view back to what it was after the first `steps` changes.
+    async fn roll_back(&self, steps: usize) {
+        let done: Vec<Step> = self.state.lock().done.iter().take(steps).cloned().collect();
+        let view = Arc::new(MemoryView::new());
+        for step in done.clone() {
+            match step {
+                Step::Begin(positions, from) => view.begin(&positions, from, &[]).await.unwrap(),
+                Step::Flush(fold) => assert_eq!(view.flush(fold).await.unwrap(), Flushed::Applied),
+            }
+        }
+        let mut state = self.state.lock();
+        state.done = done;
+        state.view = view;
+    }
+}
+
+#[async_trait]
+impl View for Faulty {
+    async fn held(&self) -> Result<Held, ViewError> {
+        self.view().held().await
+    }
+
+    async fn begin(&self, positions: &Positions, from: Hour, gaps: &[Gap]) -> Result<(), ViewError> {
+        self.view().begin(positions, from, gaps).await?;
+        self.state.lock().done.push(Step::Begin(positions.clone(), from));
+        Ok(())
+    }
+
+    async fn flush(&self, fold: Fold) -> Result<Flushed, ViewError> {
+        if std::mem::take(&mut self.state.lock().refuse) {
+            return Err(ViewError::Unavailable("the connection was cut before".into()));
+        }
+        let flushed = self.view().flush(fold.clone()).await?;
+        let mut state = self.state.lock();
+        if flushed == Flushed::Applied {
+            state.done.push(Step::Flush(fold));
+        }
+        if std::mem::take(&mut state.lose_answer) {
+            return Err(ViewError::Unavailable("the connection was cut behind".into()));
+        }
+        Ok(flushed)
+    }
+
+    async fn read(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError> {
+        self.view().read(subject, from, want).await
+    }
+
+    async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
+        self.view().links(tenant, from, range).await
+    }
+
+    async fn forget_below(&self, watermark: Hour) -> Result<(), ViewError> {
+        self.view().forget_below(watermark).await
+    }
+}
+
+struct World {
+    log: Arc<EmbeddedLog>,
+    clock: Clock,
+    enricher: Arc<Enricher>,
+    view: Arc<Faulty>,
+    publications: watch::Receiver<Option<Arc<Publication>>>,
+    _announce: watch::Sender<Option<Arc<Publication>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(W.start());
+        let config = EmbeddedConfig { partitions: 3, sync: false, ..EmbeddedConfig::default() };
+        let log = EmbeddedLog::open(folder.path(), &config, clock.clone()).unwrap();
+        let publication = Publication::first(log.epoch(), &log.partitions(), "r".into(), W.start());
+        let (announce, publications) = watch::channel(Some(Arc::new(publication)));
+        let config = EnrichConfig {
+            salt_secret: Secret::new(vec![1]),
+            visitor: VisitorIdentity::Ip,
+            geo: GeoFiles::default(),
+            floor_days: 3653,
+        };
+        let enricher = Arc::new(Enricher::new(config).unwrap());
+        let view = Arc::new(Faulty::default());
+        Self { log, clock, enricher, view, publications, _announce: announce, _folder: folder }
+    }
+
+    fn worker(&self) -> SpeedWorker {
+        let reader = Box::new(self.log.reader("speed"));
+        let intake = Intake::new("speed", reader, Arc::clone(&self.enricher), self.clock.clone(), 40);
+        let config = SpeedConfig { flush_interval: Duration::ZERO, poll_records: 9, ..SpeedConfig::default() };
+        SpeedWorker::new(intake, Arc::clone(&self.view) as Arc<dyn View>, self.publications.clone(), config)
+    }
+
+    async fn at_end(&self) -> bool {
+        let reader = self.log.reader("test");
+        let held = self.view.held().await.unwrap().positions;
+        for partition in self.log.partitions() {
+            let high = reader.bounds(partition).await.unwrap().high;
+            if held.get(&partition).map(|position| position.offset) != Some(high) {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn counted(&self) -> BTreeMap<(LinkId, Quarter), u64> {
+        let range = Range::new(Quarter(0), Quarter(i32::MAX));
+        let want = Want { range, dimensions: Vec::new(), visitors: false };
+        let mut counted = BTreeMap::new();
+        for link in 0..6 {
+            let slice = self.view.read(Subject::Link(TenantId(0), LinkId(link)), W, &want).await.unwrap();
+            counted.extend(slice.totals.iter().map(|(quarter, counts)| ((LinkId(link), *quarter), counts.bots)));
+        }
+        counted
+    }
+}
+
+/// One seeded run; what it counted, and what a plain count of the same clicks says.
+async fn run(seed: u64) -> (BTreeMap<(LinkId, Quarter), u64>, BTreeMap<(LinkId, Quarter), u64>) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let world = World::new();
+    let mut workers = vec![world.worker(), world.worker()];
+    let (mut plain, mut sent): (BTreeMap<_, u64>, Vec<Append>) = (BTreeMap::new(), Vec::new());
+    for _ in 0..60 {
+        let worker = random.random_range(0..workers.len());
+        match random.random_range(0..12) {
+            0..4 => {
+                let mut records = Vec::new();
+                for _ in 0..random.random_range(1..8) {
+                    if let (true, Some(copy)) = (random.random_bool(0.2), sent.last()) {
+                        records.push(copy.clone());
+                        continue;
+                    }
+                    let (link, id) = (random.random_range(0..6u64), Uuid::from_u128(random.random()));
+                    let clicked = W.start().plus_millis(-random.random_range(0..90_000_000));
+                    let json =
+                        format!("{{\"link_id\":{link},\"click_id\":\"{id}\",\"clicked_at\":{}}}", clicked.as_millis());
+                    Click::parse(json.as_bytes()).unwrap();
+                    *plain.entry((LinkId(link), Quarter::of(clicked))).or_default() += 1;
+                    records.push(Append { key: ClickId(id), payload: Bytes::from(json) });
+                    sent.extend(records.last().cloned());
+                }
+                world.log.append(records).await.unwrap();
+                world.clock.set(world.clock.now().plus_millis(random.random_range(0..2_000)));
+            }
+            4..8 => workers[worker].step(Duration::ZERO).await.unwrap(),
+            8 => workers[worker] = world.worker(),
+            9 => world.view.state.lock().lose_answer = true,
+            10 => world.view.state.lock().refuse = true,
+            _ => {
+                let steps = world.view.state.lock().done.len();
+                world.view.roll_back(random.random_range(0..=steps)).await;
+            }
+        }
+    }
+    let mut last = world.worker();
+    while !world.at_end().await {
+        last.step(Duration::ZERO).await.unwrap();
+    }
+    (world.counted().await, plain)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_click_is_counted_once_whatever_befalls_view_and_workers() {
+    for seed in 0..60 {
+        let (counted, plain) = run(seed).await;
+        assert_eq!(counted, plain, "seed {seed}");
+        assert!(!plain.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn simulation_gives_the_same_run_for_the_same_seed() {
+    assert_eq!(run(3).await, run(3).await);
+}
