@@ -1,7 +1,7 @@
 //! The dense encoding: 16,384 registers of six bits, packed from the least significant bit on.
 //!
-//! Four registers fill three bytes and eight fill six, so single registers are read and written in groups of four,
-//! and whole sketches eight registers at a time in one word.
+//! Four registers fill three bytes, so a single one is read and written in its group of four. Whole sketches are worked
+//! on eight registers at a time: a **lane**, the low 48 bits of a word; a **block** of four lanes fills three words.
 
 use super::SketchError;
 use super::estimate::Histogram;
@@ -14,16 +14,19 @@ pub(super) type Registers = [u8; BYTES];
 
 const GROUP: usize = 4;
 const GROUP_BYTES: usize = 3;
-/// Eight registers, as the low 48 bits of a word.
 const LANE: usize = 8;
-const LANE_BYTES: usize = 6;
+const LANE_BITS: u64 = (1 << 48) - 1;
+const BLOCK_LANES: usize = 4;
+const BLOCK_BYTES: usize = 24;
 
+/// The top bit of each register of a lane.
+const TOP: u64 = 0o4040_4040_4040_4040;
 /// Every other register of a lane, each with six free bits above it.
-const SPREAD: u64 = 0x03f_03f_03f_03f;
-/// The bit above each spread register.
-const CARRY: u64 = 0x040_040_040_040;
+const SPREAD: u64 = 0o0077_0077_0077_0077;
+/// The lowest bit above each spread register.
+const CARRY: u64 = 0o0100_0100_0100_0100;
 /// What takes a spread register above `MAX_RANK` into its carry bit.
-const HEADROOM: u64 = 0x001_001_001_001 * (63 - MAX_RANK as u64);
+const HEADROOM: u64 = 0o0001_0001_0001_0001 * (63 - MAX_RANK as u64);
 
 /// Raises one register; says whether it changed.
 pub(super) fn raise(registers: &mut Registers, mark: Mark) -> bool {
@@ -41,32 +44,46 @@ pub(super) fn raise(registers: &mut Registers, mark: Mark) -> bool {
 
 /// Raises every register of `into` to the one of `from`.
 pub(super) fn merge(into: &mut Registers, from: &Registers) {
-    let (into, _) = into.as_chunks_mut::<LANE_BYTES>();
-    let (from, _) = from.as_chunks::<LANE_BYTES>();
-    for (ours, theirs) in into.iter_mut().zip(from) {
-        let (a, b) = (lane(ours), lane(theirs));
-        let even = spread_max(a & SPREAD, b & SPREAD);
-        let odd = spread_max(a >> 6 & SPREAD, b >> 6 & SPREAD);
-        ours.copy_from_slice(&(even | odd << 6).to_le_bytes()[..LANE_BYTES]);
+    let (into, _) = into.as_chunks_mut::<BLOCK_BYTES>();
+    for (ours, theirs) in into.iter_mut().zip(blocks(from)) {
+        let mine = unpack(ours);
+        *ours = pack(std::array::from_fn(|lane| lane_max(mine[lane], theirs[lane])));
     }
 }
 
-/// The maximum, register by register, of two words of spread registers.
-fn spread_max(a: u64, b: u64) -> u64 {
-    // Where a ≥ b nothing is borrowed from the carry bit; it then becomes six ones over the register.
-    let not_less = ((a | CARRY) - b) & CARRY;
-    let keep = not_less - (not_less >> 6);
-    b ^ (a ^ b) & keep
+/// The maximum, register by register, of two lanes.
+fn lane_max(a: u64, b: u64) -> u64 {
+    // The lower five bits are compared by a subtraction; the top bit keeps it from borrowing of the register above.
+    let differ = a ^ b;
+    let low_not_less = (a | TOP) - (b & !TOP);
+    let not_less = (a & differ | low_not_less & !differ) & TOP;
+    // From its top bit the answer spreads over the register.
+    let keep = (not_less - (not_less >> 5)) | not_less;
+    b ^ differ & keep
 }
 
-fn lane(bytes: &[u8; LANE_BYTES]) -> u64 {
-    let [a, b, c, d, e, f] = *bytes;
-    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+fn blocks(registers: &Registers) -> impl Iterator<Item = [u64; BLOCK_LANES]> {
+    registers.as_chunks::<BLOCK_BYTES>().0.iter().map(unpack)
+}
+
+fn unpack(bytes: &[u8; BLOCK_BYTES]) -> [u64; BLOCK_LANES] {
+    let (words, _) = bytes.as_chunks::<8>();
+    let [a, b, c] = std::array::from_fn(|at| u64::from_le_bytes(words[at]));
+    [a & LANE_BITS, (a >> 48 | b << 16) & LANE_BITS, (b >> 32 | c << 32) & LANE_BITS, c >> 16]
+}
+
+fn pack([a, b, c, d]: [u64; BLOCK_LANES]) -> [u8; BLOCK_BYTES] {
+    let mut bytes = [0; BLOCK_BYTES];
+    let words = [a | b << 48, b >> 16 | c << 32, c >> 32 | d << 16];
+    for (at, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+        *at = word.to_le_bytes();
+    }
+    bytes
 }
 
 /// The values of all registers, in order.
 pub(super) fn values(registers: &Registers) -> impl Iterator<Item = u8> {
-    registers.as_chunks::<LANE_BYTES>().0.iter().flat_map(|bytes| lane_values(lane(bytes)))
+    blocks(registers).flatten().flat_map(lane_values)
 }
 
 fn lane_values(lane: u64) -> [u8; LANE] {
@@ -77,9 +94,11 @@ fn lane_values(lane: u64) -> [u8; LANE] {
 pub(super) fn histogram(registers: &Registers) -> Histogram {
     // One histogram for each slot of a lane: neighbours are often equal, and adding to the cell just written waits.
     let mut slots = [[0u32; 64]; LANE];
-    for bytes in registers.as_chunks::<LANE_BYTES>().0 {
-        for (slot, value) in slots.iter_mut().zip(lane_values(lane(bytes))) {
-            slot[usize::from(value)] += 1;
+    for block in blocks(registers) {
+        for lane in block {
+            for (slot, value) in slots.iter_mut().zip(lane_values(lane)) {
+                slot[usize::from(value)] += 1;
+            }
         }
     }
     std::array::from_fn(|value| slots.iter().map(|slot| slot[value]).sum())
@@ -88,9 +107,10 @@ pub(super) fn histogram(registers: &Registers) -> Histogram {
 /// Refuses registers that no element can have set.
 pub(super) fn check(registers: &Registers) -> Result<(), SketchError> {
     let mut over = 0;
-    for bytes in registers.as_chunks::<LANE_BYTES>().0 {
-        let lane = lane(bytes);
-        over |= ((lane & SPREAD) + HEADROOM) | ((lane >> 6 & SPREAD) + HEADROOM);
+    for block in blocks(registers) {
+        for lane in block {
+            over |= ((lane & SPREAD) + HEADROOM) | ((lane >> 6 & SPREAD) + HEADROOM);
+        }
     }
     if over & CARRY == 0 {
         return Ok(());
