@@ -1,58 +1,68 @@
-//! Ertl's improved raw estimator ("New cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6).
+//! From registers to a number: the improved raw estimator of Otmar Ertl, "New cardinality estimation algorithms for
+//! HyperLogLog sketches" (2017), algorithm 6. It needs no table of biases and no switch between ranges.
+//!
+//! The order of the floating-point operations is part of the contract: Redis computes the same sums in the same
+//! order, and both round to the same integer.
 
-use super::REGISTERS;
+use super::format::{MAX_COUNT, MAX_RANK, REGISTERS};
 
-/// Ranks a register of this size can have: 64 − 14.
-const Q: usize = 50;
-/// 1 / (2 ln 2): the limit of HyperLogLog's bias constant.
-const ALPHA_INF: f64 = 0.721_347_520_444_481_7;
+/// How many registers hold each value.
+pub(super) type Histogram = [u32; 64];
 
-/// The cardinality from how many registers have each rank.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "an estimate is rounded, positive and far below 2^63"
-)]
-pub(super) fn cardinality(histogram: &[u32; 64]) -> u64 {
-    let m = REGISTERS as f64;
-    let mut z = m * tau((m - f64::from(histogram[Q + 1])) / m);
-    for rank in (1..=Q).rev() {
-        z = 0.5 * (z + f64::from(histogram[rank]));
+/// 1 / (2 ln 2): the limit of Flajolet's bias correction for many registers.
+const ALPHA_INFINITY: f64 = 0.721_347_520_444_481_7;
+
+/// The estimated number of distinct elements behind a histogram of all registers.
+pub(super) fn cardinality(histogram: &Histogram) -> u64 {
+    let registers = REGISTERS as f64;
+    let saturated = usize::from(MAX_RANK);
+    let mut sum = registers * tau((registers - f64::from(histogram[saturated])) / registers);
+    for &holders in histogram[1..saturated].iter().rev() {
+        sum = (sum + f64::from(holders)) * 0.5;
     }
-    z += m * sigma(f64::from(histogram[0]) / m);
-    (ALPHA_INF * m * m / z).round() as u64
+    sum += registers * sigma(f64::from(histogram[0]) / registers);
+    let estimate = (ALPHA_INFINITY * registers * registers / sum).round();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "never negative, and the cast saturates"
+    )]
+    let count = estimate as u64;
+    count.min(MAX_COUNT)
 }
 
-#[expect(clippy::float_cmp, reason = "the series ends where a term no longer changes the sum")]
+/// The weight of the registers nobody touched: x + Σ x^(2^k) 2^(k-1) for k ≥ 1. Infinite where all are untouched.
 fn sigma(mut x: f64) -> f64 {
     if x == 1.0 {
         return f64::INFINITY;
     }
-    let (mut y, mut z) = (1.0, x);
+    let mut sum = x;
+    let mut weight = 1.0;
     loop {
         x *= x;
-        let before = z;
-        z += x * y;
-        y += y;
-        if z == before {
-            return z;
+        let previous = sum;
+        sum += x * weight;
+        weight += weight;
+        if sum == previous {
+            return sum;
         }
     }
 }
 
-#[expect(clippy::float_cmp, reason = "the series ends where a term no longer changes the sum")]
+/// The weight of the registers at the highest value: (1 - x - Σ (1 - x^(2^-k))² 2^-k) / 3 for k ≥ 1.
 fn tau(mut x: f64) -> f64 {
     if x == 0.0 || x == 1.0 {
         return 0.0;
     }
-    let (mut y, mut z) = (1.0, 1.0 - x);
+    let mut sum = 1.0 - x;
+    let mut weight = 1.0;
     loop {
         x = x.sqrt();
-        let before = z;
-        y *= 0.5;
-        z -= (1.0 - x) * (1.0 - x) * y;
-        if z == before {
-            return z / 3.0;
+        let previous = sum;
+        weight *= 0.5;
+        sum -= (1.0 - x) * (1.0 - x) * weight;
+        if sum == previous {
+            return sum / 3.0;
         }
     }
 }

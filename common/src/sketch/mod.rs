@@ -1,214 +1,268 @@
-//! The sketch of visitors: one HyperLogLog for both layers, in Redis' own bytes.
+//! The sketch: how many distinct visitors there were, in a few bytes that can be merged.
 //!
-//! 16,384 registers of 6 bits hold the largest rank seen among the hashes that fall to each (Flajolet et al. 2007); the
-//! cardinality is Ertl's improved raw estimator (2017). What Redis holds after the same `PFADD`s is what
-//! [`Sketch::to_bytes`] gives: `PFCOUNT` and `PFMERGE` accept it, and sketches of speed and batch merge without loss.
+//! A HyperLogLog (Flajolet, Fusy, Gandouet, Meunier 2007) of 2^14 registers in Redis' own byte format, so that what
+//! batch wrote and what Redis holds merge without loss. It promises:
 //!
-//! The format, as Redis 7.0 documents and writes it: `HYLL`, one byte of encoding (0 dense, 1 sparse), three zero bytes,
-//! the cached cardinality as 8 little-endian bytes whose top bit means that it is stale, then the registers. Ours is
-//! always written stale, as Redis leaves it after a change: whoever counts, computes.
+//! 1. After the same elements in the same order, [`Sketch::as_bytes`] is what `GET` returns for a Redis 7 key that
+//!    took them by `PFADD`: sparse, dense, at the point where one becomes the other, and the cached count.
+//! 2. [`Sketch::count`] is what `PFCOUNT` answers for those registers.
+//! 3. Bytes from elsewhere are checked whole before anything is made of them; they never cause a panic.
+//!
+//! The cached count belongs to the bytes, not to the registers: `PFADD` and `PFMERGE` mark it stale, `PFCOUNT` renews
+//! it. [`Sketch::cache_count`] renews it here. It is written, never believed: [`Sketch::count`] reads the registers.
 
 mod dense;
 mod estimate;
+mod format;
 mod murmur;
 mod sparse;
 
+#[cfg(test)]
+mod law_tests;
+#[cfg(test)]
+mod redis_tests;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
-pub use murmur::hash;
+pub use format::REGISTERS;
+use format::{DENSE_BYTES, Mark, View};
+use sparse::{Cursor, Raised};
 
-/// Registers of a sketch.
-pub const REGISTERS: usize = 1 << INDEX_BITS;
-/// Relative standard error of [`Sketch::count`]: 1.04 / √16384.
-pub const STANDARD_ERROR: f64 = 0.008_125;
+/// The relative standard error of a count: 1.04 / √16384, or 0.81 %.
+pub const STANDARD_ERROR: f64 = 1.04 / 128.0;
 
-const INDEX_BITS: u32 = 14;
-const HEADER: usize = 16;
-const MAGIC: &[u8; 4] = b"HYLL";
-const DENSE: u8 = 0;
-const SPARSE: u8 = 1;
-const STALE: u8 = 0x80;
+/// Redis' seed for the elements of a HyperLogLog.
+const SEED: u64 = 0xadc8_3b19;
 
-/// Bytes that are no sketch.
+/// The hash that places an element: MurmurHash64A with Redis' seed.
+#[must_use]
+pub fn hash(element: &[u8]) -> u64 {
+    murmur::hash64a(element, SEED)
+}
+
+/// Why bytes are not a sketch. All of them mean corrupt data or something else under that name; a retry cannot help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SketchError {
-    /// They do not begin as a sketch does.
-    #[error("not a sketch: {0}")]
-    Header(&'static str),
-    /// The registers are not all there, or more than all.
-    #[error("a damaged sketch: {encoding} registers cover {covered} of 16384")]
-    Registers {
-        /// Dense or sparse.
-        encoding: &'static str,
-        /// How many there are.
+    /// Too short for a header.
+    #[error("a sketch starts with a header of 16 bytes, but there are only {length}")]
+    Header {
+        /// Bytes in all.
+        length: usize,
+    },
+    /// The first four bytes are others.
+    #[error("a sketch starts with `HYLL`, not with `{found}`")]
+    Magic {
+        /// The first four bytes, escaped.
+        found: String,
+    },
+    /// The three bytes after the encoding are not zero.
+    #[error("bytes 5 to 7 of a sketch are reserved and must be zero")]
+    Reserved,
+    /// Neither dense nor sparse.
+    #[error("sketch encoding {found} is neither 0 (dense) nor 1 (sparse)")]
+    Encoding {
+        /// The byte that says it.
+        found: u8,
+    },
+    /// A dense sketch of another length.
+    #[error("a dense sketch has 12304 bytes, not {length}")]
+    DenseLength {
+        /// Bytes in all.
+        length: usize,
+    },
+    /// A dense register above what 64 bits of hash can give.
+    #[error("register {index} of the sketch holds {value}, above the highest possible 51")]
+    Register {
+        /// The first such register.
+        index: usize,
+        /// Its value.
+        value: u8,
+    },
+    /// A sparse opcode whose second byte is missing.
+    #[error("the sparse opcode at byte {offset} of the sketch is cut off")]
+    Truncated {
+        /// Where it starts.
+        offset: usize,
+    },
+    /// Sparse opcodes over too few or too many registers.
+    #[error("the sparse opcodes of the sketch cover {covered} registers, not 16384")]
+    Coverage {
+        /// Registers covered.
         covered: usize,
     },
 }
 
-/// A HyperLogLog of 16,384 registers. Equal when all registers are.
+/// A HyperLogLog in Redis' byte format. Two are equal when their registers are, however they are encoded.
 #[derive(Clone)]
 pub struct Sketch {
-    registers: Registers,
+    image: Image,
 }
 
+/// The bytes as Redis holds them. Both kinds are valid at all times, so a view of them needs no check.
 #[derive(Clone)]
-enum Registers {
-    Sparse(sparse::Sparse),
-    Dense(Box<dense::Dense>),
+enum Image {
+    Sparse(Vec<u8>),
+    Dense(Box<[u8; DENSE_BYTES]>),
 }
 
 impl Sketch {
-    /// An empty sketch.
+    /// A sketch of nothing: the bytes after `PFADD key` without an element.
     #[must_use]
     pub fn new() -> Self {
-        Self { registers: Registers::Sparse(sparse::Sparse::new()) }
+        Self { image: Image::Sparse(format::empty_sparse()) }
     }
 
-    /// Adds an element as `PFADD` would; tells whether a register changed.
-    pub fn insert(&mut self, element: &[u8]) -> bool {
-        self.insert_hash(murmur::hash(element))
-    }
-
-    /// Adds an element by its [`hash`].
-    pub fn insert_hash(&mut self, hash: u64) -> bool {
-        let (index, rank) = register_of(hash);
-        self.raise(index, rank)
-    }
-
-    fn raise(&mut self, index: usize, rank: u8) -> bool {
-        match &mut self.registers {
-            Registers::Dense(dense) => dense.raise(index, rank),
-            Registers::Sparse(sparse) => match sparse.raise(index, rank) {
-                sparse::Raised::Unchanged => false,
-                sparse::Raised::Changed => true,
-                sparse::Raised::Outgrown => self.promote().raise(index, rank),
-            },
-        }
-    }
-
-    fn promote(&mut self) -> &mut dense::Dense {
-        if let Registers::Sparse(sparse) = &self.registers {
-            let mut dense = Box::new(dense::Dense::new());
-            sparse.for_each(|index, rank| {
-                dense.raise(index, rank);
-            });
-            self.registers = Registers::Dense(dense);
-        }
-        match &mut self.registers {
-            Registers::Dense(dense) => dense,
-            Registers::Sparse(_) => unreachable!("it was made dense above"),
-        }
-    }
-
-    /// Takes in all that `other` has seen.
-    pub fn merge(&mut self, other: &Self) {
-        match &other.registers {
-            Registers::Sparse(sparse) => sparse.for_each(|index, rank| {
-                self.raise(index, rank);
-            }),
-            Registers::Dense(theirs) => self.promote().merge(theirs),
-        }
-    }
-
-    /// Takes in a sketch as stored, without building it first.
+    /// Reads a sketch that Redis or [`Sketch::as_bytes`] wrote, and keeps its bytes as they are.
     ///
     /// # Errors
-    /// [`SketchError`] where the bytes are no sketch; this one may then have taken in a part of it.
-    pub fn merge_bytes(&mut self, bytes: &[u8]) -> Result<(), SketchError> {
-        match encoded(bytes)? {
-            (SPARSE, opcodes) => sparse::read(opcodes, |index, rank| {
-                self.raise(index, rank);
-            }),
-            (_, packed) => {
-                self.promote().merge_packed(packed);
-                Ok(())
+    /// Names what is wrong, if `bytes` are not a whole and possible sketch.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SketchError> {
+        let image = match View::parse(bytes)? {
+            View::Sparse(_) => Image::Sparse(bytes.to_vec()),
+            View::Dense(registers) => {
+                let mut image = format::empty_dense(bytes);
+                *format::dense_registers_mut(&mut image) = *registers;
+                Image::Dense(image)
             }
-        }
+        };
+        Ok(Self { image })
     }
 
-    /// The estimated number of different elements.
+    /// The bytes that Redis would hold.
     #[must_use]
-    pub fn count(&self) -> u64 {
-        let mut histogram = [0u32; 64];
-        match &self.registers {
-            Registers::Dense(dense) => dense.histogram(&mut histogram),
-            Registers::Sparse(sparse) => sparse.histogram(&mut histogram),
-        }
-        estimate::cardinality(&histogram)
-    }
-
-    /// Whether nothing was ever added.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        match &self.registers {
-            Registers::Sparse(sparse) => sparse.is_empty(),
-            Registers::Dense(_) => self.registers().all(|rank| rank == 0),
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.image {
+            Image::Sparse(image) => image,
+            Image::Dense(image) => &image[..],
         }
     }
 
-    /// All 16,384 registers.
-    pub fn registers(&self) -> impl Iterator<Item = u8> + '_ {
-        let mut ranks = vec![0; REGISTERS];
-        match &self.registers {
-            Registers::Dense(dense) => ranks.copy_from_slice(dense.ranks()),
-            Registers::Sparse(sparse) => sparse.for_each(|index, rank| ranks[index] = rank),
-        }
-        ranks.into_iter()
-    }
-
-    /// The bytes Redis would hold.
+    /// A copy of [`Sketch::as_bytes`].
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER);
-        bytes.extend_from_slice(MAGIC);
-        let (encoding, body) = match &self.registers {
-            Registers::Sparse(sparse) => (SPARSE, sparse.opcodes().to_vec()),
-            Registers::Dense(dense) => (DENSE, dense.packed()),
-        };
-        bytes.extend_from_slice(&[encoding, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, STALE]);
-        bytes.extend_from_slice(&body);
-        bytes
+        self.as_bytes().to_vec()
     }
 
-    /// Reads what [`Sketch::to_bytes`] or Redis wrote.
+    /// Counts `element`, like `PFADD`. Says whether any register changed.
+    pub fn insert(&mut self, element: &[u8]) -> bool {
+        self.insert_hash(hash(element))
+    }
+
+    /// Counts an element by its [`hash`]. Says whether any register changed.
+    pub fn insert_hash(&mut self, hash: u64) -> bool {
+        let mark = Mark::of_hash(hash);
+        let changed = match &mut self.image {
+            Image::Dense(image) => dense::raise(format::dense_registers_mut(image), mark),
+            Image::Sparse(image) => match sparse::raise(image, Cursor::START, mark) {
+                Raised::Unchanged(_) => false,
+                Raised::Changed(_) => true,
+                Raised::Outgrown => dense::raise(self.densify(), mark),
+            },
+        };
+        if changed {
+            format::mark_stale(self.bytes_mut());
+        }
+        changed
+    }
+
+    /// Counts everything that `other` counted, like `PFMERGE` into this key.
+    pub fn merge(&mut self, other: &Self) {
+        self.merge_view(other.view());
+    }
+
+    /// Counts everything that a serialised sketch counted, without a copy of it.
     ///
     /// # Errors
-    /// [`SketchError`] for anything else; no bytes make it panic.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SketchError> {
-        let registers = match encoded(bytes)? {
-            (SPARSE, opcodes) => {
-                sparse::read(opcodes, |_, _| {})?;
-                Registers::Sparse(sparse::Sparse::from_opcodes(opcodes))
-            }
-            (_, packed) => {
-                let mut dense = Box::new(dense::Dense::new());
-                dense.merge_packed(packed);
-                Registers::Dense(dense)
-            }
+    /// Names what is wrong with `bytes`; this sketch is then as it was.
+    pub fn merge_bytes(&mut self, bytes: &[u8]) -> Result<(), SketchError> {
+        self.merge_view(View::parse(bytes)?);
+        Ok(())
+    }
+
+    /// The estimated number of distinct elements, within [`STANDARD_ERROR`].
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        estimate::cardinality(&self.view().histogram())
+    }
+
+    /// Counts and writes the count into the bytes, like `PFCOUNT`: Redis then answers from there without reading the
+    /// registers, until one changes.
+    pub fn cache_count(&mut self) -> u64 {
+        let count = self.count();
+        format::write_cache(self.bytes_mut(), count);
+        count
+    }
+
+    /// Whether nothing was ever counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.view().is_empty()
+    }
+
+    /// The values of the 16,384 registers, in order.
+    pub fn registers(&self) -> impl Iterator<Item = u8> + '_ {
+        let (opcodes, registers) = match self.view() {
+            View::Sparse(opcodes) => (Some(opcodes), None),
+            View::Dense(registers) => (None, Some(registers)),
         };
-        Ok(Self { registers })
+        opcodes.into_iter().flat_map(sparse::Opcodes::values).chain(registers.into_iter().flat_map(dense::values))
     }
-}
 
-/// The encoding and what follows the header, checked for length.
-fn encoded(bytes: &[u8]) -> Result<(u8, &[u8]), SketchError> {
-    if bytes.len() < HEADER || !bytes.starts_with(MAGIC) {
-        return Err(SketchError::Header("it does not begin with HYLL and a header of 16 bytes"));
+    fn merge_view(&mut self, other: View<'_>) {
+        match other {
+            View::Sparse(opcodes) => self.merge_marks(opcodes.marks()),
+            View::Dense(registers) => dense::merge(self.densify(), registers),
+        }
+        format::mark_stale(self.bytes_mut());
     }
-    let body = &bytes[HEADER..];
-    match bytes[4] {
-        DENSE if body.len() == dense::PACKED => Ok((DENSE, body)),
-        DENSE => Err(SketchError::Registers { encoding: "dense", covered: body.len() * 8 / 6 }),
-        SPARSE => Ok((SPARSE, body)),
-        _ => Err(SketchError::Header("its encoding is neither dense nor sparse")),
-    }
-}
 
-/// Which register a hash falls to, and its rank there: the number of trailing zeros behind the index, plus one.
-fn register_of(hash: u64) -> (usize, u8) {
-    let index = usize::try_from(hash & (REGISTERS as u64 - 1)).expect("14 bits fit");
-    let rest = (hash >> INDEX_BITS) | (1 << (64 - INDEX_BITS));
-    (index, u8::try_from(rest.trailing_zeros() + 1).expect("a rank is at most 51"))
+    /// Raises registers in ascending order, so that one walk over a sparse image finds them all.
+    fn merge_marks(&mut self, marks: impl Iterator<Item = Mark>) {
+        let mut cursor = Cursor::START;
+        for mark in marks {
+            match &mut self.image {
+                Image::Dense(image) => {
+                    dense::raise(format::dense_registers_mut(image), mark);
+                }
+                Image::Sparse(image) => match sparse::raise(image, cursor, mark) {
+                    Raised::Unchanged(resume) | Raised::Changed(resume) => cursor = resume,
+                    Raised::Outgrown => {
+                        dense::raise(self.densify(), mark);
+                    }
+                },
+            }
+        }
+    }
+
+    /// The registers, made dense if they were not. The header stays, as when Redis promotes a key.
+    fn densify(&mut self) -> &mut dense::Registers {
+        if let Image::Sparse(image) = &self.image {
+            let mut promoted = format::empty_dense(image);
+            let registers = format::dense_registers_mut(&mut promoted);
+            for mark in sparse::Opcodes::of_image(image).marks() {
+                dense::raise(registers, mark);
+            }
+            self.image = Image::Dense(promoted);
+        }
+        let Image::Dense(image) = &mut self.image else { unreachable!("a sparse image was just replaced") };
+        format::dense_registers_mut(image)
+    }
+
+    fn view(&self) -> View<'_> {
+        match &self.image {
+            Image::Sparse(image) => View::Sparse(sparse::Opcodes::of_image(image)),
+            Image::Dense(image) => View::Dense(format::dense_registers(image)),
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.image {
+            Image::Sparse(image) => image,
+            Image::Dense(image) => &mut image[..],
+        }
+    }
 }
 
 impl Default for Sketch {
@@ -219,15 +273,22 @@ impl Default for Sketch {
 
 impl PartialEq for Sketch {
     fn eq(&self, other: &Self) -> bool {
-        self.registers().eq(other.registers())
+        match (self.view(), other.view()) {
+            (View::Dense(ours), View::Dense(theirs)) => ours == theirs,
+            (View::Sparse(ours), View::Sparse(theirs)) if ours.bytes() == theirs.bytes() => true,
+            _ => self.registers().eq(other.registers()),
+        }
     }
 }
+
+impl Eq for Sketch {}
 
 impl fmt::Debug for Sketch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sketch(about {})", self.count())
+        let encoding = match self.image {
+            Image::Sparse(_) => "sparse",
+            Image::Dense(_) => "dense",
+        };
+        write!(f, "Sketch({encoding}, {} bytes, about {})", self.as_bytes().len(), self.count())
     }
 }
-
-#[cfg(test)]
-mod tests;
