@@ -3,8 +3,11 @@
 //! Speed and batch run the same function on the same record and so agree. The raw address goes no further than this.
 
 mod agent;
+mod bot;
 mod campaign;
+mod device;
 mod enricher;
+mod family;
 mod geoip;
 mod language;
 mod privacy;
