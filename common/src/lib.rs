@@ -19,6 +19,3 @@ pub mod publication;
 pub mod secret;
 pub mod sketch;
 pub mod tick;
-
-#[cfg(test)]
-mod peers;

@@ -21,8 +21,6 @@ mod sparse;
 mod law_tests;
 #[cfg(test)]
 mod redis_tests;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 
