@@ -10,6 +10,7 @@ mod enricher;
 mod family;
 mod geoip;
 mod language;
+mod place;
 mod privacy;
 mod referrer;
 

@@ -1,0 +1,152 @@
+use mmdb_writer::{Value, Writer};
+
+use super::*;
+
+fn written(path: &Path, kind: &str, epoch: u64, network: &str, record: Value) {
+    let mut writer = Writer::builder(kind)
+        .description(&[("en", "a database of the tests")])
+        .build_epoch(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(epoch))
+        .build();
+    writer.insert_value(network.parse::<ipnet::IpNet>().unwrap(), record).unwrap();
+    // Exchanged in one step, as a download should be.
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, writer.to_bytes().unwrap()).unwrap();
+    std::fs::rename(&beside, path).unwrap();
+}
+
+fn write(path: &Path, country: &str, epoch: u64) {
+    let code = |name: &'static str, value: &str| Value::map([(name, Value::from(value))]);
+    let names = Value::map([("en", Value::from("Springfield"))]);
+    let record = Value::map([
+        ("continent", code("code", "NA")),
+        ("country", code("iso_code", country)),
+        ("subdivisions", Value::array([code("iso_code", "IL")])),
+        ("city", Value::map([("names", names)])),
+    ]);
+    written(path, "Test-City", epoch, "203.0.113.0/24", record);
+}
+
+fn at(ip: &str) -> IpAddr {
+    ip.parse().unwrap()
+}
+
+#[test]
+fn broken_database_leaves_the_old_one_in_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("city.mmdb");
+    let ip = at("203.0.113.77");
+    write(&path, "US", 1);
+    let geo = GeoIp::open(GeoFiles { city: Some(path.clone()), asn: None }).unwrap();
+    assert_eq!(geo.version(), "Test-City@1");
+    let found = geo.locate(ip);
+    assert_eq!((found.region.as_deref(), found.city.as_deref()), (Some("US-IL"), Some("Springfield, US-IL")));
+    assert!(matches!(geo.reload(), Reload::Unchanged));
+
+    let whole = std::fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    flipped[..64].fill(0xff);
+    let before = metrics::GEOIP_RELOADS_FAILED.get();
+    for broken in [b"no database".to_vec(), whole[..whole.len() / 2].to_vec(), Vec::new(), flipped] {
+        std::fs::write(&path, broken).unwrap();
+        let Reload::Kept(error) = geo.reload() else { panic!("a broken database was taken") };
+        assert!(error.to_string().contains("city.mmdb"), "{error}");
+        assert!(matches!(geo.reload(), Reload::Unchanged), "a broken database is told once");
+        assert_eq!((geo.locate(ip).country.as_deref(), geo.version().as_str()), (Some("US"), "Test-City@1"));
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(geo.reload(), Reload::Kept(_)));
+    assert!(metrics::GEOIP_RELOADS_FAILED.get() >= before + 5);
+
+    write(&path, "CA", 2);
+    assert!(matches!(geo.reload(), Reload::Replaced));
+    assert_eq!((geo.locate(ip).country.as_deref(), geo.version().as_str()), (Some("CA"), "Test-City@2"));
+}
+
+#[test]
+fn every_truncation_is_refused_and_none_panics() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("city.mmdb");
+    write(&path, "US", 1);
+    let whole = std::fs::read(&path).unwrap();
+    for length in 0..whole.len() {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        assert!(open_verified(&path).is_err(), "{length} of {} bytes", whole.len());
+    }
+    for place in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x55;
+        std::fs::write(&path, damaged).unwrap();
+        // Damage that makes another sound database is taken for one; whatever it says, asking it must not panic.
+        if let Ok(loaded) = load(&GeoFiles { city: Some(path.clone()), asn: None }) {
+            loaded.look_up(at("203.0.113.77"));
+        }
+    }
+}
+
+#[test]
+fn addresses_are_looked_up_while_files_are_exchanged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("city.mmdb");
+    write(&path, "US", 1);
+    let geo = GeoIp::open(GeoFiles { city: Some(path.clone()), asn: None }).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(matches!(geo.locate(at("203.0.113.77")).country.as_deref(), Some("US" | "CA")));
+            }
+        });
+        for epoch in 2..50 {
+            write(&path, if epoch % 2 == 0 { "CA" } else { "US" }, epoch);
+            assert!(!matches!(geo.reload(), Reload::Kept(_)));
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn networks_come_from_a_database_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (city, asn) = (folder.path().join("city.mmdb"), folder.path().join("asn.mmdb"));
+    write(&city, "US", 1);
+    let record = Value::map([
+        ("autonomous_system_number", Value::from(64_500_u32)),
+        ("autonomous_system_organization", Value::from("Harbour Networks")),
+    ]);
+    written(&asn, "Test-ASN", 3, "203.0.0.0/16", record);
+    let both = GeoIp::open(GeoFiles { city: Some(city), asn: Some(asn.clone()) }).unwrap();
+    let found = both.locate(at("203.0.113.77"));
+    assert_eq!((found.country.as_deref(), found.asn, found.pending.as_deref()), (Some("US"), Some(64_500), None));
+    let found = both.locate(at("203.0.7.7"));
+    assert_eq!((found.country.as_deref(), found.network_owner.as_deref()), (None, Some("Harbour Networks")));
+    assert_eq!(both.version(), "Test-City@1+Test-ASN@3");
+
+    let alone = GeoIp::open(GeoFiles { city: None, asn: Some(asn) }).unwrap();
+    let found = alone.locate(at("203.0.113.77"));
+    assert_eq!((found.asn, found.pending.as_deref()), (Some(64_500), Some("203.0.113.0/24")));
+}
+
+#[test]
+fn address_of_no_place_is_not_pending() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("city.mmdb");
+    write(&path, "US", 1);
+    let geo = GeoIp::open(GeoFiles { city: Some(path), asn: None }).unwrap();
+    assert_eq!(geo.locate(at("::ffff:203.0.113.77")).country.as_deref(), Some("US"));
+    for ip in ["198.51.100.1", "2001:db8::1", "10.1.2.3", "100.64.0.1", "127.0.0.1", "fe80::1", "fd00::1", "::1"] {
+        assert_eq!(*geo.locate(at(ip)), Geo::default(), "{ip}");
+    }
+}
+
+#[test]
+fn without_a_database_the_network_waits_for_one() {
+    let geo = GeoIp::open(GeoFiles::default()).unwrap();
+    assert_eq!(geo.locate(at("203.0.113.77")).pending.as_deref(), Some("203.0.113.0/24"));
+    assert_eq!(geo.locate(at("2001:db8:1:2::3")).pending.as_deref(), Some("2001:db8:1::/48"));
+    assert_eq!(geo.locate(at("192.168.1.7")).pending, None);
+    assert_eq!(geo.version(), "");
+    let Err(error) = GeoIp::open(GeoFiles { city: Some("/nowhere.mmdb".into()), asn: None }) else {
+        panic!("a missing database was opened")
+    };
+    assert!(error.to_string().contains("/nowhere.mmdb"), "{error}");
+}
