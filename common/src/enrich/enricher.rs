@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::agent::Agents;
 use super::geoip::{GeoError, GeoFiles, GeoIp, Reload};
 use super::privacy::Salts;
-use super::{EnrichedClick, Geo, Referrer, Text, Utm, campaign, language, referrer};
+use super::referrer::Site;
+use super::{EnrichedClick, Geo, Referrer, ReferrerClass, Text, Utm, campaign, language, referrer};
 use crate::bucket::Timestamp;
 use crate::click::{Click, Reject, RejectReason};
 use crate::id::{ClickId, Epoch, Offset, PartitionId};
@@ -63,7 +64,7 @@ pub struct Enricher {
     geo: GeoIp,
     agents: Agents,
     destinations: Cache<Text, Arc<Destination>>,
-    hosts: Cache<(Text, Option<Text>), Referrer>,
+    sites: Cache<Text, Arc<Site>>,
     languages: Cache<Text, Option<Text>>,
     nowhere: Arc<Geo>,
 }
@@ -72,7 +73,7 @@ pub struct Enricher {
 struct Destination {
     url: Text,
     utm: Utm,
-    site: Option<Text>,
+    site: Option<Arc<Site>>,
 }
 
 impl Enricher {
@@ -86,7 +87,7 @@ impl Enricher {
             geo: GeoIp::open(config.geo.clone())?,
             agents: Agents::new(),
             destinations: Cache::new(CACHED),
-            hosts: Cache::new(CACHED),
+            sites: Cache::new(CACHED),
             languages: Cache::new(CACHED),
             nowhere: Arc::new(Geo::default()),
             config,
@@ -106,7 +107,8 @@ impl Enricher {
     /// The rules in force: two clicks enriched under the same version were enriched alike.
     pub fn rules_version(&self) -> String {
         let geo = self.geo.version();
-        format!("linktide-{}{}{geo}", env!("CARGO_PKG_VERSION"), if geo.is_empty() { "" } else { "/" })
+        let rules = concat!("linktide-", env!("CARGO_PKG_VERSION"), "/", env!("LINKTIDE_RULES"));
+        if geo.is_empty() { rules.to_owned() } else { format!("{rules}/{geo}") }
     }
 
     /// Learns from a click what is kept of it.
@@ -152,7 +154,7 @@ impl Enricher {
         if clicked_at > received_at.plus_millis(MOST_AHEAD_MS) {
             return Ok(received_at);
         }
-        let floor = received_at.plus_millis(-self.config.floor_days * DAY_MS);
+        let floor = received_at.plus_millis(self.config.floor_days.saturating_mul(-DAY_MS));
         if clicked_at < floor && !click.imported {
             return Err(Reject {
                 reason: RejectReason::TooOld,
@@ -170,25 +172,28 @@ impl Enricher {
         if let Some(known) = self.destinations.get(url) {
             return known;
         }
-        let host = referrer::host_of(url);
-        let site = host.as_deref().map(|host| Text::from(referrer::site_of(host)));
+        let site = referrer::host_of(url).map(|host| self.site(&host));
         let destination = Arc::new(Destination { url: url.into(), utm: campaign::parse(url), site });
         self.destinations.insert(Arc::clone(&destination.url), Arc::clone(&destination));
         destination
     }
 
     fn referrer(&self, url: Option<&str>, destination: Option<&Destination>) -> Referrer {
-        let site = destination.and_then(|destination| destination.site.clone());
-        let Some(host) = url.and_then(referrer::host_of) else {
-            return referrer::classify(None, url.is_some(), None);
+        let Some(url) = url.filter(|url| referrer::is_given(url)) else { return Referrer::default() };
+        let Some(host) = referrer::host_of(url) else {
+            return Referrer { host: None, class: ReferrerClass::Other };
         };
-        let key = (Text::from(host), site);
-        if let Some(known) = self.hosts.get(&key) {
+        let own = destination.and_then(|destination| destination.site.as_ref());
+        self.site(&host).referring_to(own.map(|site| site.domain()))
+    }
+
+    fn site(&self, host: &str) -> Arc<Site> {
+        if let Some(known) = self.sites.get(host) {
             return known;
         }
-        let found = referrer::classify(Some(&key.0), true, key.1.as_deref());
-        self.hosts.insert(key, found.clone());
-        found
+        let site = Arc::new(Site::of(host));
+        self.sites.insert(host.into(), Arc::clone(&site));
+        site
     }
 
     fn language(&self, accepted: &str) -> Option<Text> {
@@ -273,5 +278,60 @@ mod tests {
         let enriched = enricher.enrich(click(json), stamp(0)).unwrap();
         assert_eq!(enriched.referrer.class, super::super::ReferrerClass::Internal);
         assert_eq!((enriched.utm.source.as_deref(), enriched.language.as_deref()), (Some("x"), Some("de")));
+    }
+
+    #[test]
+    fn floor_of_any_size_is_taken() {
+        let salt_secret = Secret::new(b"test".to_vec());
+        let config =
+            EnrichConfig { salt_secret, visitor: VisitorIdentity::Ip, geo: GeoFiles::default(), floor_days: i64::MAX };
+        let old = click("{\"link_id\":1,\"clicked_at\":-62135596800000}");
+        assert!(Enricher::new(config).unwrap().enrich(old, stamp(0)).is_ok());
+    }
+
+    #[test]
+    fn absent_referrer_is_direct_however_it_is_written() {
+        let enricher = enricher(VisitorIdentity::Ip);
+        let class = |referrer: &str| {
+            let json = format!("{{\"link_id\":1,\"referrer\":\"{referrer}\"}}");
+            enricher.enrich(click(&json), stamp(0)).unwrap().referrer.class
+        };
+        assert_eq!(["", "-", " "].map(class), [ReferrerClass::Direct; 3]);
+        assert_eq!(class("nonsense"), ReferrerClass::Other);
+    }
+
+    #[test]
+    fn what_caches_hold_changes_no_answer() {
+        let clicks: Vec<Click> = (0..200)
+            .map(|n| {
+                let (host, agent) = (n % 7, n % 11);
+                click(&format!(
+                    r#"{{"link_id":{n},"ip":"203.0.{host}.{agent}","user_agent":"Firefox/{agent}","referrer":"https://a{host}.example/","language":"en;q=0.{host}, de","destination":"https://a{agent}.example/?utm_source=s{host}","slug":"s{n}"}}"#
+                ))
+            })
+            .collect();
+        let (warm, cold) = (enricher(VisitorIdentity::IpUserAgent), enricher(VisitorIdentity::IpUserAgent));
+        for click in clicks.iter().rev().chain(&clicks) {
+            warm.enrich(click.clone(), stamp(1)).unwrap();
+        }
+        for click in clicks {
+            assert_eq!(warm.enrich(click.clone(), stamp(9)), cold.enrich(click, stamp(9)));
+        }
+    }
+
+    #[test]
+    fn rules_in_force_are_named_with_their_versions() {
+        let version = enricher(VisitorIdentity::Ip).rules_version();
+        for name in ["linktide-", "/ua-parser-", "+isbot-", "+psl-"] {
+            assert!(version.contains(name), "{version}");
+        }
+    }
+
+    #[test]
+    fn raw_address_is_in_no_part_of_an_enriched_click() {
+        let enricher = enricher(VisitorIdentity::Ip);
+        let enriched = enricher.enrich(click("{\"link_id\":1,\"ip\":\"203.0.113.199\"}"), stamp(0)).unwrap();
+        assert!(enriched.ip_hash.is_some() && !format!("{enriched:?}").contains("113.199"));
+        assert!(!format!("{:?}", enricher.config).contains("test"), "the secret was printed");
     }
 }

@@ -13,6 +13,7 @@ mod language;
 mod place;
 mod privacy;
 mod referrer;
+mod sites;
 
 use std::sync::Arc;
 

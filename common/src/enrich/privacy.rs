@@ -78,6 +78,15 @@ mod tests {
     }
 
     #[test]
+    fn hash_is_the_documented_one() {
+        // As Python's `hmac` and `hashlib` compute it for the salt of 2024-10-04.
+        let salts = Salts::new(Secret::new(b"master".to_vec()));
+        let hash = |also| u128::from_be_bytes(salts.hash("203.0.113.9".parse().unwrap(), Day(20_000).start(), also).0);
+        assert_eq!(hash(""), 0xb7fabcbfc3ea7e5e3b39068e00941a4f);
+        assert_eq!(hash("Firefox"), 0xcd631ecc8d54a1a01f86683e8dca56fa);
+    }
+
+    #[test]
     fn network_hides_the_host() {
         assert_eq!(network_of("203.0.113.9".parse().unwrap()), "203.0.113.0/24");
         assert_eq!(network_of("2001:db8:1:2:3:4:5:6".parse().unwrap()), "2001:db8:1::/48");
