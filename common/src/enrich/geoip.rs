@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use maxminddb::{LookupResult, MaxMindDbError, Reader};
+use maxminddb::{LookupResult, MaxMindDbError, Reader, WithinOptions};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use rustc_hash::FxHashSet;
 
 use super::place::Record;
 use super::{Geo, privacy};
@@ -125,6 +126,10 @@ impl GeoIp {
 }
 
 impl Loaded {
+    fn of(city: Option<Reader<Vec<u8>>>, asn: Option<Reader<Vec<u8>>>) -> Self {
+        Self { city, asn, addresses: Cache::new(CACHED), places: Cache::new(CACHED) }
+    }
+
     fn look_up(&self, ip: IpAddr) -> Arc<Geo> {
         if is_local(ip) {
             return Arc::default();
@@ -170,16 +175,40 @@ fn look(files: &GeoFiles) -> Seen {
 }
 
 fn load(files: &GeoFiles) -> Result<Loaded, GeoError> {
-    let open = |path: &Option<PathBuf>| path.as_deref().map(open_verified).transpose();
-    let (city, asn) = (open(&files.city)?, open(&files.asn)?);
-    Ok(Loaded { city, asn, addresses: Cache::new(CACHED), places: Cache::new(CACHED) })
+    let open = |path: &Option<PathBuf>| path.as_deref().map(open).transpose();
+    Ok(Loaded::of(open(&files.city)?, open(&files.asn)?))
 }
 
-fn open_verified(path: &Path) -> Result<Reader<Vec<u8>>, GeoError> {
-    let failed = |error: MaxMindDbError| GeoError { path: path.display().to_string(), reason: error.to_string() };
-    let reader = Reader::open_readfile(path).map_err(failed)?;
-    reader.verify().map_err(failed)?;
+fn open(path: &Path) -> Result<Reader<Vec<u8>>, GeoError> {
+    let read = std::fs::read(path).map_err(MaxMindDbError::from).and_then(verified);
+    read.map_err(|error| GeoError { path: path.display().to_string(), reason: error.to_string() })
+}
+
+/// A database that can be asked about every address without an error.
+fn verified(file: Vec<u8>) -> Result<Reader<Vec<u8>>, MaxMindDbError> {
+    let reader = Reader::from_source(file)?;
+    let about = reader.metadata();
+    // Many tools write neither description nor type, which `verify` insists on before it looks at anything else.
+    let described = !about.description.is_empty() && !about.database_type.is_empty();
+    if described { reader.verify() } else { verify_records(&reader) }?;
     Ok(reader)
+}
+
+/// Walks the whole tree and reads every record once.
+fn verify_records(reader: &Reader<Vec<u8>>) -> Result<(), MaxMindDbError> {
+    // A sound tree has at most two networks a node; one that runs in a circle would never end.
+    let most = u64::from(reader.metadata().node_count) * 3;
+    let mut seen = FxHashSet::default();
+    for (found, number) in reader.networks(WithinOptions::default().include_networks_without_data())?.zip(0..) {
+        let found = found?;
+        if number > most {
+            return Err(MaxMindDbError::invalid_database("the search tree runs in a circle"));
+        }
+        if found.offset().is_some_and(|offset| seen.insert(offset)) {
+            found.decode::<Record<'_>>()?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether an address belongs to no place by its nature: loopback, link-local, private, shared by a provider's customers.

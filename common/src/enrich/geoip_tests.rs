@@ -63,24 +63,43 @@ fn broken_database_leaves_the_old_one_in_place() {
 }
 
 #[test]
-fn every_truncation_is_refused_and_none_panics() {
+fn no_truncation_is_taken_and_no_damage_panics() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("city.mmdb");
     write(&path, "US", 1);
-    let whole = std::fs::read(&path).unwrap();
-    for length in 0..whole.len() {
-        std::fs::write(&path, &whole[..length]).unwrap();
-        assert!(open_verified(&path).is_err(), "{length} of {} bytes", whole.len());
-    }
-    for place in 0..whole.len() {
-        let mut damaged = whole.clone();
-        damaged[place] ^= 0x55;
-        std::fs::write(&path, damaged).unwrap();
-        // Damage that makes another sound database is taken for one; whatever it says, asking it must not panic.
-        if let Ok(loaded) = load(&GeoFiles { city: Some(path.clone()), asn: None }) {
-            loaded.look_up(at("203.0.113.77"));
+    for whole in [std::fs::read(&path).unwrap(), undescribed()] {
+        for length in 0..whole.len() {
+            assert!(verified(whole[..length].to_vec()).is_err(), "{length} of {} bytes", whole.len());
+        }
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 0x55;
+            // Damage that makes another sound database is taken for one; whatever it says, asking it must not panic.
+            if let Ok(reader) = verified(damaged) {
+                Loaded::of(Some(reader), None).look_up(at("203.0.113.77"));
+            }
         }
     }
+}
+
+/// A database as tools other than MaxMind's write it.
+fn undescribed() -> Vec<u8> {
+    let mut writer = Writer::builder("Test-Flat").build();
+    for (network, country) in [("203.0.113.0/24", "US"), ("2001:db8::/32", "DE")] {
+        let record = Value::map([("country_code", Value::from(country))]);
+        writer.insert_value(network.parse::<ipnet::IpNet>().unwrap(), record).unwrap();
+    }
+    writer.to_bytes().unwrap()
+}
+
+#[test]
+fn database_without_a_description_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("city.mmdb");
+    std::fs::write(&path, undescribed()).unwrap();
+    let geo = GeoIp::open(GeoFiles { city: Some(path), asn: None }).unwrap();
+    let country = |ip| geo.locate(at(ip)).country.clone();
+    assert_eq!((country("203.0.113.1").as_deref(), country("2001:db8::1").as_deref()), (Some("US"), Some("DE")));
 }
 
 #[test]
