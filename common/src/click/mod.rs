@@ -1,6 +1,22 @@
 //! A click as it is sent: the documented JSON object, parsed once at the door into a [`Click`] or a [`Reject`].
 //!
 //! The same bytes go over the log, so every reader parses them with this one function.
+//!
+//! | field | JSON | absent means |
+//! |---|---|---|
+//! | `link_id` | number or decimal string | refused |
+//! | `tenant_id` | number or decimal string | tenant 0 |
+//! | `click_id` | UUID | made from the record's place in the log |
+//! | `clicked_at` | RFC 3339 with an offset, or milliseconds since 1970 | when the log received it |
+//! | `ip` | IPv4 or IPv6 address | no place, no visitor |
+//! | `user_agent`, `referrer`, `language` | the headers as sent | a program; direct; no language |
+//! | `destination`, `slug`, `title` | text | no label, no campaign |
+//! | `method` | `GET` or `HEAD` | `GET` |
+//! | `trigger` | `link` or `qr` | `link` |
+//! | `imported` | true or false | false |
+//!
+//! `null` and an empty text are absent. Fields of other names are passed over. Texts above [`limits`] are cut; a record
+//! above its limit, a field that is there twice, and anything behind the object are refused.
 
 mod parse;
 mod record;

@@ -56,6 +56,14 @@ fn unknown_fields_are_passed_over_whatever_they_hold() {
 }
 
 #[test]
+fn depth_of_what_is_passed_over_breaks_nothing() {
+    let deep = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
+    assert_eq!(click(&format!("{{\"link_id\":1,\"x\":{deep}}}")).link_id, LinkId(1));
+    let reject = reject(&format!("{{\"link_id\":1,\"slug\":{deep}}}"));
+    assert_eq!((reject.reason, reject.field), (RejectReason::BadValue, Some("slug")));
+}
+
+#[test]
 fn null_and_empty_texts_are_absent() {
     let read = click(
         r#"{"link_id":1,"ip":"","user_agent":"","referrer":null,"clicked_at":"","click_id":null,"method":null,"trigger":"","imported":null}"#,

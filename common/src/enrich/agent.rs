@@ -1,6 +1,6 @@
 //! What a user agent says: browser, system, kind of device, and whether a program sent it.
 //!
-//! Parsing one takes some twenty microseconds; the cache makes it one lookup for the agents of every day.
+//! Parsing one takes some seven microseconds; the cache makes it one lookup for the agents of every day.
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 //! agents are sent. A rule that would take its family out of free text (`anything/1 CFNetwork`, `anythingbot/1`) names
 //! none here. The programs everyone meets are named by a rule of our own in front.
 //!
-//! Regular expressions are compiled when they are first needed, some 1,200 of them, and stay.
+//! The rules are compiled when the first user agent asks for them: some 40 ms, and 10 MB that stay.
 
 use std::sync::LazyLock;
 
@@ -35,12 +35,12 @@ struct Families {
 
 /// Family of the browser, or of the program where it has a name.
 pub(super) fn browser(user_agent: &str) -> Option<Text> {
-    FAMILIES.browsers.extract(user_agent).and_then(|found| FAMILIES.name(&found.family))
+    FAMILIES.browsers.extract(user_agent).and_then(|found| FAMILIES.name(&found.family, user_agent))
 }
 
 /// Family of the operating system.
 pub(super) fn system(user_agent: &str) -> Option<Text> {
-    FAMILIES.systems.extract(user_agent).and_then(|found| FAMILIES.name(&found.os))
+    FAMILIES.systems.extract(user_agent).and_then(|found| FAMILIES.name(&found.os, user_agent))
 }
 
 impl Families {
@@ -65,9 +65,11 @@ impl Families {
     }
 
     /// The one allocation of a name. They are few: the set is closed.
-    fn name(&self, name: &str) -> Option<Text> {
+    fn name(&self, name: &str, user_agent: &str) -> Option<Text> {
         let name = name.trim();
-        if name.is_empty() || name == UNKNOWN {
+        // A lone `.` in a rule (`Vert.x`) stands for any of a million letters: of those it catches, ASCII is enough.
+        let caught = !name.is_ascii() && user_agent.contains(name);
+        if name.is_empty() || name == UNKNOWN || caught {
             return None;
         }
         let mut names = self.names.lock();
@@ -135,6 +137,12 @@ mod tests {
         let first = browser("Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0").unwrap();
         let second = browser("Mozilla/5.0 (Windows NT 10.0; rv:90.0) Gecko/20100101 Firefox/90.0").unwrap();
         assert!(std::sync::Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn letters_that_a_rule_leaves_open_make_no_family() {
+        assert_eq!(browser("Vert.x-WebClient/4.5").as_deref(), Some("Vert.x-WebClient"));
+        assert_eq!(browser("Vertéx-WebClient/4.5"), None);
     }
 
     proptest! {
