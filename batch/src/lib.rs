@@ -1,1 +1,18 @@
-//! History
+//! History: every raw click in open tables, each day rolled up once, and what is published of it.
+//!
+//! The tables are Delta Lake's, in a folder or a bucket by URL. `archive` writes raw clicks with the positions they
+//! came from in one commit; `nightly` adds what lies between two cuts to the rollups, and publishes the new watermark;
+//! `reader` answers questions from the versions that a publication names.
+
+mod archive;
+mod error;
+mod metrics;
+mod nightly;
+pub mod reader;
+mod table;
+mod tables;
+
+pub use archive::{ArchiveConfig, Archiver, Flusher};
+pub use error::BatchError;
+pub use nightly::{Nightly, Outcome, Stage};
+pub use tables::Lake;

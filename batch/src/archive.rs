@@ -1,0 +1,304 @@
+//! The archive: every click of the log into `click_event`, with the positions it came from in the same commit.
+//!
+//! 1. At assignment each partition starts at the table's own `txn`, never at what the log's group committed. A partition
+//!    that no publication names is published first (same watermark, same tables, the cut extended), then read.
+//! 2. Clicks gather until there are enough, or the oldest has waited long enough, or an hour boundary has been crossed.
+//! 3. One commit adds the sorted files and sets `txn` for every owned partition, idle ones too: the next offset under
+//!    `archive/<epoch>/<partition>` and received time under `received/<epoch>/<partition>`.
+//! 4. Whatever goes wrong, the rows are thrown away, the table is read again, and each partition starts where the table
+//!    says. A commit that landed and still failed is found there; a zombie's never lands on a newer version.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use deltalake::kernel::{Add, Transaction};
+use linktide_common::bucket::{Day, Hour, Timestamp};
+use linktide_common::clock::Clock;
+use linktide_common::id::{Epoch, Offset, PartitionId};
+use linktide_common::intake::{Intake, What};
+use linktide_common::log::{Position, Positions};
+use linktide_common::publication::{Announced, Publication};
+use object_store::path::Path;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::BatchError;
+use crate::metrics;
+use crate::table::Table;
+use crate::tables::click_event::{self, Row};
+use crate::tables::{Lake, columns};
+
+/// How the archive paces itself.
+#[derive(Debug, Clone)]
+pub struct ArchiveConfig {
+    /// Clicks after which a commit is made.
+    pub commit_clicks: usize,
+    /// How long the oldest click waits for a commit.
+    pub commit_age: Duration,
+    /// Records read at once.
+    pub poll_records: usize,
+}
+
+impl Default for ArchiveConfig {
+    fn default() -> Self {
+        Self { commit_clicks: 200_000, commit_age: Duration::from_secs(60), poll_records: 20_000 }
+    }
+}
+
+/// Asks the archive for a commit.
+#[derive(Clone)]
+pub struct Flusher {
+    requests: mpsc::Sender<Request>,
+}
+
+struct Request {
+    through: Timestamp,
+    reply: oneshot::Sender<()>,
+}
+
+impl Flusher {
+    /// Returns when all that the log received before `through` is in the table; tells whether it is. The clock must have
+    /// reached `through`, or the archive waits for it.
+    pub async fn archived_through(&self, through: Timestamp) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request { through, reply }).await.is_ok() && answer.await.is_ok()
+    }
+}
+
+/// Archives clicks until told to stop.
+pub struct Archiver {
+    intake: Intake,
+    lake: Lake,
+    clock: Clock,
+    config: ArchiveConfig,
+    table: Table,
+    assigned: Vec<PartitionId>,
+    rows: Vec<Row>,
+    gathering_since: Instant,
+    committed: Positions,
+    requests: mpsc::Receiver<Request>,
+    pending: Vec<Request>,
+}
+
+impl Archiver {
+    /// An archive of `lake` over its own reader of the log, and the way to ask it for commits.
+    ///
+    /// # Errors
+    /// [`BatchError`] where the table cannot be opened.
+    pub async fn open(
+        lake: Lake,
+        intake: Intake,
+        clock: Clock,
+        config: ArchiveConfig,
+    ) -> Result<(Self, Flusher), BatchError> {
+        let table = lake.table(click_event::definition()).await?;
+        let (asked, requests) = mpsc::channel(16);
+        let archiver = Self {
+            intake,
+            lake,
+            clock,
+            config,
+            table,
+            assigned: Vec::new(),
+            rows: Vec::new(),
+            gathering_since: Instant::now(),
+            committed: Positions::new(),
+            requests,
+            pending: Vec::new(),
+        };
+        Ok((archiver, Flusher { requests: asked }))
+    }
+
+    /// Works until `stop`, then commits what was gathered.
+    ///
+    /// # Errors
+    /// [`BatchError`] where the log cannot be read on or the table is not ours. A store that is away is waited for.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), BatchError> {
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                stepped = self.step(Duration::from_millis(100)) => stepped?,
+            }
+        }
+        self.commit().await
+    }
+
+    /// Reads once, and commits if it is time.
+    pub(crate) async fn step(&mut self, wait: Duration) -> Result<(), BatchError> {
+        while let Ok(request) = self.requests.try_recv() {
+            self.pending.push(request);
+        }
+        let batch = self.intake.next(self.config.poll_records, wait).await?;
+        if !batch.assigned.is_empty() || !batch.revoked.is_empty() {
+            self.assigned.retain(|partition| !batch.revoked.contains(partition));
+            self.assigned.extend(batch.assigned);
+            return self.recover().await;
+        }
+        if self.rows.is_empty() {
+            self.gathering_since = Instant::now();
+        }
+        let epoch = self.intake.epoch();
+        for item in batch.items {
+            if let What::Click(click) = item.what {
+                self.rows.push(Row { epoch, partition: item.partition, offset: item.offset, click });
+            }
+        }
+        if self.is_due() {
+            self.commit().await?;
+        }
+        self.answer();
+        Ok(())
+    }
+
+    fn is_due(&self) -> bool {
+        let positions = self.intake.positions();
+        let full = self.rows.len() >= self.config.commit_clicks;
+        let old = !self.rows.is_empty() && self.gathering_since.elapsed() >= self.config.commit_age;
+        let hour = |positions: &Positions| positions.values().map(|position| Hour::of(position.received_at)).min();
+        let turned = hour(&positions) > hour(&self.committed);
+        let reached = |request: &Request| positions.values().all(|position| position.received_at >= request.through);
+        full || old || turned || (self.pending.iter().any(reached) && positions != self.committed)
+    }
+
+    fn answer(&mut self) {
+        let committed = &self.committed;
+        let reached =
+            |request: &mut Request| committed.values().all(|position| position.received_at >= request.through);
+        for request in self.pending.extract_if(.., reached) {
+            // Whoever no longer waits for the answer does not need it.
+            let _ = request.reply.send(());
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), BatchError> {
+        let positions = self.intake.positions();
+        if positions == self.committed {
+            return Ok(());
+        }
+        match self.commit_to(&positions).await {
+            Ok(()) => {
+                metrics::ARCHIVED.inc_by(self.rows.len() as u64);
+                self.rows.clear();
+                self.committed = positions;
+                if let Err(error) = self.intake.commit(&self.committed).await {
+                    tracing::debug!(%error, "the position was not told to the log");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a commit to click_event failed; going on from where the table stands");
+                self.recover().await
+            }
+        }
+    }
+
+    async fn commit_to(&mut self, positions: &Positions) -> Result<(), BatchError> {
+        let now = self.clock.now();
+        self.rows.sort_by_key(|row| {
+            let click = &row.click;
+            (
+                columns::signed(click.tenant_id.0),
+                columns::signed(click.link_id.0),
+                click.clicked_at,
+                row.partition,
+                row.offset,
+            )
+        });
+        let rules = self.intake.rules_version();
+        let mut added: Vec<Add> = Vec::new();
+        for (day, rows) in by_day(&self.rows) {
+            let date = day.start().to_string()[..10].to_owned();
+            let path = Path::from(format!("received_date={date}/{}.parquet", uuid::Uuid::new_v4()));
+            added.push(self.table.write(&path, Some(&date), &click_event::encode(&rows, &rules)?, now).await?);
+        }
+        let epoch = self.intake.epoch();
+        let transactions = positions.iter().flat_map(|(partition, position)| {
+            let offset = columns::stored(position.offset.0);
+            [
+                Transaction::new(offset_key(epoch, *partition), offset),
+                Transaction::new(received_key(epoch, *partition), position.received_at.as_millis()),
+            ]
+        });
+        self.table.commit(added, &[], transactions.collect()).await
+    }
+
+    /// The one recovery path.
+    async fn recover(&mut self) -> Result<(), BatchError> {
+        self.rows.clear();
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.start_again().await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_transient() => tracing::warn!(%error, "the archive cannot go on; trying again"),
+                Err(error) => return Err(error),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn start_again(&mut self) -> Result<(), BatchError> {
+        self.table.reload().await?;
+        let epoch = self.intake.epoch();
+        let cut = self.named().await?.cut_of(epoch);
+        self.committed.clear();
+        for partition in self.assigned.clone() {
+            self.intake.stop(partition);
+            let begin = cut.get(&partition).copied();
+            let Some(position) = archived(&self.table, epoch, partition).await?.or(begin) else { continue };
+            if let Some(gap) = self.intake.start(partition, position).await? {
+                tracing::error!(?gap, "clicks are gone from the log before they were archived");
+            }
+            self.committed.insert(partition, position);
+        }
+        Ok(())
+    }
+
+    /// The newest publication, after making sure that it names every partition that is ours.
+    async fn named(&self) -> Result<Publication, BatchError> {
+        let epoch = self.intake.epoch();
+        loop {
+            let newest = self.lake.publications().latest().await?;
+            let next = match newest {
+                None => Publication::first(epoch, &self.assigned, self.intake.rules_version(), self.clock.now()),
+                Some(newest) => match newest.unnamed(epoch, &self.assigned).as_slice() {
+                    [] => return Ok(newest.as_ref().clone()),
+                    unnamed => newest.extended(epoch, unnamed, self.clock.now()),
+                },
+            };
+            if self.lake.publications().publish(next.clone()).await? == Announced::Published {
+                return Ok(next);
+            }
+        }
+    }
+}
+
+fn by_day(rows: &[Row]) -> BTreeMap<Day, Vec<Row>> {
+    let mut days: BTreeMap<Day, Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        days.entry(Day::of(row.click.received_at)).or_default().push(row.clone());
+    }
+    days
+}
+
+fn offset_key(epoch: Epoch, partition: PartitionId) -> String {
+    format!("archive/{epoch}/{partition}")
+}
+
+fn received_key(epoch: Epoch, partition: PartitionId) -> String {
+    format!("received/{epoch}/{partition}")
+}
+
+/// How far a partition is in the table, by the table's own word.
+pub(crate) async fn archived(
+    table: &Table,
+    epoch: Epoch,
+    partition: PartitionId,
+) -> Result<Option<Position>, BatchError> {
+    let offset = table.transaction(&offset_key(epoch, partition)).await?;
+    let received = table.transaction(&received_key(epoch, partition)).await?;
+    Ok(offset
+        .zip(received.and_then(Timestamp::from_millis))
+        .map(|(offset, received_at)| Position { offset: Offset(columns::counted(offset)), received_at }))
+}

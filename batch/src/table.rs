@@ -1,0 +1,216 @@
+//! One Delta table: its snapshot, its files, and commits that succeed only on top of that very snapshot.
+//!
+//! A commit is tried once, for the version behind the snapshot it was made from. If another one came first it fails, and
+//! whoever asked reloads, looks at the `txn` versions and decides anew: comparing and committing on one snapshot is what
+//! makes `txn` a fence. After any other error the same holds, because a commit can land and still return one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use deltalake::arrow::array::RecordBatch;
+use deltalake::arrow::datatypes::SchemaRef;
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, Add, Remove, StructType, Transaction};
+use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::table::state::DeltaTableState;
+use deltalake::{DeltaTable, DeltaTableBuilder, ObjectStore};
+use linktide_common::bucket::Timestamp;
+use object_store::ObjectStoreExt as _;
+use object_store::path::Path;
+use url::Url;
+
+use crate::error::BatchError;
+use crate::metrics;
+
+/// What a table is.
+#[derive(Debug, Clone)]
+pub(crate) struct Definition {
+    pub(crate) name: &'static str,
+    /// All columns, the one it is partitioned by included.
+    pub(crate) schema: SchemaRef,
+    pub(crate) partitioned_by: Option<&'static str>,
+    /// Columns whose least and greatest values are kept for each file.
+    pub(crate) statistics: &'static str,
+}
+
+/// A file of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct File {
+    /// Its place below the table's folder.
+    pub(crate) path: Path,
+    pub(crate) size: u64,
+    pub(crate) statistics: Option<String>,
+    remove: Remove,
+}
+
+/// A table at one version.
+pub(crate) struct Table {
+    pub(crate) definition: Definition,
+    delta: DeltaTable,
+}
+
+impl Table {
+    /// Opens the table in `root`, or makes it there.
+    pub(crate) async fn open(root: &Url, definition: Definition) -> Result<Self, BatchError> {
+        let url = root
+            .join(&format!("tables/{}/", definition.name))
+            .map_err(|error| BatchError::Unavailable(error.to_string()))?;
+        if url.scheme() == "file"
+            && let Ok(folder) = url.to_file_path()
+        {
+            std::fs::create_dir_all(&folder)
+                .map_err(|error| BatchError::Unavailable(format!("{}: {error}", folder.display())))?;
+        }
+        let mut delta = DeltaTableBuilder::from_url(url)?.build()?;
+        if !delta.verify_deltatable_existence().await? {
+            // Whoever else makes it at the same time makes the same.
+            if let Err(error) = create(&delta, &definition).await
+                && !delta.verify_deltatable_existence().await?
+            {
+                return Err(error);
+            }
+        }
+        delta.load().await?;
+        let table = Self { definition, delta };
+        table.check_schema()?;
+        Ok(table)
+    }
+
+    /// Refuses a table that lacks a column of ours: another version made it.
+    fn check_schema(&self) -> Result<(), BatchError> {
+        let found = self.state()?.schema();
+        let lacking = |field: &&Arc<deltalake::arrow::datatypes::Field>| found.field(field.name()).is_none();
+        match self.definition.schema.fields().iter().find(lacking) {
+            Some(field) => Err(BatchError::Corrupt {
+                what: format!("table {}", self.definition.name),
+                reason: format!("it has no column {}", field.name()),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn state(&self) -> Result<&DeltaTableState, BatchError> {
+        Ok(self.delta.snapshot()?)
+    }
+
+    pub(crate) fn version(&self) -> Result<u64, BatchError> {
+        Ok(self.state()?.version())
+    }
+
+    /// Takes the newest version.
+    pub(crate) async fn reload(&mut self) -> Result<(), BatchError> {
+        Ok(self.delta.update_state().await?)
+    }
+
+    /// Takes that version.
+    pub(crate) async fn load_version(&mut self, version: u64) -> Result<(), BatchError> {
+        Ok(self.delta.load_version(version).await?)
+    }
+
+    /// The version an application last committed here.
+    pub(crate) async fn transaction(&self, application: &str) -> Result<Option<i64>, BatchError> {
+        let log_store = self.delta.log_store();
+        Ok(self.state()?.transaction_version(log_store.as_ref(), application).await?)
+    }
+
+    pub(crate) fn files(&self) -> Result<Vec<File>, BatchError> {
+        let describe = |file: deltalake::kernel::LogicalFileView| File {
+            path: file.object_store_path(),
+            size: u64::try_from(file.size()).unwrap_or_default(),
+            statistics: file.stats(),
+            remove: file.remove_action(true),
+        };
+        Ok(self.state()?.log_data().iter().map(describe).collect())
+    }
+
+    /// The table's folder as a store.
+    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+        self.delta.object_store()
+    }
+
+    /// Writes a file that no version names yet.
+    pub(crate) async fn write(
+        &self,
+        path: &Path,
+        partition: Option<&str>,
+        rows: &RecordBatch,
+        now: Timestamp,
+    ) -> Result<Add, BatchError> {
+        let rows = rows.clone();
+        let (bytes, statistics) = tokio::task::spawn_blocking(move || crate::tables::parquet::encode(&rows))
+            .await
+            .map_err(|error| BatchError::Unavailable(error.to_string()))??;
+        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        self.objects().put(path, Bytes::from(bytes).into()).await?;
+        let partition_values =
+            self.definition.partitioned_by.map(|column| (column.to_owned(), partition.map(str::to_owned)));
+        Ok(Add {
+            path: path.to_string(),
+            partition_values: partition_values.into_iter().collect(),
+            size,
+            modification_time: now.as_millis(),
+            data_change: true,
+            stats: Some(statistics),
+            ..Add::default()
+        })
+    }
+
+    /// Commits on top of this very version, or fails with [`BatchError::Fenced`] where another commit came first.
+    pub(crate) async fn commit(
+        &mut self,
+        added: Vec<Add>,
+        removed: &[File],
+        transactions: Vec<Transaction>,
+    ) -> Result<(), BatchError> {
+        let mut actions: Vec<Action> = removed.iter().map(|file| Action::Remove(file.remove.clone())).collect();
+        actions.extend(added.into_iter().map(Action::Add));
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: self.definition.partitioned_by.map(|column| vec![column.to_owned()]),
+            predicate: None,
+        };
+        let properties = CommitProperties::default()
+            .with_max_retries(0)
+            .with_application_transactions(transactions)
+            .with_cleanup_expired_logs(Some(false));
+        let state = self.state()?.clone();
+        let outcome = CommitBuilder::from(properties)
+            .with_actions(actions)
+            .build(Some(&state), self.delta.log_store(), operation)
+            .await;
+        match outcome {
+            Ok(commit) => {
+                self.delta.state = Some(commit.snapshot());
+                Ok(())
+            }
+            Err(error) => {
+                metrics::CONFLICTS.inc();
+                Err(BatchError::Fenced {
+                    table: self.definition.name.to_owned(),
+                    found: error.to_string(),
+                    expected: format!("version {}", state.version()),
+                })
+            }
+        }
+    }
+}
+
+async fn create(delta: &DeltaTable, definition: &Definition) -> Result<(), BatchError> {
+    let schema: StructType = definition.schema.as_ref().try_into_kernel()?;
+    let configuration: HashMap<String, Option<String>> =
+        [("delta.dataSkippingStatsColumns", definition.statistics), ("delta.checkpointInterval", "50")]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), Some(value.to_owned())))
+            .collect();
+    CreateBuilder::new()
+        .with_log_store(delta.log_store())
+        .with_table_name(definition.name)
+        .with_columns(schema.fields().cloned())
+        .with_partition_columns(definition.partitioned_by)
+        .with_configuration(configuration)
+        .await?;
+    Ok(())
+}

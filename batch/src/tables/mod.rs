@@ -1,0 +1,56 @@
+//! The tables: what they are called, which columns they have, and where they lie.
+
+pub(crate) mod click_event;
+pub(crate) mod columns;
+pub(crate) mod daily;
+pub(crate) mod dimension;
+pub(crate) mod hourly;
+pub(crate) mod link;
+pub(crate) mod parquet;
+pub(crate) mod rollup;
+
+use std::sync::Arc;
+
+use linktide_common::publication::PublicationStore;
+use object_store::ObjectStore;
+use url::Url;
+
+use crate::error::BatchError;
+use crate::table::{Definition, Table};
+
+/// Where tables, plans and publications lie: a folder or a bucket.
+#[derive(Clone)]
+pub struct Lake {
+    root: Url,
+    objects: Arc<dyn ObjectStore>,
+    publications: PublicationStore,
+}
+
+impl Lake {
+    /// The lake in a local folder, which is made where it is missing.
+    ///
+    /// # Errors
+    /// [`BatchError::Unavailable`] where the folder cannot be made.
+    pub fn in_folder(folder: &std::path::Path) -> Result<Self, BatchError> {
+        let unusable = |reason: String| BatchError::Unavailable(format!("{}: {reason}", folder.display()));
+        std::fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
+        let folder = std::path::absolute(folder).map_err(|error| unusable(error.to_string()))?;
+        let root = Url::from_directory_path(&folder).map_err(|()| unusable("not an absolute path".to_owned()))?;
+        let objects: Arc<dyn ObjectStore> = Arc::new(object_store::local::LocalFileSystem::new_with_prefix(&folder)?);
+        Ok(Self { root, publications: PublicationStore::new(Arc::clone(&objects)), objects })
+    }
+
+    /// Its publications.
+    #[must_use]
+    pub fn publications(&self) -> &PublicationStore {
+        &self.publications
+    }
+
+    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(&self.objects)
+    }
+
+    pub(crate) async fn table(&self, definition: Definition) -> Result<Table, BatchError> {
+        Table::open(&self.root, definition).await
+    }
+}
