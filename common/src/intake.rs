@@ -101,6 +101,8 @@ pub struct Intake {
     enricher: Arc<Enricher>,
     clock: Clock,
     reach: u64,
+    /// Whether the last read found nothing in any partition.
+    quiet: bool,
     partitions: BTreeMap<PartitionId, Partition>,
 }
 
@@ -119,7 +121,7 @@ impl Intake {
         clock: Clock,
         reach: u64,
     ) -> Self {
-        Self { layer, reader, enricher, clock, reach, partitions: BTreeMap::new() }
+        Self { layer, reader, enricher, clock, reach, quiet: false, partitions: BTreeMap::new() }
     }
 
     /// Which life of the log this is.
@@ -172,9 +174,13 @@ impl Intake {
 
     /// The next records, at most about `max`, or none after `wait`. Appends ticks where they are due.
     ///
+    /// May be dropped at any await: positions advance only in the very step that delivers the records, so what a dropped
+    /// call would have delivered stays to be read.
+    ///
     /// # Errors
     /// [`IntakeError`]; what was delivered before stays delivered.
     pub async fn next(&mut self, max: usize, wait: Duration) -> Result<Batch, IntakeError> {
+        self.tick(self.quiet).await?;
         match self.reader.poll(max, wait).await? {
             Event::Assigned(assigned) => Ok(Batch { assigned, ..Batch::default() }),
             Event::Revoked(revoked) => {
@@ -182,10 +188,8 @@ impl Intake {
                 Ok(Batch { revoked, ..Batch::default() })
             }
             Event::Records(records) => {
-                let quiet = records.is_empty();
-                let items = self.take_in(records)?;
-                self.tick(quiet).await?;
-                Ok(Batch { items, ..Batch::default() })
+                self.quiet = records.is_empty();
+                Ok(Batch { items: self.take_in(records)?, ..Batch::default() })
             }
         }
     }
@@ -274,6 +278,7 @@ fn decide(payload: &[u8], stamp: Stamp, copies: &mut CopyWindow, enricher: &Enri
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
     use bytes::Bytes;
     use uuid::Uuid;
 
@@ -281,8 +286,8 @@ mod tests {
     use crate::bucket::Hour;
     use crate::enrich::{EnrichConfig, GeoFiles, VisitorIdentity};
     use crate::id::ClickId;
-    use crate::log::embedded::{EmbeddedConfig, EmbeddedLog};
-    use crate::log::{Append, LogWriter as _};
+    use crate::log::embedded::{EmbeddedConfig, EmbeddedLog, EmbeddedReader};
+    use crate::log::{Append, Bounds, LogWriter as _};
     use crate::secret::Secret;
 
     const ALL: PartitionId = PartitionId(0);
@@ -314,7 +319,10 @@ mod tests {
         }
 
         async fn intake(&self, from: u64, reach: u64) -> Intake {
-            let reader = Box::new(self.log.reader("test"));
+            self.started(Box::new(self.log.reader("test")), from, reach).await
+        }
+
+        async fn started(&self, reader: Box<dyn LogReader>, from: u64, reach: u64) -> Intake {
             let mut intake = Intake::new("test", reader, Arc::clone(&self.enricher), self.clock.clone(), reach);
             assert_eq!(intake.next(1, SOON).await.unwrap().assigned, [ALL]);
             let received_at = Hour(480_000).start();
@@ -376,11 +384,55 @@ mod tests {
         let mut intake = setup.intake(0, 10).await;
         intake.next(10, SOON).await.unwrap();
         setup.clock.set(Hour(480_001).start());
-        // The first look appends the tick, the second reads it.
-        intake.next(10, SOON).await.unwrap();
         assert!(intake.next(10, SOON).await.unwrap().items.is_empty());
         let position = intake.positions()[&ALL];
         assert_eq!((position.offset, position.received_at), (Offset(2), Hour(480_001).start()));
+    }
+
+    /// A log whose ticks never come back.
+    struct Hanging(EmbeddedReader);
+
+    #[async_trait]
+    impl LogReader for Hanging {
+        fn epoch(&self) -> Epoch {
+            self.0.epoch()
+        }
+        async fn poll(&mut self, max: usize, wait: Duration) -> Result<Event, LogError> {
+            self.0.poll(max, wait).await
+        }
+        async fn seek(&mut self, partition: PartitionId, to: Offset) -> Result<(), LogError> {
+            self.0.seek(partition, to).await
+        }
+        async fn read(&self, partition: PartitionId, from: Offset, to: Offset) -> Result<Vec<Record>, LogError> {
+            self.0.read(partition, from, to).await
+        }
+        async fn bounds(&self, partition: PartitionId) -> Result<Bounds, LogError> {
+            self.0.bounds(partition).await
+        }
+        async fn tick(&self, _partition: PartitionId) -> Result<(), LogError> {
+            std::future::pending().await
+        }
+        async fn commit(&mut self, positions: &Positions) -> Result<(), LogError> {
+            self.0.commit(positions).await
+        }
+    }
+
+    #[tokio::test]
+    async fn records_of_a_dropped_call_are_delivered_later() {
+        let setup = Setup::new();
+        setup.append(&[&click(1)]).await;
+        let reader = Box::new(Hanging(setup.log.reader("test")));
+        let mut intake = setup.started(reader, 0, 10).await;
+        setup.clock.set(Hour(480_001).start());
+        let mut delivered = 0;
+        for _ in 0..2 {
+            let positions = intake.positions();
+            match tokio::time::timeout(SOON * 2, intake.next(10, SOON)).await {
+                Ok(batch) => delivered += batch.unwrap().items.len(),
+                Err(_) => assert_eq!(intake.positions(), positions, "a dropped call moved on"),
+            }
+        }
+        assert_eq!(delivered, 1);
     }
 
     #[tokio::test]
