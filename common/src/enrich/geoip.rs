@@ -22,8 +22,10 @@ use super::place::Record;
 use super::{Geo, privacy};
 use crate::metrics;
 
-/// Addresses, and places, whose answer is kept.
-const CACHED: usize = 1 << 16;
+/// Addresses whose answer is kept.
+const CACHED: usize = 1 << 17;
+/// Places whose texts are kept.
+const CACHED_PLACES: usize = 1 << 16;
 
 /// A database that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +129,7 @@ impl GeoIp {
 
 impl Loaded {
     fn of(city: Option<Reader<Vec<u8>>>, asn: Option<Reader<Vec<u8>>>) -> Self {
-        Self { city, asn, addresses: Cache::new(CACHED), places: Cache::new(CACHED) }
+        Self { city, asn, addresses: Cache::new(CACHED), places: Cache::new(CACHED_PLACES) }
     }
 
     fn look_up(&self, ip: IpAddr) -> Arc<Geo> {
