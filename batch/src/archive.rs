@@ -151,6 +151,12 @@ impl Archiver {
         Ok(())
     }
 
+    /// Whether all that was received before `through` is in the table.
+    #[cfg(test)]
+    pub(crate) fn has_committed(&self, through: Timestamp) -> bool {
+        !self.committed.is_empty() && self.committed.values().all(|position| position.received_at >= through)
+    }
+
     fn is_due(&self) -> bool {
         let positions = self.intake.positions();
         let full = self.rows.len() >= self.config.commit_clicks;

@@ -15,6 +15,8 @@ pub mod intake;
 pub mod label;
 pub mod log;
 pub mod metrics;
+#[cfg(feature = "http")]
+pub mod problem;
 pub mod publication;
 pub mod secret;
 pub mod sketch;

@@ -1,1 +1,28 @@
-//! The front door: emitter, collector, redirector
+//! The front door: how clicks come in.
+//!
+//! - [`Emitter`]: for a redirect service in Rust. It never waits.
+//! - the collector, `POST /v1/clicks`: for everyone else. It answers when the log has the clicks.
+//! - imports, `PUT /v1/imports/{digest}/chunks/{number}`: for the past. Each chunk counts once.
+//! - the redirector, `GET /r/{slug}`: a small reference of how to use the emitter.
+
+mod emitter;
+mod metrics;
+
+#[cfg(feature = "http")]
+mod body;
+#[cfg(feature = "http")]
+mod collector;
+#[cfg(feature = "http")]
+mod import;
+#[cfg(feature = "http")]
+mod links;
+#[cfg(feature = "http")]
+mod redirect;
+#[cfg(feature = "http")]
+mod router;
+
+pub use emitter::{Emitter, EmitterConfig};
+#[cfg(feature = "http")]
+pub use links::{LinkFile, LinkFileError};
+#[cfg(feature = "http")]
+pub use router::{IngestConfig, openapi, router};

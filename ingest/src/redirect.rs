@@ -1,0 +1,112 @@
+//! The reference redirector: `GET /r/{slug}` answers 302 and emits a click on the way.
+//!
+//! `/q/{slug}` is the same link behind a QR code. A HEAD request is recorded as a preview.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use linktide_common::click::{Click, Kind, Trigger};
+use linktide_common::id::TenantId;
+use linktide_common::problem::{Problem, ProblemKind};
+
+use crate::router::Ingest;
+
+/// Leads to where a link leads.
+#[utoipa::path(
+    get,
+    path = "/r/{slug}",
+    tag = "redirect",
+    params(("slug" = String, Path, description = "what the link is called")),
+    responses((status = 302, description = "the destination is in Location"), (status = 404, description = "no link is called so"))
+)]
+pub(crate) async fn link(
+    state: State<Ingest>,
+    slug: Path<String>,
+    peer: Peer,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    follow(&state, &slug, peer, &method, &headers, Trigger::Link)
+}
+
+/// Leads to where a link leads, from its QR code.
+#[utoipa::path(
+    get,
+    path = "/q/{slug}",
+    tag = "redirect",
+    params(("slug" = String, Path, description = "what the link is called")),
+    responses((status = 302, description = "the destination is in Location"), (status = 404, description = "no link is called so"))
+)]
+pub(crate) async fn code(
+    state: State<Ingest>,
+    slug: Path<String>,
+    peer: Peer,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    follow(&state, &slug, peer, &method, &headers, Trigger::Qr)
+}
+
+/// The other end of the connection, where it is known.
+pub(crate) type Peer = Option<axum::Extension<ConnectInfo<SocketAddr>>>;
+
+fn follow(
+    ingest: &Ingest,
+    slug: &str,
+    peer: Peer,
+    method: &Method,
+    headers: &HeaderMap,
+    trigger: Trigger,
+) -> Result<Response, Problem> {
+    let link = ingest.links.find(slug).ok_or_else(|| {
+        Problem::new(
+            ProblemKind::NotFound,
+            format!("no link is called `{}`", slug.chars().take(80).collect::<String>()),
+        )
+    })?;
+    let text = |name: HeaderName| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    ingest.emitter.emit(Click {
+        tenant_id: TenantId(0),
+        link_id: link.link_id,
+        click_id: None,
+        clicked_at: None,
+        ip: visitor(headers, peer.map(|peer| peer.0.0.ip()), ingest.config.trusted_proxies),
+        user_agent: text(header::USER_AGENT),
+        referrer: text(header::REFERER),
+        language: text(header::ACCEPT_LANGUAGE),
+        destination: Some(link.destination.clone()),
+        slug: Some(link.slug.clone()),
+        title: link.title.clone(),
+        kind: if method == Method::HEAD { Kind::Preview } else { Kind::Click },
+        trigger,
+        imported: false,
+    });
+    // Nothing on the way may keep the answer: a click that is not seen is not counted.
+    let headers = [(header::LOCATION, link.destination.as_str()), (header::CACHE_CONTROL, "private, no-store")];
+    Ok((StatusCode::FOUND, headers).into_response())
+}
+
+/// The visitor's address: the peer's, or behind `proxies` of our own the one that the outermost of them saw.
+fn visitor(headers: &HeaderMap, peer: Option<IpAddr>, proxies: usize) -> Option<IpAddr> {
+    let Some(skipped) = proxies.checked_sub(1) else { return peer };
+    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let seen: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
+    seen.iter().rev().nth(skipped).and_then(|address| address.parse().ok()).or(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_is_the_one_our_outermost_proxy_saw() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", "198.51.100.1, 203.0.113.2, 203.0.113.3".parse().unwrap());
+        let peer: IpAddr = "127.0.0.1".parse().unwrap();
+        for (proxies, expected) in [(0, "127.0.0.1"), (1, "203.0.113.3"), (2, "203.0.113.2"), (9, "127.0.0.1")] {
+            assert_eq!(visitor(&headers, Some(peer), proxies), expected.parse().ok(), "{proxies}");
+        }
+    }
+}

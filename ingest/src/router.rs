@@ -1,0 +1,72 @@
+//! The routes of the front door.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post, put};
+use linktide_common::clock::Clock;
+use linktide_common::log::LogWriter;
+use utoipa::OpenApi;
+
+use crate::emitter::Emitter;
+use crate::links::LinkFile;
+use crate::{collector, import, redirect};
+
+/// What the front door takes.
+#[derive(Debug, Clone)]
+pub struct IngestConfig {
+    /// Bytes a body may have, as sent.
+    pub body_bytes: usize,
+    /// A click further back is refused, unless an import sends it.
+    pub floor_days: i64,
+    /// How many proxies of our own stand in front, each adding to `X-Forwarded-For`.
+    pub trusted_proxies: usize,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self { body_bytes: 16 << 20, floor_days: 3653, trusted_proxies: 0 }
+    }
+}
+
+/// What every handler needs.
+#[derive(Clone)]
+pub(crate) struct Ingest {
+    pub(crate) log: Arc<dyn LogWriter>,
+    pub(crate) emitter: Arc<Emitter>,
+    pub(crate) links: Arc<LinkFile>,
+    pub(crate) clock: Clock,
+    pub(crate) config: IngestConfig,
+}
+
+/// The front door over a log, with an emitter for the redirector.
+#[must_use]
+pub fn router(
+    log: Arc<dyn LogWriter>,
+    emitter: Arc<Emitter>,
+    links: Arc<LinkFile>,
+    clock: Clock,
+    config: IngestConfig,
+) -> Router {
+    let limit = DefaultBodyLimit::max(config.body_bytes);
+    Router::new()
+        .route("/v1/clicks", post(collector::collect))
+        .route("/v1/imports/{digest}/chunks/{number}", put(import::put_chunk))
+        .route("/r/{slug}", get(redirect::link))
+        .route("/q/{slug}", get(redirect::code))
+        .layer(limit)
+        .with_state(Ingest { log, emitter, links, clock, config })
+}
+
+/// What the front door says of itself.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(paths(collector::collect, import::put_chunk, redirect::link, redirect::code))]
+    struct Paths;
+    Paths::openapi()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Asking both layers at one watermark.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use linktide_batch::reader::Snapshot;
+use linktide_common::bucket::{Hour, Range, Timestamp};
+use linktide_common::count::Counts;
+use linktide_common::dimension::Dimension;
+use linktide_common::enrich::Text;
+use linktide_common::id::{LinkId, Subject, TenantId};
+use linktide_common::label::Label;
+use linktide_common::problem::{Problem, ProblemKind};
+use linktide_common::publication::Publication;
+use linktide_common::sketch::Sketch;
+use linktide_speed::reader::{Held, Want};
+
+use crate::freshness::Basis;
+use crate::merge::{self, Totals};
+use crate::state::Query;
+
+/// How often a question starts again because the watermark moved under it.
+const ATTEMPTS: usize = 4;
+
+/// What a question needs of a subject beside its counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Needs {
+    /// The buckets the counts are summed in.
+    pub(crate) buckets: Vec<Range>,
+    pub(crate) dimensions: Vec<Dimension>,
+    pub(crate) visitors: bool,
+    pub(crate) label: bool,
+}
+
+/// What both layers gave.
+pub(crate) struct Answer {
+    pub(crate) basis: Basis,
+    pub(crate) totals: Totals,
+    pub(crate) values: HashMap<(Dimension, Text), Counts>,
+    pub(crate) visitors: Sketch,
+    pub(crate) label: Option<Label>,
+    pub(crate) first: Option<Timestamp>,
+    pub(crate) last: Option<Timestamp>,
+}
+
+/// Clicks by link, of both layers.
+pub(crate) struct LinksAnswer {
+    pub(crate) basis: Basis,
+    pub(crate) links: HashMap<LinkId, Counts>,
+    pub(crate) labels: HashMap<LinkId, Label>,
+}
+
+/// What history gave.
+#[derive(Default)]
+struct History {
+    totals: Totals,
+    values: Vec<(Dimension, Text, Counts)>,
+    visitors: Sketch,
+    label: Option<Label>,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+impl Query {
+    /// The newest publication.
+    pub(crate) fn pinned(&self) -> Result<Arc<Publication>, Problem> {
+        let newest = self.publications.borrow().clone();
+        newest.ok_or_else(|| {
+            Problem::new(ProblemKind::NotReady, "nothing is published yet; the service has just begun").retry_after(1)
+        })
+    }
+
+    /// Where history begins for `interval=all`.
+    pub(crate) async fn earliest(&self, publication: &Arc<Publication>, subject: Subject) -> Timestamp {
+        let history = self.in_time(self.tables.at(publication)).await.ok().and_then(|snapshot| snapshot.earliest());
+        let want = Want {
+            range: Range::new(publication.watermark.first_quarter(), publication.watermark.first_quarter()),
+            dimensions: Vec::new(),
+            visitors: false,
+        };
+        let recent = self
+            .in_time(self.speed.read(subject, publication.watermark, &want))
+            .await
+            .ok()
+            .and_then(|slice| slice.first);
+        let days = [history.map(linktide_common::bucket::Day::start), recent];
+        days.into_iter().flatten().min().unwrap_or(publication.watermark.start())
+    }
+
+    /// Everything a question needs of a subject, from both layers at one watermark.
+    pub(crate) async fn ask(&self, subject: Subject, range: Range, needs: &Needs) -> Result<Answer, Problem> {
+        let want = Want { range, dimensions: needs.dimensions.clone(), visitors: needs.visitors };
+        for attempt in 1.. {
+            let publication = self.pinned()?;
+            let (history, recent) = tokio::join!(
+                self.in_time(self.history(&publication, subject, range, needs)),
+                self.in_time(self.speed.read(subject, publication.watermark, &want)),
+            );
+            if attempt < ATTEMPTS && self.moved_on(&publication, recent.as_ref().map(|slice| &slice.held)) {
+                continue;
+            }
+            let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
+            let mut history = history.unwrap_or_default();
+            let speed = recent.map(|slice| {
+                history.totals.recent = slice.totals.into_iter().collect();
+                history.values.extend(slice.values);
+                slice.visitors.iter().for_each(|(_, sketch)| history.visitors.merge(sketch));
+                history.first = [history.first, slice.first].into_iter().flatten().min();
+                history.last = history.last.max(slice.last);
+                history.label = later(history.label.take(), slice.label);
+                slice.held
+            });
+            let values = history.values.into_iter().map(|(dimension, value, counts)| ((dimension, value), counts));
+            return Ok(Answer {
+                basis: Basis { publication, speed, batch },
+                totals: history.totals,
+                values: merge::add(values, []),
+                visitors: history.visitors,
+                label: history.label,
+                first: history.first,
+                last: history.last,
+            });
+        }
+        unreachable!("the last attempt answers")
+    }
+
+    /// Clicks of each link of a tenant, from both layers at one watermark.
+    pub(crate) async fn ask_links(&self, tenant: TenantId, range: Range) -> Result<LinksAnswer, Problem> {
+        for attempt in 1.. {
+            let publication = self.pinned()?;
+            let history = async {
+                let snapshot = self.tables.at(&publication).await?;
+                Ok::<_, linktide_batch::reader::BatchError>((
+                    snapshot.links(tenant, range).await?,
+                    snapshot.labels(tenant, None).await?,
+                ))
+            };
+            let (history, recent) = tokio::join!(
+                self.in_time(history),
+                self.in_time(self.speed.links(tenant, publication.watermark, range))
+            );
+            if attempt < ATTEMPTS && self.moved_on(&publication, recent.as_ref().map(|slice| &slice.held)) {
+                continue;
+            }
+            let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
+            let (links, mut labels) = history.unwrap_or_default();
+            let mut newer = Vec::new();
+            let speed = recent.map(|slice| {
+                newer = slice.links;
+                for (link, label) in slice.labels {
+                    let known = labels.remove(&link);
+                    labels.extend(later(known, Some(label)).map(|label| (link, label)));
+                }
+                slice.held
+            });
+            return Ok(LinksAnswer {
+                basis: Basis { publication, speed, batch },
+                links: merge::add(links, newer),
+                labels,
+            });
+        }
+        unreachable!("the last attempt answers")
+    }
+
+    /// What the layers are like, without a question.
+    pub(crate) async fn basis(&self) -> Result<Basis, Problem> {
+        let publication = self.pinned()?;
+        let (snapshot, held) =
+            tokio::join!(self.in_time(self.tables.at(&publication)), self.in_time(self.speed.held()));
+        Ok(Basis { publication, speed: held, batch: snapshot.map(|_| ()) })
+    }
+
+    /// Whether the view has let go of what the pinned publication leaves to it, and a newer publication is there.
+    fn moved_on(&self, pinned: &Publication, held: Result<&Held, &String>) -> bool {
+        let let_go = held.is_ok_and(|held| held.from.is_some_and(|from: Hour| from > pinned.watermark));
+        let newest = self.publications.borrow().as_ref().map(|newest| newest.number);
+        let_go && newest.is_some_and(|newest| newest > pinned.number)
+    }
+
+    /// A layer's answer, or in words why there is none in time.
+    async fn in_time<T, E: std::fmt::Display>(&self, layer: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+        match tokio::time::timeout(self.config.deadline, layer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a layer did not answer");
+                Err(error.to_string())
+            }
+            Err(_) => Err(format!("no answer within {:?}", self.config.deadline)),
+        }
+    }
+
+    async fn history(
+        &self,
+        publication: &Arc<Publication>,
+        subject: Subject,
+        range: Range,
+        needs: &Needs,
+    ) -> Result<History, linktide_batch::reader::BatchError> {
+        let snapshot: Arc<Snapshot> = self.tables.at(publication).await?;
+        let mut history = History::default();
+        if !needs.buckets.is_empty() {
+            for row in snapshot.days(subject).await? {
+                history.first = [history.first, row.first].into_iter().flatten().min();
+                history.last = history.last.max(row.last);
+                history.totals.days.insert(row.day, row.counts);
+            }
+            for edge in merge::edges(&needs.buckets) {
+                history.totals.quarters.extend(snapshot.quarters(subject, edge).await?);
+            }
+        }
+        if !needs.dimensions.is_empty() {
+            history.values = snapshot.values(subject, &needs.dimensions, range).await?;
+        }
+        if needs.visitors {
+            history.visitors = snapshot.visitors(subject, range.hours_touched()).await?;
+        }
+        if let (true, Some(link)) = (needs.label, subject.link()) {
+            history.label = snapshot.labels(subject.tenant(), Some(link)).await?.remove(&link);
+        }
+        Ok(history)
+    }
+}
+
+fn later(one: Option<Label>, other: Option<Label>) -> Option<Label> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.is_later_than(&one) { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}

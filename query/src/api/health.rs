@@ -1,0 +1,32 @@
+//! Whether the process lives, whether it should be asked, and what it measures.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use linktide_common::problem::{Problem, ProblemKind};
+
+use crate::state::Query;
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/healthz", tag = "service", responses((status = 200, description = "it lives")))]
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the process should be asked: something is published, and the last hours have been counted once.
+#[utoipa::path(get, path = "/readyz", tag = "service",
+    responses((status = 200, description = "it is ready"), (status = 503, description = "it is still catching up")))]
+pub(super) async fn readyz(State(query): State<Query>) -> Result<&'static str, Problem> {
+    let freshness = query.basis().await?.freshness(query.clock.now(), &query.config);
+    if query.has_caught_up(!freshness.stale) {
+        return Ok("ready\n");
+    }
+    let detail = format!("the last hours are still being counted: answers are as of {}", freshness.as_of);
+    Err(Problem::new(ProblemKind::NotReady, detail).retry_after(1))
+}
+
+/// What the process measures, in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, description = "metrics of Prometheus' text format")))]
+pub(super) async fn metrics() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], linktide_common::metrics::render()).into_response()
+}

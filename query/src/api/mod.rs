@@ -1,0 +1,73 @@
+//! The API: a file a resource, thin handlers.
+
+mod account;
+mod freshness;
+mod health;
+mod links;
+mod questions;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::routing::get;
+use linktide_common::problem::{Problem, ProblemKind};
+use utoipa::OpenApi;
+
+use crate::state::Query;
+
+/// The routes of the query service.
+pub fn router(query: Query) -> Router {
+    Router::new()
+        .route("/v1/links", get(links::top))
+        .route("/v1/links/{link_id}/summary", get(links::summary))
+        .route("/v1/links/{link_id}/timeseries", get(links::timeseries))
+        .route("/v1/links/{link_id}/breakdown", get(links::breakdown))
+        .route("/v1/account/summary", get(account::summary))
+        .route("/v1/account/timeseries", get(account::timeseries))
+        .route("/v1/account/breakdown", get(account::breakdown))
+        .route("/v1/freshness", get(freshness::freshness))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .with_state(query)
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(100).collect();
+    Problem::new(ProblemKind::NotFound, format!("nothing is at `{path}`; /v1/openapi.json says what there is"))
+}
+
+async fn not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        ProblemKind::MethodNotAllowed,
+        format!("{method} is not for {}; /v1/openapi.json says what is", uri.path()),
+    )
+}
+
+/// What the query service says of itself.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    #[derive(OpenApi)]
+    #[openapi(
+        info(title = "Linktide", description = "Link analytics: exact counts, fresh within seconds, open history."),
+        paths(
+            links::top,
+            links::summary,
+            links::timeseries,
+            links::breakdown,
+            account::summary,
+            account::timeseries,
+            account::breakdown,
+            freshness::freshness,
+            health::healthz,
+            health::readyz,
+            health::metrics,
+        )
+    )]
+    struct Paths;
+    Paths::openapi()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! What stands around every answer: what was asked, of which range, and how fresh it is.
+
+use linktide_common::bucket::{Quarter, Range, Zone};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::freshness::Freshness;
+use crate::params::{Asked, When};
+
+/// An answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Envelope<T> {
+    pub(crate) results: T,
+    pub(crate) meta: Meta,
+    pub(crate) query: Echo,
+}
+
+/// What an answer rests on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Meta {
+    pub(crate) freshness: Freshness,
+    pub(crate) range: ResolvedRange,
+}
+
+/// The range that was answered: the one asked for, moved outwards to whole quarters of an hour.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ResolvedRange {
+    start: String,
+    end: String,
+    timezone: String,
+}
+
+impl ResolvedRange {
+    pub(crate) fn new(range: Range, zone: &Zone) -> Self {
+        Self { start: instant(range.start, zone), end: instant(range.end, zone), timezone: zone.name().to_owned() }
+    }
+}
+
+/// What was asked, as it was understood.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Echo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval: Option<&'static str>,
+    timezone: String,
+    traffic: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) by: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<usize>,
+}
+
+impl Echo {
+    pub(crate) fn new(asked: &Asked, link_id: Option<String>) -> Self {
+        let interval = match asked.when {
+            When::Interval(name, _) => Some(name),
+            When::Between(..) => None,
+        };
+        let traffic = match asked.traffic {
+            linktide_common::count::Traffic::Human => "human",
+            linktide_common::count::Traffic::Bot => "bot",
+            linktide_common::count::Traffic::All => "all",
+        };
+        Self { link_id, interval, timezone: asked.zone.name().to_owned(), traffic, unit: None, by: None, limit: None }
+    }
+}
+
+pub(crate) fn instant(quarter: Quarter, zone: &Zone) -> String {
+    zone.format(quarter.start())
+}

@@ -1,0 +1,195 @@
+//! Merging: pure functions of what both layers gave.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops;
+
+use linktide_common::bucket::{Bucket, Day, Hour, Quarter, Range};
+use linktide_common::count::{Counts, Traffic};
+use linktide_common::dimension::OTHER;
+use linktide_common::enrich::Text;
+
+/// Counts of a subject by event time, as both layers have them. No click is in both.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Totals {
+    /// Batch's whole UTC days.
+    pub(crate) days: BTreeMap<Day, Counts>,
+    /// Batch's quarters, where a bucket is no whole days.
+    pub(crate) quarters: BTreeMap<Quarter, Counts>,
+    /// Speed's quarters.
+    pub(crate) recent: BTreeMap<Quarter, Counts>,
+}
+
+/// What a range holds, by layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ByLayer {
+    pub(crate) batch: Counts,
+    pub(crate) speed: Counts,
+}
+
+impl ByLayer {
+    pub(crate) fn sum(self) -> Counts {
+        self.batch + self.speed
+    }
+}
+
+impl Totals {
+    pub(crate) fn within(&self, range: Range) -> ByLayer {
+        let cut = range.cut();
+        let sum =
+            |counts: &mut dyn Iterator<Item = &Counts>| counts.fold(Counts::default(), |sum, counts| sum + *counts);
+        let quarters = |quarters: &BTreeMap<Quarter, Counts>, range: Range| {
+            sum(&mut quarters.range(range.start..range.end).map(|(_, counts)| counts))
+        };
+        let days = sum(&mut self.days.range(cut.days).map(|(_, counts)| counts));
+        ByLayer {
+            batch: days + quarters(&self.quarters, cut.head) + quarters(&self.quarters, cut.tail),
+            speed: quarters(&self.recent, range),
+        }
+    }
+}
+
+/// The quarters of history that the buckets need beside whole days: few ranges that cover all edges.
+pub(crate) fn edges(buckets: &[Range]) -> Vec<Range> {
+    let edges = buckets.iter().flat_map(|range| {
+        let cut = range.cut();
+        [cut.head, cut.tail]
+    });
+    let mut found: Vec<Range> = Vec::new();
+    for edge in edges.filter(|edge| !edge.is_empty()) {
+        match found.last_mut() {
+            // A day between two edges costs less to read along than to leave out.
+            Some(last) if edge.start.0 - last.end.0 <= 96 => last.end = last.end.max(edge.end),
+            _ => found.push(edge),
+        }
+    }
+    found
+}
+
+/// Which layers a bucket rests on: batch where its time begins before the watermark, speed where it ends behind it or a
+/// late click of its time has come in since.
+pub(crate) fn layers(bucket: &Bucket, watermark: Hour, counts: ByLayer) -> Vec<&'static str> {
+    let border = watermark.first_quarter();
+    let batch = bucket.range.start < border || !counts.batch.is_zero();
+    let speed = bucket.range.end > border || !counts.speed.is_zero();
+    [(batch, "batch"), (speed, "speed")].into_iter().filter(|(rests, _)| *rests).map(|(_, name)| name).collect()
+}
+
+/// A listed value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed<K> {
+    pub(crate) value: K,
+    pub(crate) clicks: u64,
+}
+
+/// The `limit` most frequent values, and what all others have together: `total` less the listed, so that sums hold.
+pub(crate) fn top<K: Ord>(
+    counts: impl IntoIterator<Item = (K, Counts)>,
+    traffic: Traffic,
+    total: u64,
+    limit: usize,
+) -> (Vec<Listed<K>>, u64) {
+    let listed = counts.into_iter().map(|(value, counts)| Listed { value, clicks: counts.clicks(traffic) });
+    let mut listed: Vec<_> = listed.filter(|listed| listed.clicks > 0).collect();
+    listed.sort_by(|one, other| other.clicks.cmp(&one.clicks).then_with(|| one.value.cmp(&other.value)));
+    listed.truncate(limit);
+    let sum: u64 = listed.iter().map(|listed| listed.clicks).sum();
+    (listed, total.saturating_sub(sum))
+}
+
+/// Adds what both layers counted under the same key.
+pub(crate) fn add<K: Eq + std::hash::Hash>(
+    one: impl IntoIterator<Item = (K, Counts)>,
+    other: impl IntoIterator<Item = (K, Counts)>,
+) -> HashMap<K, Counts> {
+    let mut sums: HashMap<K, Counts> = HashMap::new();
+    for (key, counts) in one.into_iter().chain(other) {
+        *sums.entry(key).or_default() += counts;
+    }
+    sums
+}
+
+/// The whole UTC hours that a range touches, as a range.
+pub(crate) fn whole_hours(hours: &ops::Range<Hour>) -> Range {
+    Range::new(hours.start.first_quarter(), hours.end.first_quarter())
+}
+
+/// The name under which the rest is listed.
+pub(crate) fn other() -> Text {
+    OTHER.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use linktide_common::bucket::{Unit, Zone, buckets};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_zone() -> impl Strategy<Value = Zone> {
+        let names = [
+            "UTC",
+            "Asia/Kolkata",
+            "Asia/Kathmandu",
+            "America/St_Johns",
+            "Australia/Lord_Howe",
+            "America/New_York",
+            "Pacific/Apia",
+        ];
+        prop::sample::select(names.to_vec()).prop_map(|name| Zone::parse(name).unwrap())
+    }
+
+    fn any_unit() -> impl Strategy<Value = Unit> {
+        prop::sample::select(Unit::NAMES.iter().map(|(_, unit)| *unit).collect::<Vec<_>>())
+    }
+
+    const ORIGIN: i32 = 1_900_000;
+
+    proptest! {
+        /// Clicks anywhere, received on either side of any watermark: timeseries = total = plain count.
+        #[test]
+        fn sums_agree_over_every_seam(
+            clicks in prop::collection::vec((0i32..4000, any::<bool>(), any::<bool>()), 0..200),
+            zone in any_zone(), unit in any_unit(), start in 0i32..3000, len in 1i32..2500,
+        ) {
+            let range = Range::new(Quarter(ORIGIN + start), Quarter(ORIGIN + start + len));
+            let mut totals = Totals::default();
+            let mut plain = Counts::default();
+            let mut stored: BTreeMap<Quarter, Counts> = BTreeMap::new();
+            for (quarter, batch, bot) in clicks {
+                let quarter = Quarter(ORIGIN + quarter);
+                let counts = Counts { humans: u64::from(!bot), bots: u64::from(bot), previews: 0 };
+                if range.contains(quarter) {
+                    plain += counts;
+                }
+                if batch {
+                    *totals.days.entry(quarter.day()).or_default() += counts;
+                    *stored.entry(quarter).or_default() += counts;
+                } else {
+                    *totals.recent.entry(quarter).or_default() += counts;
+                }
+            }
+            let cut: Vec<Bucket> = buckets(range, unit, &zone).unwrap();
+            let ranges: Vec<Range> = cut.iter().map(|bucket| bucket.range).collect();
+            // Only the edges are fetched by quarter, as the service does.
+            for question in [&ranges[..], &[range][..]] {
+                totals.quarters.clear();
+                for edge in edges(question) {
+                    totals.quarters.extend(stored.range(edge.start..edge.end).map(|(quarter, counts)| (*quarter, *counts)));
+                }
+                let sum = question.iter().fold(Counts::default(), |sum, range| sum + totals.within(*range).sum());
+                prop_assert_eq!(sum, plain);
+            }
+        }
+
+        #[test]
+        fn listed_and_other_are_the_total(values in prop::collection::vec((0u8..20, 0u64..9, 0u64..9), 0..60), limit in 1usize..9) {
+            let counts = add(values.iter().map(|(value, humans, bots)| (*value, Counts { humans: *humans, bots: *bots, previews: 0 })), []);
+            for traffic in [Traffic::Human, Traffic::Bot, Traffic::All] {
+                let total = counts.values().map(|counts| counts.clicks(traffic)).sum();
+                let (listed, rest) = top(counts.clone(), traffic, total, limit);
+                prop_assert_eq!(listed.iter().map(|listed| listed.clicks).sum::<u64>() + rest, total);
+                prop_assert!(listed.len() <= limit && listed.is_sorted_by(|one, other| one.clicks >= other.clicks));
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the service answers from.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use linktide_batch::reader::Tables;
+use linktide_common::clock::Clock;
+use linktide_common::enrich::VisitorIdentity;
+use linktide_common::publication::Publication;
+use linktide_speed::reader::SpeedReader;
+use tokio::sync::watch;
+
+/// How the service answers.
+#[derive(Debug, Clone)]
+pub struct QueryConfig {
+    /// How long a layer may take before the answer goes without it.
+    pub deadline: Duration,
+    /// How far an answer may lie behind before it is called stale.
+    pub stale_after: Duration,
+    /// What uniques count.
+    pub visitor: VisitorIdentity,
+}
+
+impl Default for QueryConfig {
+    fn default() -> Self {
+        Self { deadline: Duration::from_secs(5), stale_after: Duration::from_secs(60), visitor: VisitorIdentity::Ip }
+    }
+}
+
+/// The service's state; clones share it.
+#[derive(Clone)]
+pub struct Query {
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) speed: SpeedReader,
+    pub(crate) publications: watch::Receiver<Option<Arc<Publication>>>,
+    pub(crate) clock: Clock,
+    pub(crate) config: Arc<QueryConfig>,
+    caught_up: Arc<AtomicBool>,
+}
+
+impl Query {
+    /// A service over the readers of both layers.
+    #[must_use]
+    pub fn new(
+        tables: Arc<Tables>,
+        speed: SpeedReader,
+        publications: watch::Receiver<Option<Arc<Publication>>>,
+        clock: Clock,
+        config: QueryConfig,
+    ) -> Self {
+        let caught_up = Arc::new(AtomicBool::new(false));
+        Self { tables, speed, publications, clock, config: Arc::new(config), caught_up }
+    }
+
+    /// Whether the speed layer has once been as fresh as it should be; `fresh` says whether it is now.
+    pub(crate) fn has_caught_up(&self, fresh: bool) -> bool {
+        self.caught_up.fetch_or(fresh, Ordering::AcqRel) || fresh
+    }
+}

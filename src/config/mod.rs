@@ -1,0 +1,210 @@
+//! Configuration: one typed struct a concern, from defaults < file < environment < flags.
+//!
+//! Unknown keys are refused, and every problem is told at once, before anything is opened. `linktide config show` prints
+//! what is in force.
+
+mod load;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use linktide_common::enrich::VisitorIdentity;
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, Problem, Sources, load};
+pub use values::{ByteSize, Span};
+
+/// All of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the service listens, and how it answers.
+    pub api: Api,
+    /// How clicks come in.
+    pub ingest: Ingest,
+    /// The embedded log.
+    pub log: Log,
+    /// What is learnt from a click.
+    pub enrich: Enrich,
+    /// The last hours.
+    pub speed: Speed,
+    /// Raw clicks in open tables.
+    pub archive: Archive,
+    /// Rolling up.
+    pub nightly: Nightly,
+    /// What the process says of itself.
+    pub telemetry: Telemetry,
+}
+
+/// Where the service listens, and how it answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Address and port. Without keys, only one of this machine alone.
+    pub listen: SocketAddr,
+    /// How long a layer may take before the answer goes without it.
+    pub deadline: Span,
+    /// How far an answer may lie behind before it is called stale.
+    pub stale_after: Span,
+    /// Memory for files of rollups.
+    pub file_cache: ByteSize,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            deadline: Span::seconds(5),
+            stale_after: Span::seconds(60),
+            file_cache: ByteSize(256 << 20),
+        }
+    }
+}
+
+/// How clicks come in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingest {
+    /// A CSV file of links for the redirector: `slug,link_id,destination,title`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<PathBuf>,
+    /// The largest body, as sent.
+    pub body: ByteSize,
+    /// How many proxies of our own stand in front, each adding to `X-Forwarded-For`.
+    pub trusted_proxies: usize,
+    /// Clicks that may wait in the emitter.
+    pub buffer_clicks: usize,
+    /// Bytes that may wait in the emitter.
+    pub buffer: ByteSize,
+    /// How long a click may wait in the emitter.
+    pub expiry: Span,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            links: None,
+            body: ByteSize(16 << 20),
+            trusted_proxies: 0,
+            buffer_clicks: 200_000,
+            buffer: ByteSize(256 << 20),
+            expiry: Span::seconds(120),
+        }
+    }
+}
+
+/// The embedded log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// How many partitions it has; more may be added, never fewer.
+    pub partitions: u32,
+    /// Whether an append is on the disk before it is acknowledged.
+    pub sync: bool,
+    /// Free space below which clicks are refused.
+    pub reserve: ByteSize,
+    /// How many offsets back a copy of a click is recognised.
+    pub copy_window: u64,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { partitions: 4, sync: true, reserve: ByteSize(64 << 20), copy_window: 1 << 18 }
+    }
+}
+
+/// What is learnt from a click.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Enrich {
+    /// A GeoIP database of cities, in MaxMind's format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub geoip: Option<PathBuf>,
+    /// A GeoIP database of autonomous systems.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asn: Option<PathBuf>,
+    /// What uniques count: `ip` or `ip_user_agent`.
+    pub visitor: VisitorIdentity,
+    /// A click further back is refused, unless an import sends it.
+    pub oldest: Span,
+}
+
+impl Default for Enrich {
+    fn default() -> Self {
+        Self { geoip: None, asn: None, visitor: VisitorIdentity::Ip, oldest: Span::days(3653) }
+    }
+}
+
+/// The last hours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Speed {
+    /// The shortest time between two flushes.
+    pub flush_interval: Span,
+    /// How long cells behind the watermark stay for queries that began before it moved.
+    pub keep_behind: Span,
+}
+
+impl Default for Speed {
+    fn default() -> Self {
+        Self { flush_interval: Span::millis(200), keep_behind: Span::seconds(30) }
+    }
+}
+
+/// Raw clicks in open tables.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Archive {
+    /// Clicks after which a commit is made.
+    pub commit_clicks: usize,
+    /// How long the oldest click waits for a commit.
+    pub commit_age: Span,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self { commit_clicks: 200_000, commit_age: Span::seconds(60) }
+    }
+}
+
+/// Rolling up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nightly {
+    /// How many hours of received time are rolled up at once inside `standalone`.
+    pub every: Span,
+}
+
+impl Default for Nightly {
+    fn default() -> Self {
+        Self { every: Span::hours(1) }
+    }
+}
+
+/// What the process says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Which log lines are written: `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `linktide_speed=debug,warn`.
+    pub level: String,
+    /// `text` for people, `json` for machines.
+    pub format: Format,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { level: "warn,linktide=info".to_owned(), format: Format::Text }
+    }
+}

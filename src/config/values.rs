@@ -1,0 +1,139 @@
+//! Values of configuration that have a unit: durations and sizes, as people write them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer};
+use serde::{Serialize, Serializer};
+
+/// A duration: `200ms`, `5s`, `1h 30m`, `3653d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// So many milliseconds.
+    #[must_use]
+    pub const fn millis(count: u64) -> Self {
+        Self(Duration::from_millis(count))
+    }
+
+    /// So many seconds.
+    #[must_use]
+    pub const fn seconds(count: u64) -> Self {
+        Self(Duration::from_secs(count))
+    }
+
+    /// So many hours.
+    #[must_use]
+    pub const fn hours(count: u64) -> Self {
+        Self::seconds(count * 3600)
+    }
+
+    /// So many days of 24 hours.
+    #[must_use]
+    pub const fn days(count: u64) -> Self {
+        Self::hours(count * 24)
+    }
+}
+
+const UNITS: &[(&str, u64)] = &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no duration; write 200ms, 5s, 1h 30m or 7d");
+        let mut total: u64 = 0;
+        let mut parts = text.split_whitespace().peekable();
+        parts.peek().ok_or_else(wrong)?;
+        for part in parts {
+            let digits = part.len() - part.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+            let (number, unit) = part.split_at(digits);
+            let (_, ms) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+            let part = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*ms));
+            total = part.and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
+        }
+        Ok(Self(Duration::from_millis(total)))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        let mut parts = Vec::new();
+        for (name, ms) in UNITS {
+            if rest / ms > 0 {
+                parts.push(format!("{}{name}", rest / ms));
+                rest %= ms;
+            }
+        }
+        f.write_str(if parts.is_empty() { "0s" } else { "" })?;
+        f.write_str(&parts.join(" "))
+    }
+}
+
+/// A number of bytes: `512KiB`, `64MiB`, `1GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+const SIZES: &[(&str, u32)] = &[("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no size; write 512KiB, 64MiB or 1GiB");
+        let (unit, shift) = SIZES.iter().find(|(unit, _)| text.ends_with(unit)).ok_or_else(wrong)?;
+        let number: u64 = text[..text.len() - unit.len()].trim().parse().map_err(|_| wrong())?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |(_, shift): &&(&str, u32)| self.0 % (1 << shift) == 0 && (self.0 >> shift > 0 || *shift == 0);
+        let (unit, shift) = SIZES.iter().find(whole).copied().unwrap_or(("B", 0));
+        write!(f, "{}{unit}", self.0 >> shift)
+    }
+}
+
+macro_rules! as_text {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+as_text!(Span);
+as_text!(ByteSize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_they_are_read() {
+        for text in ["200ms", "5s", "1h 30m", "7d", "1d 2h 3m 4s 5ms", "0s"] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+        }
+        for text in ["512KiB", "64MiB", "1GiB", "7B", "1025KiB"] {
+            assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
+        }
+        for text in ["", "5", "s", "-5s", "5 s", "99999999999999999999d", "1.5h"] {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+        for text in ["", "64", "64MB", "-1KiB", "99999999999GiB"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+    }
+}
