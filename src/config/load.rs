@@ -30,7 +30,11 @@ impl Sources {
     pub fn of_process(path: Option<&Path>, flags: Vec<(String, String)>) -> Result<Self, ConfigError> {
         let read = |path: &Path| {
             let text = std::fs::read_to_string(path).map_err(|error| {
-                ConfigError(vec![Problem { source: path.display().to_string(), key: String::new(), what: error.to_string() }])
+                ConfigError(vec![Problem {
+                    source: path.display().to_string(),
+                    key: String::new(),
+                    what: error.to_string(),
+                }])
             })?;
             Ok((path.display().to_string(), text))
         };
@@ -125,7 +129,8 @@ impl Merged {
                 Ok(_) => return Err(ConfigError(self.problems)),
                 Err(error) => {
                     let (path, what) = (error.path().to_string(), error.inner().to_string());
-                    let wrong = self.leaves.keys().find(|key| **key == path || key.starts_with(&format!("{path}."))).cloned();
+                    let wrong =
+                        self.leaves.keys().find(|key| **key == path || key.starts_with(&format!("{path}."))).cloned();
                     let Some((source, _)) = wrong.as_ref().and_then(|key| self.leaves.remove(key)) else {
                         self.problem("configuration", &path, what);
                         return Err(ConfigError(self.problems));
@@ -158,7 +163,10 @@ impl Merged {
 
 /// A value as TOML would read it, or the text itself.
 fn parse_value(text: &str) -> Value {
-    toml::de::ValueDeserializer::parse(text).ok().and_then(|value| Value::deserialize(value).ok()).unwrap_or_else(|| Value::String(text.to_owned()))
+    toml::de::ValueDeserializer::parse(text)
+        .ok()
+        .and_then(|value| Value::deserialize(value).ok())
+        .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -173,7 +181,10 @@ mod tests {
     #[test]
     fn later_sources_override_earlier_ones() {
         let sources = Sources {
-            file: Some(pair("linktide.toml", "[speed]\nflush_interval = \"1s\"\nkeep_behind = \"2s\"\n[log]\npartitions = 7\n")),
+            file: Some(pair(
+                "linktide.toml",
+                "[speed]\nflush_interval = \"1s\"\nkeep_behind = \"2s\"\n[log]\npartitions = 7\n",
+            )),
             environment: vec![pair("LINKTIDE_SPEED__FLUSH_INTERVAL", "3s")],
             flags: vec![pair("log.partitions", "9"), pair("api.listen", "127.0.0.1:0")],
         };
@@ -185,7 +196,10 @@ mod tests {
     #[test]
     fn every_problem_is_told_at_once_with_its_source() {
         let sources = Sources {
-            file: Some(pair("linktide.toml", "[speed]\nflush_intervall = \"1s\"\n[log]\npartitions = -1\nsync = \"maybe\"\n")),
+            file: Some(pair(
+                "linktide.toml",
+                "[speed]\nflush_intervall = \"1s\"\n[log]\npartitions = -1\nsync = \"maybe\"\n",
+            )),
             environment: vec![pair("LINKTIDE_API__DEADLINE", "5")],
             flags: vec![pair("enrich.visitor", "cookie")],
         };

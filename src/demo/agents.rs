@@ -38,22 +38,46 @@ const PHONES: &[&str] = &["Pixel 9", "SM-S928B", "SM-A556B", "M2102J20SG", "CPH2
 
 /// The user agent of some person's browser.
 pub fn person(random: &mut StdRng) -> String {
-    let (major, build, patch) = (random.random_range(128..144), random.random_range(6600..7200), random.random_range(20..220));
+    let (major, build, patch) =
+        (random.random_range(128..144), random.random_range(6600..7200), random.random_range(20..220));
     let chrome = format!("Chrome/{major}.0.{build}.{patch}");
     match random.random_range(0..100) {
         0..26 => {
             let (os, safari) = (random.random_range(16..19), random.random_range(16..19));
-            format!("Mozilla/5.0 (iPhone; CPU iPhone OS {os}_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/{safari}.{} Mobile/15E148 Safari/604.1", patch % 7, patch % 5)
+            format!(
+                "Mozilla/5.0 (iPhone; CPU iPhone OS {os}_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/{safari}.{} Mobile/15E148 Safari/604.1",
+                patch % 7,
+                patch % 5
+            )
         }
         26..54 => {
             let phone = PHONES[random.random_range(0..PHONES.len())];
-            format!("Mozilla/5.0 (Linux; Android {}; {phone}) AppleWebKit/537.36 (KHTML, like Gecko) {chrome} Mobile Safari/537.36", random.random_range(11..16))
+            format!(
+                "Mozilla/5.0 (Linux; Android {}; {phone}) AppleWebKit/537.36 (KHTML, like Gecko) {chrome} Mobile Safari/537.36",
+                random.random_range(11..16)
+            )
         }
-        54..74 => format!("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) {chrome} Safari/537.36"),
-        74..80 => format!("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) {chrome} Safari/537.36 Edg/{major}.0.{build}.{patch}"),
-        80..86 => format!("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/{}.{} Safari/605.1.15", random.random_range(16..19), patch % 6),
+        54..74 => format!(
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) {chrome} Safari/537.36"
+        ),
+        74..80 => format!(
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) {chrome} Safari/537.36 Edg/{major}.0.{build}.{patch}"
+        ),
+        80..86 => format!(
+            "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/{}.{} Safari/605.1.15",
+            random.random_range(16..19),
+            patch % 6
+        ),
         86..92 => format!("Mozilla/5.0 (X11; Linux x86_64; rv:{major}.0) Gecko/20100101 Firefox/{major}.{}", patch % 4),
-        92..96 => format!("Mozilla/5.0 (iPad; CPU OS {}_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.{} Mobile/15E148 Safari/604.1", random.random_range(16..19), patch % 6, patch % 4),
-        _ => format!("Mozilla/5.0 (Linux; Android {}; SM-X910) AppleWebKit/537.36 (KHTML, like Gecko) {chrome} Safari/537.36", random.random_range(12..15)),
+        92..96 => format!(
+            "Mozilla/5.0 (iPad; CPU OS {}_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.{} Mobile/15E148 Safari/604.1",
+            random.random_range(16..19),
+            patch % 6,
+            patch % 4
+        ),
+        _ => format!(
+            "Mozilla/5.0 (Linux; Android {}; SM-X910) AppleWebKit/537.36 (KHTML, like Gecko) {chrome} Safari/537.36",
+            random.random_range(12..15)
+        ),
     }
 }

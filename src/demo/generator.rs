@@ -101,7 +101,8 @@ impl Generator {
             self.people[self.agents.sample(&mut self.random) as usize - 1].clone()
         };
         let family = Family::of(&user_agent);
-        let trigger = if family == Family::Phone && self.random.random_bool(0.28) { Trigger::Qr } else { Trigger::Link };
+        let trigger =
+            if family == Family::Phone && self.random.random_bool(0.28) { Trigger::Qr } else { Trigger::Link };
         Click {
             tenant_id: TenantId(0),
             link_id: LinkId(u64::from(link)),
@@ -162,8 +163,26 @@ const REFERRERS: &[&str] = &[
 ];
 
 const WORDS: &[&str] = &[
-    "spring", "tide", "menu", "tickets", "harbour", "launch", "survey", "jobs", "lighthouse", "regatta", "ferry",
-    "newsletter", "map", "guide", "wifi", "pier", "museum", "boats", "summer", "festival",
+    "spring",
+    "tide",
+    "menu",
+    "tickets",
+    "harbour",
+    "launch",
+    "survey",
+    "jobs",
+    "lighthouse",
+    "regatta",
+    "ferry",
+    "newsletter",
+    "map",
+    "guide",
+    "wifi",
+    "pier",
+    "museum",
+    "boats",
+    "summer",
+    "festival",
 ];
 
 fn word(link: u32, step: u32) -> &'static str {
@@ -182,9 +201,15 @@ fn destination(link: u32) -> String {
     let campaign = ["spring-sale", "relaunch", "onboarding", "flyer"][link as usize % 4];
     match link % 5 {
         0 => format!("https://harbour.example/{}", word(link, 3)),
-        1 => format!("https://harbour.example/{}?utm_source=newsletter&utm_medium=email&utm_campaign={campaign}", word(link, 3)),
+        1 => format!(
+            "https://harbour.example/{}?utm_source=newsletter&utm_medium=email&utm_campaign={campaign}",
+            word(link, 3)
+        ),
         2 => format!("https://shop.example/p/{link}?utm_source=instagram&utm_medium=social&utm_campaign={campaign}"),
-        3 => format!("https://harbour.example/{}?utm_source=poster&utm_medium=print&utm_campaign={campaign}", word(link, 3)),
+        3 => format!(
+            "https://harbour.example/{}?utm_source=poster&utm_medium=print&utm_campaign={campaign}",
+            word(link, 3)
+        ),
         _ => format!("https://docs.example/{}/{link}", word(link, 11)),
     }
 }

@@ -96,7 +96,8 @@ fn octet(index: usize) -> u8 {
 /// # Errors
 /// Where the file cannot be written.
 pub fn write_database(path: &Path) -> anyhow::Result<()> {
-    let mut writer = Writer::builder("Linktide-Demo-City").description(&[("en", "cities behind addresses that nobody has")]).build();
+    let mut writer =
+        Writer::builder("Linktide-Demo-City").description(&[("en", "cities behind addresses that nobody has")]).build();
     for (index, city) in CITIES.iter().enumerate() {
         let named = |name: &str| Value::map([("en", Value::from(name))]);
         let code = |name: &'static str, value: &str| Value::map([(name, Value::from(value))]);

@@ -110,7 +110,9 @@ impl<R: BufRead> Chunks<R> {
 
     fn click(&self, line: &[u8]) -> Result<Click, (String, String)> {
         let mut click = match self.rules.format {
-            Format::Json => Click::parse(line).map_err(|reject| (reject.reason.name().to_owned(), reject.to_string()))?,
+            Format::Json => {
+                Click::parse(line).map_err(|reject| (reject.reason.name().to_owned(), reject.to_string()))?
+            }
             Format::Combined => self.from_log(line)?,
         };
         click.clicked_at = click.clicked_at.map(|at| at.plus_millis(self.rules.shift_ms));

@@ -40,7 +40,8 @@ impl Source {
     /// Where it cannot be read to its end.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let standard_input = path == Path::new("-");
-        let place = if standard_input { Place::Kept(keep(&mut io::stdin().lock())?) } else { Place::File(path.to_owned()) };
+        let place =
+            if standard_input { Place::Kept(keep(&mut io::stdin().lock())?) } else { Place::File(path.to_owned()) };
         let name = if standard_input { "standard input".to_owned() } else { path.display().to_string() };
         let mut digest = Sha256::new();
         let (mut size, mut line, mut last_line) = (0, Vec::new(), Vec::new());

@@ -51,9 +51,14 @@ pub(crate) struct Increment {
 }
 
 /// The cut of `to`: for each partition, behind the last click that was received before it.
-pub(crate) async fn cut(raw: Table, published: &Publication, to: Hour) -> Result<Vec<CutEntry>, BatchError> {
+pub(crate) async fn cut(
+    lake: &Lake,
+    raw: Table,
+    published: &Publication,
+    to: Hour,
+) -> Result<Vec<CutEntry>, BatchError> {
     let mut cut = published.cut.clone();
-    let Some(clicks) = Clicks::open(&raw, published.watermark, to).await? else { return Ok(cut) };
+    let Some(clicks) = Clicks::open(lake, &raw, published.watermark, to).await? else { return Ok(cut) };
     let limit = to.start().as_millis() * 1000;
     let query = format!(
         "SELECT epoch, partition, max(\"offset\") AS last, max(CAST(received_at AS BIGINT)) AS received
@@ -81,7 +86,7 @@ pub(crate) async fn compute(lake: &Lake, plan: &Plan) -> Result<Increment, Batch
     let mut raw = lake.table(click_event::definition()).await?;
     raw.load_version(plan.raw_version).await?;
     let mut increment = Increment::default();
-    let Some(clicks) = Clicks::open(&raw, plan.from, plan.to).await? else { return Ok(increment) };
+    let Some(clicks) = Clicks::open(lake, &raw, plan.from, plan.to).await? else { return Ok(increment) };
     let planned = planned(plan);
     for rows in clicks.query(&counts_query(&planned)).await? {
         increment.take_counts(&rows)?;
@@ -104,21 +109,23 @@ struct Clicks {
 
 impl Clicks {
     /// The files that can hold clicks received within the hours; none where no file can.
-    async fn open(raw: &Table, from: Hour, to: Hour) -> Result<Option<Self>, BatchError> {
+    async fn open(lake: &Lake, raw: &Table, from: Hour, to: Hour) -> Result<Option<Self>, BatchError> {
         let files: Vec<File> = raw.files()?.into_iter().filter(|file| may_hold(file, from, to)).collect();
         if files.is_empty() {
             return Ok(None);
         }
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc()?;
-        let place = Url::parse("linktide://click-event/").expect("the address is written here");
-        runtime.register_object_store(&place, raw.objects());
+        // The lake's own store: the table's would name files by their place on the disk, and they would not be found.
+        let place = Url::parse("linktide://lake/").expect("the address is written here");
+        runtime.register_object_store(&place, lake.objects());
         let mut config = SessionConfig::new().with_information_schema(false);
         // The clicks are found by the names of columns, and texts are compared as they are stored.
         config.options_mut().execution.parquet.schema_force_view_types = false;
         config.options_mut().sql_parser.enable_ident_normalization = true;
         let context = SessionContext::new_with_config_rt(config, runtime);
         context.register_udaf(AggregateUDF::from(Visitors::new()));
-        let paths: Vec<String> = files.iter().map(|file| format!("{place}{}", file.path)).collect();
+        let paths: Vec<String> =
+            files.iter().map(|file| format!("{place}tables/{}/{}", click_event::NAME, file.path)).collect();
         let clicks = context.read_parquet(paths, ParquetReadOptions::default()).await?;
         context.register_table("clicks", clicks.into_view())?;
         Ok(Some(Self { context }))

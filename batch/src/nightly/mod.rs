@@ -150,7 +150,7 @@ impl Nightly {
         };
         let number = plan::newest(&self.lake).await?.map_or(0, |newest| newest.number + 1);
         let raw_version = raw.version()?;
-        let cut_to = increment::cut(raw, published, to).await?;
+        let cut_to = increment::cut(&self.lake, raw, published, to).await?;
         Ok(Ok(Plan {
             format: plan::FORMAT,
             number,

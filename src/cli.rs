@@ -1,0 +1,191 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use linktide_batch::{Lake, Nightly, Outcome, Stage};
+use linktide_common::bucket::{Hour, Timestamp};
+use linktide_common::clock::Clock;
+
+use crate::config::{self, Config, Sources};
+use crate::services::Services;
+use crate::{demo, import, status, telemetry};
+
+/// Link analytics: exact counts, fresh within seconds, open history.
+#[derive(Debug, Parser)]
+#[command(name = "linktide", version, about)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// A TOML file of settings; `linktide config show` prints one
+    #[arg(long, global = true, value_name = "FILE", env = "LINKTIDE_CONFIG")]
+    config: Option<PathBuf>,
+    /// A setting, such as --set speed.flush_interval=1s; may be given several times
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run all layers and the API in this process, with nothing else installed
+    #[command(after_help = "Example:\n  linktide standalone --data ./data --listen 127.0.0.1:8080")]
+    Standalone {
+        /// The folder that holds everything
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Where to listen: an address of this machine alone
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<String>,
+    },
+    /// Run with generated clicks: 60 days of them, then a few a second
+    #[command(
+        after_help = "Example:\n  linktide demo\n  linktide demo --days 7 --clicks 50000 --listen 127.0.0.1:9000"
+    )]
+    Demo(demo::Options),
+    /// Bring access logs or clicks in JSON into a running Linktide; the same content counts once, today and next week
+    #[command(
+        after_help = "Example:\n  linktide import /var/log/nginx/access.log /var/log/nginx/access.log.1.gz\n  zcat old.gz | linktide import --shift-to-now -"
+    )]
+    Import(import::Options),
+    /// Roll up what has been archived, and publish it, now
+    #[command(
+        after_help = "Example:\n  linktide nightly --data ./data\n  linktide nightly --data ./data --through 2026-03-01T00:00:00Z"
+    )]
+    Nightly {
+        /// The folder that holds everything
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// Roll up no further than this hour
+        #[arg(long, value_name = "TIME", value_parser = hour)]
+        through: Option<Hour>,
+    },
+    /// How fresh a running Linktide is, and what it lacks
+    #[command(after_help = "Example:\n  linktide status --url http://127.0.0.1:8080")]
+    Status {
+        /// Where it listens
+        #[arg(long, default_value = import::DEFAULT_URL)]
+        url: String,
+    },
+    /// Check settings, or show those in force
+    #[command(
+        after_help = "Example:\n  linktide --config linktide.toml config check\n  linktide config show > linktide.toml"
+    )]
+    Config {
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum ConfigCommand {
+    /// Tell every problem of the settings
+    Check,
+    /// Print the settings in force
+    Show,
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn hour(text: &str) -> Result<Hour, String> {
+    let instant: jiff::Timestamp = text.parse().map_err(|_| "write a time such as 2026-03-01T00:00:00Z")?;
+    Timestamp::from_millis(instant.as_millisecond()).map(Hour::of).ok_or_else(|| "the time is out of range".to_owned())
+}
+
+/// Runs what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome =
+        tokio::runtime::Runtime::new().context("starting the runtime").and_then(|runtime| runtime.block_on(run(cli)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be told where even this cannot be written.
+            let _ = writeln!(std::io::stderr(), "linktide: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line for people.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("writing to standard output")
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli { settings, command } = cli;
+    let mut set = settings.set;
+    if let Command::Standalone { listen: Some(listen), .. }
+    | Command::Demo(demo::Options { listen: Some(listen), .. }) = &command
+    {
+        set.push(("api.listen".to_owned(), listen.clone()));
+    }
+    let config = config::load(Sources::of_process(settings.config.as_deref(), set)?)?;
+    telemetry::init(&config.telemetry)?;
+    match command {
+        Command::Standalone { data, .. } => standalone(&config, &data).await,
+        Command::Demo(options) => demo::run(config, options).await,
+        Command::Import(options) => import::run(options).await,
+        Command::Nightly { data, through } => nightly(&data, through).await,
+        Command::Status { url } => say(&status::describe(&url).await?),
+        Command::Config { what: ConfigCommand::Check } => say("the settings are right"),
+        Command::Config { what: ConfigCommand::Show } => say(toml::to_string(&config)?.trim_end()),
+    }
+}
+
+async fn standalone(config: &Config, data: &std::path::Path) -> anyhow::Result<()> {
+    let mut services = Services::spawn(config, data, Clock::system()).await?;
+    services.roll_up_every(config.nightly.every.0);
+    say(&format!("linktide listens on http://{}, on this machine alone: no keys are set", services.address))?;
+    services.run(told_to_stop()).await
+}
+
+/// Returns when the process is told to end.
+pub(crate) async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+async fn nightly(data: &std::path::Path, through: Option<Hour>) -> anyhow::Result<()> {
+    let folder = data.join("lake");
+    anyhow::ensure!(
+        folder.is_dir(),
+        "{} holds no tables; is it the folder of `linktide standalone --data`?",
+        data.display()
+    );
+    let lake = Lake::in_folder(&folder)?;
+    let rules = lake.publications().latest().await?.map(|newest| newest.rules_version.clone()).unwrap_or_default();
+    let tell = |stage| {
+        let line = match stage {
+            Stage::Increment { from, to } => format!("rolling up {} to {}", from.start(), to.start()),
+            Stage::Merge { clicks } => format!("adding {clicks} clicks"),
+            Stage::Publish => "publishing".to_owned(),
+        };
+        // Progress that nobody can read is no reason to stop.
+        let _ = say(&line);
+    };
+    match Nightly::new(lake, Clock::system(), rules).run(through, &tell).await? {
+        Outcome::Nothing { why } => say(&format!("nothing to do: {why}")),
+        Outcome::Published { number, to, clicks, .. } => {
+            say(&format!("publication {number}: complete through {}, {clicks} clicks more", to.start()))
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The one binary: which layers run in this process, and the commands that talk to them. Everything else is in the crates.
+
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod import;
+mod schedule;
+pub mod services;
+mod status;
+mod telemetry;

@@ -1,0 +1,79 @@
+//! When the tables are rolled up inside `standalone`, and how a process learns of what others published.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linktide_batch::{Flusher, Lake, Nightly, Outcome};
+use linktide_common::bucket::Hour;
+use linktide_common::clock::Clock;
+use linktide_common::id::Offset;
+use linktide_common::log::embedded::EmbeddedLog;
+use tokio_util::sync::CancellationToken;
+
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Rolls up every so many hours of received time.
+pub(crate) struct Schedule {
+    pub(crate) every: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) lake: Lake,
+    pub(crate) flusher: Flusher,
+    pub(crate) log: Arc<EmbeddedLog>,
+    pub(crate) copy_window: u64,
+}
+
+impl Schedule {
+    /// Works until `stop`. A run that fails is told and tried again.
+    pub(crate) async fn run(self, nightly: &Nightly, stop: CancellationToken) -> anyhow::Result<&'static str> {
+        let hours = i32::try_from(self.every.as_secs() / 3600).unwrap_or(i32::MAX).max(1);
+        while wait(&stop).await {
+            let through = Hour(Hour::of(self.clock.now()).0.div_euclid(hours) * hours);
+            let published = self.lake.publications().watch().borrow().as_ref().map(|published| published.watermark);
+            if published.is_none_or(|published| through <= published) {
+                continue;
+            }
+            let archived = tokio::select! {
+                () = stop.cancelled() => break,
+                archived = self.flusher.archived_through(through.start()) => archived,
+            };
+            if !archived {
+                continue;
+            }
+            match nightly.run(Some(through), &|_| {}).await {
+                Ok(Outcome::Published { to, clicks, .. }) => {
+                    tracing::info!(through = %to.start(), clicks, "rolled up");
+                    self.trim().await;
+                }
+                Ok(Outcome::Nothing { why }) => tracing::debug!(why, "nothing to roll up"),
+                Err(error) => tracing::error!(%error, "rolling up failed; it will be tried again"),
+            }
+        }
+        Ok("schedule")
+    }
+
+    /// Deletes from the log what every layer is past, copies included.
+    async fn trim(&self) {
+        let published = self.lake.publications().watch().borrow().clone();
+        for (partition, position) in published.map(|published| published.cut_of(self.log.epoch())).unwrap_or_default() {
+            let below = Offset(position.offset.0.saturating_sub(self.copy_window));
+            if let Err(error) = self.log.trim(partition, below).await {
+                tracing::warn!(%error, "old records stay in the log for now");
+            }
+        }
+    }
+}
+
+/// Looks for publications of other processes, such as `linktide nightly`.
+pub(crate) async fn follow(lake: Lake, stop: CancellationToken) -> anyhow::Result<&'static str> {
+    while wait(&stop).await {
+        if let Err(error) = lake.publications().latest().await {
+            tracing::warn!(%error, "publications cannot be read");
+        }
+    }
+    Ok("publications")
+}
+
+/// Waits a moment; false when it is time to stop.
+async fn wait(stop: &CancellationToken) -> bool {
+    tokio::time::timeout(LOOK, stop.cancelled()).await.is_err()
+}

@@ -1,0 +1,300 @@
+//! The one place of wiring: all layers in one process, over one folder. Production and tests begin them here.
+//!
+//! The process ends in this order: no more requests, the emitter's buffer into the log, workers flush and commit, the
+//! log closes. A task that ends on its own is an outage: [`Services::run`] returns its error, and the process exits with it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::routing::get;
+use axum::{Json, Router};
+use linktide_batch::reader::Tables;
+use linktide_batch::{ArchiveConfig, Archiver, Flusher, Lake, Nightly};
+use linktide_common::clock::Clock;
+use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
+use linktide_common::id::Epoch;
+use linktide_common::intake::Intake;
+use linktide_common::log::LogWriter;
+use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
+use linktide_common::secret::Secret;
+use linktide_ingest::{Emitter, EmitterConfig, IngestConfig, LinkFile};
+use linktide_query::{Query, QueryConfig};
+use linktide_speed::reader::SpeedReader;
+use linktide_speed::view::{MemoryView, View};
+use linktide_speed::{SpeedConfig, SpeedWorker};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::schedule;
+
+/// How long each step of the end may take.
+const BUDGET: Duration = Duration::from_secs(10);
+const LOOK_AT_FILES: Duration = Duration::from_secs(2);
+
+/// All layers of one process.
+pub struct Services {
+    /// Where the API listens.
+    pub address: SocketAddr,
+    /// The clock of all layers.
+    pub clock: Clock,
+    /// The log, for those who write to it directly.
+    pub log: Arc<EmbeddedLog>,
+    /// The emitter of this process.
+    pub emitter: Arc<Emitter>,
+    /// Asks the archive for commits.
+    pub flusher: Flusher,
+    /// Tables, plans and publications.
+    pub lake: Lake,
+    rules_version: String,
+    copy_window: u64,
+    tasks: JoinSet<anyhow::Result<&'static str>>,
+    workers: CancellationToken,
+    requests: CancellationToken,
+}
+
+impl Services {
+    /// Begins all layers over the folder `data`.
+    ///
+    /// # Errors
+    /// Where the folder, an address or a file of the configuration cannot be used: nothing runs then.
+    pub async fn spawn(config: &Config, data: &Path, clock: Clock) -> anyhow::Result<Self> {
+        refuse_strangers(config.api.listen)?;
+        let log = open_log(config, data, &clock)?;
+        let enricher = Arc::new(Enricher::new(enrichment(config, data)?)?);
+        let links = Arc::new(config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open)?);
+        let lake = Lake::in_folder(&data.join("lake"))?;
+        lake.publications().latest().await?;
+        let listener = TcpListener::bind(config.api.listen)
+            .await
+            .with_context(|| format!("listening on {}", config.api.listen))?;
+        let address = listener.local_addr()?;
+        let intake = |layer| {
+            Intake::new(
+                layer,
+                Box::new(log.reader(layer)),
+                Arc::clone(&enricher),
+                clock.clone(),
+                config.log.copy_window,
+            )
+        };
+        let (archiver, flusher) =
+            Archiver::open(lake.clone(), intake("archive"), clock.clone(), archive(config)).await?;
+        let view: Arc<dyn View> = Arc::new(MemoryView::new());
+        let worker = SpeedWorker::new(intake("speed"), Arc::clone(&view), lake.publications().watch(), speed(config));
+        let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
+        let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
+        let query = query(config, &lake, view, &clock);
+        let door =
+            linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door(config));
+
+        let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        let stop = workers.clone();
+        tasks.spawn(async move { Ok(archiver.run(stop).await.map(|()| "archive")?) });
+        let stop = workers.clone();
+        tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
+        let stop = requests.clone();
+        tasks.spawn(async move { serve(listener, door.merge(linktide_query::router(query)), stop).await });
+        let rules_version = enricher.rules_version();
+        tasks.spawn(look_at_files(enricher, links, workers.clone()));
+        tasks.spawn(schedule::follow(lake.clone(), workers.clone()));
+        let copy_window = config.log.copy_window;
+        Ok(Self { address, clock, log, emitter, flusher, lake, rules_version, copy_window, tasks, workers, requests })
+    }
+
+    /// A nightly run over this process's tables.
+    #[must_use]
+    pub fn nightly(&self) -> Nightly {
+        Nightly::new(self.lake.clone(), self.clock.clone(), self.rules_version.clone())
+    }
+
+    /// Rolls up every so often from now on.
+    pub fn roll_up_every(&mut self, every: Duration) {
+        let (nightly, log) = (self.nightly(), Arc::clone(&self.log));
+        let schedule = schedule::Schedule {
+            every,
+            clock: self.clock.clone(),
+            lake: self.lake.clone(),
+            flusher: self.flusher.clone(),
+            log,
+            copy_window: self.copy_window,
+        };
+        let stop = self.workers.clone();
+        self.tasks.spawn(async move { schedule.run(&nightly, stop).await });
+    }
+
+    /// Works until `stop`, or until a task ends on its own, which is an error.
+    ///
+    /// # Errors
+    /// What ended the task.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let outage = tokio::select! {
+            () = stop => None,
+            ended = self.tasks.join_next() => Some(ended),
+        };
+        let ended = self.stop().await;
+        match outage.flatten() {
+            None => ended,
+            Some(Ok(Ok(name))) => anyhow::bail!("the task {name} ended on its own"),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// Ends in order: nothing that was acknowledged is lost, and nothing of it needs this to be so.
+    ///
+    /// # Errors
+    /// What a task failed with while it ended.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.requests.cancel();
+        self.emitter.shutdown(BUDGET).await;
+        self.workers.cancel();
+        let mut outcome = Ok(());
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended.map(|_| ())));
+            }
+            outcome
+        };
+        let ended = tokio::time::timeout(BUDGET, all).await;
+        self.log.close();
+        ended.context("a task did not end in time").flatten()
+    }
+}
+
+/// Without keys, everyone who reaches the address sees everything: only this machine may.
+fn refuse_strangers(listen: SocketAddr) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        listen.ip().is_loopback(),
+        "api.listen is {listen}, but without keys linktide listens on this machine alone; use 127.0.0.1, and a proxy in front that knows who asks"
+    );
+    Ok(())
+}
+
+fn open_log(config: &Config, data: &Path, clock: &Clock) -> anyhow::Result<Arc<EmbeddedLog>> {
+    let log = EmbeddedConfig {
+        partitions: config.log.partitions,
+        sync: config.log.sync,
+        reserve: config.log.reserve.0,
+        epoch: Epoch(0),
+    };
+    Ok(EmbeddedLog::open(data, &log, clock.clone())?)
+}
+
+fn enrichment(config: &Config, data: &Path) -> anyhow::Result<EnrichConfig> {
+    Ok(EnrichConfig {
+        salt_secret: salt_secret(&data.join("salt.key"))?,
+        visitor: config.enrich.visitor,
+        geo: GeoFiles { city: config.enrich.geoip.clone(), asn: config.enrich.asn.clone() },
+        floor_days: floor_days(config),
+    })
+}
+
+fn floor_days(config: &Config) -> i64 {
+    i64::try_from(config.enrich.oldest.0.as_secs() / 86_400).unwrap_or(i64::MAX / 86_400_000)
+}
+
+/// The secret that salts are made from: made once, and readable by its owner alone.
+fn salt_secret(path: &Path) -> anyhow::Result<Secret> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let named = || format!("the secret of salts in {}", path.display());
+    if path.exists() {
+        return Ok(Secret::new(std::fs::read(path).with_context(named)?));
+    }
+    let secret: [u8; 32] = rand::random();
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
+    file.write_all(&secret).and_then(|()| file.sync_all()).with_context(named)?;
+    Ok(Secret::new(secret.to_vec()))
+}
+
+fn archive(config: &Config) -> ArchiveConfig {
+    ArchiveConfig {
+        commit_clicks: config.archive.commit_clicks,
+        commit_age: config.archive.commit_age.0,
+        ..ArchiveConfig::default()
+    }
+}
+
+fn speed(config: &Config) -> SpeedConfig {
+    SpeedConfig {
+        flush_interval: config.speed.flush_interval.0,
+        keep_behind: config.speed.keep_behind.0,
+        ..SpeedConfig::default()
+    }
+}
+
+fn emitter(config: &Config) -> EmitterConfig {
+    EmitterConfig {
+        buffer_clicks: config.ingest.buffer_clicks,
+        buffer_bytes: usize::try_from(config.ingest.buffer.0).unwrap_or(usize::MAX),
+        expiry: config.ingest.expiry.0,
+        ..EmitterConfig::default()
+    }
+}
+
+fn door(config: &Config) -> IngestConfig {
+    IngestConfig {
+        body_bytes: usize::try_from(config.ingest.body.0).unwrap_or(usize::MAX),
+        floor_days: floor_days(config),
+        trusted_proxies: config.ingest.trusted_proxies,
+    }
+}
+
+fn query(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &Clock) -> Query {
+    let answers = QueryConfig {
+        deadline: config.api.deadline.0,
+        stale_after: config.api.stale_after.0,
+        visitor: config.enrich.visitor,
+    };
+    let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
+    Query::new(tables, SpeedReader::new(view), lake.publications().watch(), clock.clone(), answers)
+}
+
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> anyhow::Result<&'static str> {
+    let mut about = linktide_query::openapi();
+    about.merge(linktide_ingest::openapi());
+    let about = Arc::new(about);
+    let router = router.route("/v1/openapi.json", get(move || std::future::ready(Json(about.as_ref().clone()))));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok("api")
+}
+
+/// Takes newer GeoIP databases and links; a broken file leaves what is in use.
+async fn look_at_files(
+    enricher: Arc<Enricher>,
+    links: Arc<LinkFile>,
+    stop: CancellationToken,
+) -> anyhow::Result<&'static str> {
+    let mut due = tokio::time::interval(LOOK_AT_FILES);
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = due.tick() => {}
+        }
+        let (enricher, links) = (Arc::clone(&enricher), Arc::clone(&links));
+        tokio::task::spawn_blocking(move || {
+            match enricher.reload() {
+                Reload::Unchanged => {}
+                Reload::Replaced => {
+                    tracing::info!(rules = enricher.rules_version(), "newer GeoIP databases are in use")
+                }
+                Reload::Kept(error) => tracing::error!(%error, "a GeoIP database is broken; the old one stays"),
+            }
+            match links.reload() {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("the redirector's links were read again"),
+                Err(error) => tracing::error!(%error, "the redirector's links are broken; the old ones stay"),
+            }
+        })
+        .await?;
+    }
+    Ok("files")
+}

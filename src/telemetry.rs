@@ -1,0 +1,21 @@
+//! Log lines: on standard error, for people or for machines.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+use crate::config::{Format, Telemetry};
+
+/// Begins to write log lines. Later calls change nothing.
+///
+/// # Errors
+/// Where the level is no filter.
+pub fn init(telemetry: &Telemetry) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&telemetry.level)?;
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
+    // Tests begin several services in one process: the first one's lines are enough.
+    let _ = match telemetry.format {
+        Format::Text => lines.try_init(),
+        Format::Json => lines.json().try_init(),
+    };
+    Ok(())
+}
