@@ -151,8 +151,7 @@ impl Archiver {
         Ok(())
     }
 
-    /// Whether all that was received before `through` is in the table.
-    #[cfg(test)]
+    /// Whether all that was received before `through` is in the table. Without a partition nobody knows.
     pub(crate) fn has_committed(&self, through: Timestamp) -> bool {
         !self.committed.is_empty() && self.committed.values().all(|position| position.received_at >= through)
     }
@@ -168,10 +167,10 @@ impl Archiver {
     }
 
     fn answer(&mut self) {
-        let committed = &self.committed;
-        let reached =
-            |request: &mut Request| committed.values().all(|position| position.received_at >= request.through);
-        for request in self.pending.extract_if(.., reached) {
+        let pending = std::mem::take(&mut self.pending);
+        let (reached, pending) = pending.into_iter().partition(|request| self.has_committed(request.through));
+        self.pending = pending;
+        for request in reached as Vec<Request> {
             // Whoever no longer waits for the answer does not need it.
             let _ = request.reply.send(());
         }

@@ -40,7 +40,10 @@ async fn wrong_question_is_told_what_is_wrong_with_it() {
     assert_eq!(linktide.get_raw("/v1/clicks").await.0, 405);
     // A link that nobody knows has no clicks; that is no mistake.
     let unknown = linktide.get("/v1/links/18446744073709551615/summary").await;
-    assert_eq!((&unknown["results"]["clicks"], &unknown["query"]["link_id"]), (&0.into(), &"18446744073709551615".into()));
+    assert_eq!(
+        (&unknown["results"]["clicks"], &unknown["query"]["link_id"]),
+        (&0.into(), &"18446744073709551615".into())
+    );
     linktide.services.stop().await.unwrap();
 }
 
@@ -57,7 +60,10 @@ async fn folder_or_file_that_cannot_be_used_is_named() {
     let data = folder.path().join("data");
     let linktide = Linktide::start(&data, Clock::manual(NOW.start())).await;
     let second = refused(&config(), &data).await;
-    assert!(second.contains("in use by another linktide") && second.contains(&std::process::id().to_string()), "{second}");
+    assert!(
+        second.contains("in use by another linktide") && second.contains(&std::process::id().to_string()),
+        "{second}"
+    );
     linktide.services.stop().await.unwrap();
 
     std::fs::write(data.join("FORMAT"), "7\n").unwrap();
@@ -86,7 +92,12 @@ async fn full_disk_refuses_clicks_and_answers_questions() {
     let url = format!("http://{}", services.address);
     let linktide = Linktide { services, url, data: folder.path().to_owned() };
     linktide.until("it answers", async || linktide.get_raw("/v1/freshness").await.0 == 200).await;
-    let refused = reqwest::Client::new().post(format!("{}/v1/clicks", linktide.url)).body(r#"{"link_id":1}"#).send().await.unwrap();
+    let refused = reqwest::Client::new()
+        .post(format!("{}/v1/clicks", linktide.url))
+        .body(r#"{"link_id":1}"#)
+        .send()
+        .await
+        .unwrap();
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "5"));
     let problem: serde_json::Value = refused.json().await.unwrap();
     assert!(problem["detail"].as_str().unwrap().contains("reserve"), "{problem}");
@@ -102,14 +113,19 @@ fn wrong_settings_are_told_all_at_once_and_end_with_an_error() {
         .unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
-    assert!(told.contains("2 problem(s)") && told.contains("`soon` is no duration") && told.contains("log.partitons"), "{told}");
+    assert!(
+        told.contains("2 problem(s)") && told.contains("`soon` is no duration") && told.contains("log.partitons"),
+        "{told}"
+    );
     let shown = program().args(["config", "show"]).output().unwrap();
     assert!(String::from_utf8(shown.stdout).unwrap().contains("flush_interval = \"200ms\""));
 }
 
 #[test]
 fn command_without_its_linktide_says_so() {
-    for arguments in [&["status", "--url", "http://127.0.0.1:1"][..], &["import", "--to", "http://127.0.0.1:1", "Cargo.toml"]] {
+    for arguments in
+        [&["status", "--url", "http://127.0.0.1:1"][..], &["import", "--to", "http://127.0.0.1:1", "Cargo.toml"]]
+    {
         let output = program().args(arguments).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && told.contains("no linktide answers at http://127.0.0.1:1"), "{told}");

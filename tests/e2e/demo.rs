@@ -41,8 +41,10 @@ async fn every_documented_question_is_answered() {
     let paths = about["paths"].as_object().unwrap();
     assert!(paths.len() >= 14, "{:?}", paths.keys());
     for (path, methods) in paths.iter().filter(|(_, methods)| methods.get("get").is_some()) {
-        let required = methods["get"]["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["name"] == "by");
-        let place = path.replace("{link_id}", "1").replace("{slug}", "none") + if required { "?by=country" } else { "" };
+        let required =
+            methods["get"]["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["name"] == "by");
+        let place =
+            path.replace("{link_id}", "1").replace("{slug}", "none") + if required { "?by=country" } else { "" };
         let expected = if path.contains("{slug}") { 404 } else { 200 };
         assert_eq!(linktide.get_raw(&place).await.0, expected, "{place}");
     }

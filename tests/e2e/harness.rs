@@ -79,7 +79,11 @@ impl Linktide {
         let deadline = Instant::now() + PATIENCE;
         let mut look = tokio::time::interval(Duration::from_millis(20));
         while !holds().await {
-            assert!(Instant::now() < deadline, "never: {what}; {}", self.get_raw("/v1/account/summary?traffic=all&interval=all").await.1);
+            assert!(
+                Instant::now() < deadline,
+                "never: {what}; {}",
+                self.get_raw("/v1/account/summary?traffic=all&interval=all").await.1
+            );
             look.tick().await;
         }
     }

@@ -21,7 +21,15 @@ struct Process {
 impl Process {
     fn start(data: &Path) -> Self {
         let mut child = program()
-            .args(["standalone", "--listen", "127.0.0.1:0", "--set", "archive.commit_age=100ms", "--set", "log.reserve=0B"])
+            .args([
+                "standalone",
+                "--listen",
+                "127.0.0.1:0",
+                "--set",
+                "archive.commit_age=100ms",
+                "--set",
+                "log.reserve=0B",
+            ])
             .arg("--data")
             .arg(data)
             .stdout(Stdio::piped())
@@ -51,7 +59,11 @@ async fn send(url: &str, random: &mut StdRng, open: &mut Vec<String>, acknowledg
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
     while Instant::now() < deadline {
         while open.len() < 20 {
-            open.push(format!(r#"{{"link_id":{},"click_id":"{}","ip":"203.0.113.7"}}"#, random.random_range(1..9u64), uuid::Uuid::from_u128(random.random())));
+            open.push(format!(
+                r#"{{"link_id":{},"click_id":"{}","ip":"203.0.113.7"}}"#,
+                random.random_range(1..9u64),
+                uuid::Uuid::from_u128(random.random())
+            ));
         }
         match client.post(format!("{url}/v1/clicks")).body(open.join("\n")).send().await {
             Ok(answer) if answer.status() == 202 => {

@@ -36,7 +36,12 @@ struct Counted {
 const ZONES: [&str; 3] = ["UTC", "Asia/Kolkata", "America/St_Johns"];
 
 fn count(lines: &[&str]) -> Counted {
-    let config = EnrichConfig { salt_secret: Secret::new(vec![1]), visitor: VisitorIdentity::Ip, geo: GeoFiles::default(), floor_days: 100_000 };
+    let config = EnrichConfig {
+        salt_secret: Secret::new(vec![1]),
+        visitor: VisitorIdentity::Ip,
+        geo: GeoFiles::default(),
+        floor_days: 100_000,
+    };
     let enricher = Enricher::new(config).unwrap();
     let zones = ZONES.map(|name| (name, TimeZone::get(name).unwrap()));
     let mut counted = Counted::default();
@@ -55,7 +60,8 @@ fn count(lines: &[&str]) -> Counted {
             continue;
         }
         let agent = quoted[quoted.len() - 2];
-        let click = serde_json::json!({ "link_id": 1, "imported": true, "user_agent": if agent == "-" { "" } else { agent } });
+        let click =
+            serde_json::json!({ "link_id": 1, "imported": true, "user_agent": if agent == "-" { "" } else { agent } });
         let stamp = Stamp { epoch: Epoch(0), partition: PartitionId(0), offset: Offset(0), received_at: NOW.start() };
         let bot = enricher.enrich(Click::parse(click.to_string().as_bytes()).unwrap(), stamp).unwrap().bot.is_some();
         let time = jiff::fmt::strtime::parse("[%d/%b/%Y:%H:%M:%S", fields[3]).unwrap().to_datetime().unwrap();
@@ -75,7 +81,9 @@ async fn check(linktide: &Linktide, counted: &Counted) {
     linktide.until_counted(counted.total).await;
     for zone in ZONES {
         for (traffic, of) in [("human", (1, 0)), ("bot", (0, 1)), ("all", (1, 1))] {
-            let place = format!("/v1/account/timeseries?start=2015-05-16&end=2015-05-22&unit=day&timezone={zone}&traffic={traffic}");
+            let place = format!(
+                "/v1/account/timeseries?start=2015-05-16&end=2015-05-22&unit=day&timezone={zone}&traffic={traffic}"
+            );
             let answer = linktide.get(&place).await;
             for bucket in answer["results"].as_array().unwrap() {
                 let day = bucket["start"].as_str().unwrap()[..10].to_owned();
@@ -86,7 +94,10 @@ async fn check(linktide: &Linktide, counted: &Counted) {
         }
     }
     let answer = linktide.get("/v1/links?start=2015-05-01&end=2015-05-31&limit=1000&traffic=all").await;
-    let found: BTreeMap<String, u64> = answer["results"]["links"].as_array().unwrap().iter()
+    let found: BTreeMap<String, u64> = answer["results"]["links"]
+        .as_array()
+        .unwrap()
+        .iter()
         .map(|link| (link["label"]["slug"].as_str().unwrap().to_owned(), link["clicks"].as_u64().unwrap()))
         .collect();
     assert_eq!(found.len(), 1000.min(counted.paths.len()));

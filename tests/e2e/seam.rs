@@ -8,7 +8,8 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::harness::{Linktide, NOW, instant};
 
-const ZONES: [&str; 6] = ["UTC", "Asia/Kolkata", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York"];
+const ZONES: [&str; 6] =
+    ["UTC", "Asia/Kolkata", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York"];
 
 struct Sent {
     link: u64,
@@ -25,12 +26,23 @@ async fn send(linktide: &Linktide, random: &mut StdRng, sent: &mut Vec<Sent>, ch
         let spread = [600_000i64, 86_400_000, 20 * 86_400_000, 300 * 86_400_000][random.random_range(0..4)];
         let early = random.random_bool(0.1);
         let at = if early { now.plus_millis(240_000) } else { now.plus_millis(-random.random_range(0..spread)) };
-        let click = Sent { link: random.random_range(1..4), at, language: ["en", "hi", "ne"][random.random_range(0..3)], bot: random.random_bool(0.3) };
+        let click = Sent {
+            link: random.random_range(1..4),
+            at,
+            language: ["en", "hi", "ne"][random.random_range(0..3)],
+            bot: random.random_bool(0.3),
+        };
         let id = uuid::Uuid::from_u128(random.random());
-        let agent = if click.bot { "curl/8.5.0" } else { "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0" };
+        let agent = if click.bot {
+            "curl/8.5.0"
+        } else {
+            "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0"
+        };
         let line = format!(
             r#"{{"link_id":{},"click_id":"{id}","clicked_at":{},"language":"{}","user_agent":"{agent}"}}"#,
-            click.link, click.at.as_millis(), click.language
+            click.link,
+            click.at.as_millis(),
+            click.language
         );
         lines.push(line.clone());
         if random.random_bool(0.15) {
@@ -67,10 +79,15 @@ async fn check(linktide: &Linktide, random: &mut StdRng, sent: &[Sent]) {
         assert_eq!(summary["results"]["clicks"], expected, "{subject} {common}");
         let series = linktide.get(&format!("/v1/{subject}/timeseries?{common}&unit={unit}")).await;
         let buckets = series["results"].as_array().unwrap();
-        assert_eq!(buckets.iter().map(|bucket| bucket["clicks"].as_u64().unwrap()).sum::<u64>(), expected, "{unit} {common}");
+        assert_eq!(
+            buckets.iter().map(|bucket| bucket["clicks"].as_u64().unwrap()).sum::<u64>(),
+            expected,
+            "{unit} {common}"
+        );
         for bucket in buckets {
             let (from, to) = (instant(bucket["start"].as_str().unwrap()), instant(bucket["end"].as_str().unwrap()));
-            let clicks = sent.iter().filter(within).filter(|click| (from..to).contains(&Quarter::of(click.at).start())).count();
+            let clicks =
+                sent.iter().filter(within).filter(|click| (from..to).contains(&Quarter::of(click.at).start())).count();
             assert_eq!(bucket["clicks"], clicks, "{bucket} {common}");
         }
         for pair in buckets.windows(2) {
