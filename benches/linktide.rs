@@ -273,6 +273,7 @@ async fn summary() -> anyhow::Result<Figure> {
     let options = Options { days: 60, clicks: 1_000_000, seed: 7, data: None, listen: None };
     let began = Instant::now();
     let (services, _) = demo::begin(config(), &options, folder.path()).await?;
+    demo::ready(&services).await?;
     print(&format!("60 days with a million clicks were made in {:.1} s", began.elapsed().as_secs_f64()));
     let client = reqwest::Client::new();
     let mut runs = Vec::new();

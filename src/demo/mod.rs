@@ -55,6 +55,7 @@ pub async fn run(config: Config, options: Options) -> anyhow::Result<()> {
     let data = options.data.clone().unwrap_or_else(|| own.path().to_owned());
     let (mut services, mut generator) = begin(config.clone(), &options, &data).await?;
     services.roll_up_every(config.nightly.every.0);
+    ready(&services).await?;
     say(&invitation(&services))?;
     let emitter = std::sync::Arc::clone(&services.emitter);
     let clock = services.clock.clone();
@@ -160,6 +161,19 @@ impl Past<'_> {
         self.services.nightly().run(Some(hour), &|_| {}).await?;
         Ok(())
     }
+}
+
+/// Waits until what was made is counted.
+///
+/// # Errors
+/// Where the service does not answer.
+pub async fn ready(services: &Services) -> anyhow::Result<()> {
+    let place = format!("http://{}/readyz", services.address);
+    let mut look = tokio::time::interval(Duration::from_millis(100));
+    while !reqwest::get(&place).await?.status().is_success() {
+        look.tick().await;
+    }
+    Ok(())
 }
 
 fn invitation(services: &Services) -> String {

@@ -10,6 +10,7 @@ async fn demo_has_a_past_and_answers_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { days: 3, clicks: 4000, seed: 7, data: None, listen: None };
     let (services, mut generator) = demo::begin(config(), &options, folder.path()).await.unwrap();
+    demo::ready(&services).await.unwrap();
     let url = format!("http://{}", services.address);
     let linktide = Linktide { services, url, data: folder.path().to_owned() };
     let all = linktide.get("/v1/account/summary?interval=all&traffic=all").await;
@@ -36,7 +37,7 @@ async fn every_documented_question_is_answered() {
     let (services, _) = demo::begin(config(), &options, folder.path()).await.unwrap();
     let url = format!("http://{}", services.address);
     let linktide = Linktide { services, url, data: folder.path().to_owned() };
-    linktide.until("it is ready", async || linktide.get_raw("/readyz").await.0 == 200).await;
+    demo::ready(&linktide.services).await.unwrap();
     let about = linktide.get("/v1/openapi.json").await;
     let paths = about["paths"].as_object().unwrap();
     assert!(paths.len() >= 14, "{:?}", paths.keys());
