@@ -5,8 +5,10 @@
 //! 2. Clicks gather until there are enough, or the oldest has waited long enough, or an hour boundary has been crossed.
 //! 3. One commit adds the sorted files and sets `txn` for every owned partition, idle ones too: the next offset under
 //!    `archive/<epoch>/<partition>` and received time under `received/<epoch>/<partition>`.
-//! 4. Whatever goes wrong, the rows are thrown away, the table is read again, and each partition starts where the table
-//!    says. A commit that landed and still failed is found there; a zombie's never lands on a newer version.
+//! 4. When a commit fails, the table is read again. If it stands where this commit began, another job of the table came
+//!    first, and the commit is tried again; if it stands where this commit ends, it landed all the same.
+//! 5. Whatever else goes wrong, the rows are thrown away and each partition starts where the table says. A zombie's commit
+//!    never lands on a newer version.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use deltalake::kernel::{Add, Transaction};
 use linktide_common::bucket::{Day, Hour, Timestamp};
 use linktide_common::clock::Clock;
+use linktide_common::enrich::EnrichedClick;
 use linktide_common::id::{Epoch, Offset, PartitionId};
 use linktide_common::intake::{Intake, What};
 use linktide_common::log::{Position, Positions};
@@ -29,11 +32,16 @@ use crate::table::Table;
 use crate::tables::click_event::{self, Row};
 use crate::tables::{Lake, columns};
 
+/// Times a commit is tried before the table is read anew.
+const ATTEMPTS: usize = 5;
+
 /// How the archive paces itself.
 #[derive(Debug, Clone)]
 pub struct ArchiveConfig {
     /// Clicks after which a commit is made.
     pub commit_clicks: usize,
+    /// About how many bytes of clicks may gather before a commit is made.
+    pub commit_bytes: usize,
     /// How long the oldest click waits for a commit.
     pub commit_age: Duration,
     /// Records read at once.
@@ -42,7 +50,12 @@ pub struct ArchiveConfig {
 
 impl Default for ArchiveConfig {
     fn default() -> Self {
-        Self { commit_clicks: 200_000, commit_age: Duration::from_secs(60), poll_records: 20_000 }
+        Self {
+            commit_clicks: 200_000,
+            commit_bytes: 128 << 20,
+            commit_age: Duration::from_secs(60),
+            poll_records: 20_000,
+        }
     }
 }
 
@@ -75,6 +88,7 @@ pub struct Archiver {
     table: Table,
     assigned: Vec<PartitionId>,
     rows: Vec<Row>,
+    bytes: usize,
     gathering_since: Instant,
     committed: Positions,
     requests: mpsc::Receiver<Request>,
@@ -102,6 +116,7 @@ impl Archiver {
             table,
             assigned: Vec::new(),
             rows: Vec::new(),
+            bytes: 0,
             gathering_since: Instant::now(),
             committed: Positions::new(),
             requests,
@@ -141,6 +156,7 @@ impl Archiver {
         let epoch = self.intake.epoch();
         for item in batch.items {
             if let What::Click(click) = item.what {
+                self.bytes += weight(&click);
                 self.rows.push(Row { epoch, partition: item.partition, offset: item.offset, click });
             }
         }
@@ -151,14 +167,9 @@ impl Archiver {
         Ok(())
     }
 
-    /// Whether all that was received before `through` is in the table. Without a partition nobody knows.
-    pub(crate) fn has_committed(&self, through: Timestamp) -> bool {
-        !self.committed.is_empty() && self.committed.values().all(|position| position.received_at >= through)
-    }
-
     fn is_due(&self) -> bool {
         let positions = self.intake.positions();
-        let full = self.rows.len() >= self.config.commit_clicks;
+        let full = self.rows.len() >= self.config.commit_clicks || self.bytes >= self.config.commit_bytes;
         let old = !self.rows.is_empty() && self.gathering_since.elapsed() >= self.config.commit_age;
         let hour = |positions: &Positions| positions.values().map(|position| Hour::of(position.received_at)).min();
         let turned = hour(&positions) > hour(&self.committed);
@@ -166,11 +177,16 @@ impl Archiver {
         full || old || turned || (self.pending.iter().any(reached) && positions != self.committed)
     }
 
+    /// Whether all that was received before `through` is in the table. Without a partition nobody knows.
+    pub(crate) fn has_committed(&self, through: Timestamp) -> bool {
+        !self.committed.is_empty() && self.committed.values().all(|position| position.received_at >= through)
+    }
+
     fn answer(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
-        let (reached, pending) = pending.into_iter().partition(|request| self.has_committed(request.through));
+        let (reached, pending): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|request| self.has_committed(request.through));
         self.pending = pending;
-        for request in reached as Vec<Request> {
+        for request in reached {
             // Whoever no longer waits for the answer does not need it.
             let _ = request.reply.send(());
         }
@@ -184,7 +200,7 @@ impl Archiver {
         match self.commit_to(&positions).await {
             Ok(()) => {
                 metrics::ARCHIVED.inc_by(self.rows.len() as u64);
-                self.rows.clear();
+                self.clear();
                 self.committed = positions;
                 if let Err(error) = self.intake.commit(&self.committed).await {
                     tracing::debug!(%error, "the position was not told to the log");
@@ -215,7 +231,7 @@ impl Archiver {
         for (day, rows) in by_day(&self.rows) {
             let date = day.start().to_string()[..10].to_owned();
             let path = Path::from(format!("received_date={date}/{}.parquet", uuid::Uuid::new_v4()));
-            added.push(self.table.write(&path, Some(&date), &click_event::encode(&rows, &rules)?, now).await?);
+            added.push(self.table.write(&path, Some(&date), click_event::encode(&rows, &rules)?, now).await?);
         }
         let epoch = self.intake.epoch();
         let transactions = positions.iter().flat_map(|(partition, position)| {
@@ -225,12 +241,50 @@ impl Archiver {
                 Transaction::new(received_key(epoch, *partition), position.received_at.as_millis()),
             ]
         });
-        self.table.commit(added, &[], transactions.collect()).await
+        self.land(added, transactions.collect(), positions).await
+    }
+
+    /// Commits on top of whatever others did to the table, as long as they left our partitions alone.
+    async fn land(
+        &mut self,
+        added: Vec<Add>,
+        transactions: Vec<Transaction>,
+        positions: &Positions,
+    ) -> Result<(), BatchError> {
+        let mut attempts = ATTEMPTS;
+        loop {
+            let Err(error) = self.table.commit(added.clone(), &[], transactions.clone()).await else { return Ok(()) };
+            self.table.reload().await?;
+            let standing = self.standing().await?;
+            attempts -= 1;
+            if standing == *positions {
+                return Ok(());
+            }
+            if attempts == 0 || standing != self.committed {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Where the table stands in each partition; where it says nothing, at the beginning.
+    async fn standing(&self) -> Result<Positions, BatchError> {
+        let mut standing = self.committed.clone();
+        for (partition, position) in &mut standing {
+            if let Some(archived) = archived(&self.table, self.intake.epoch(), *partition).await? {
+                *position = archived;
+            }
+        }
+        Ok(standing)
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.bytes = 0;
     }
 
     /// The one recovery path.
     async fn recover(&mut self) -> Result<(), BatchError> {
-        self.rows.clear();
+        self.clear();
         let mut pause = Duration::from_millis(50);
         loop {
             match self.start_again().await {
@@ -279,12 +333,18 @@ impl Archiver {
     }
 }
 
-fn by_day(rows: &[Row]) -> BTreeMap<Day, Vec<Row>> {
-    let mut days: BTreeMap<Day, Vec<Row>> = BTreeMap::new();
+fn by_day(rows: &[Row]) -> BTreeMap<Day, Vec<&Row>> {
+    let mut days: BTreeMap<Day, Vec<&Row>> = BTreeMap::new();
     for row in rows {
-        days.entry(Day::of(row.click.received_at)).or_default().push(row.clone());
+        days.entry(Day::of(row.click.received_at)).or_default().push(row);
     }
     days
+}
+
+/// About how much memory a click takes: itself, and those of its texts that nobody shares.
+fn weight(click: &EnrichedClick) -> usize {
+    let texts = [&click.user_agent, &click.destination, &click.slug, &click.title];
+    size_of::<EnrichedClick>() + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
 }
 
 fn offset_key(epoch: Epoch, partition: PartitionId) -> String {

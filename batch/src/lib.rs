@@ -6,6 +6,7 @@
 
 mod archive;
 mod error;
+mod folder;
 mod metrics;
 mod nightly;
 pub mod reader;

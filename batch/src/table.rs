@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalake::arrow::array::RecordBatch;
-use deltalake::arrow::datatypes::SchemaRef;
+use deltalake::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, Remove, StructType, Transaction};
@@ -24,6 +24,7 @@ use url::Url;
 
 use crate::error::BatchError;
 use crate::metrics;
+use crate::tables::parquet::{Encoded, Encoder};
 
 /// What a table is.
 #[derive(Debug, Clone)]
@@ -36,12 +37,19 @@ pub(crate) struct Definition {
     pub(crate) statistics: &'static str,
 }
 
+impl Definition {
+    /// The columns of its files: the one it is partitioned by is the name of their folder.
+    pub(crate) fn file_schema(&self) -> SchemaRef {
+        let stored = |field: &&FieldRef| Some(field.name().as_str()) != self.partitioned_by;
+        Arc::new(Schema::new(self.schema.fields().iter().filter(stored).cloned().collect::<Vec<_>>()))
+    }
+}
+
 /// A file of a table.
 #[derive(Debug, Clone)]
 pub(crate) struct File {
     /// Its place below the table's folder.
     pub(crate) path: Path,
-    pub(crate) size: u64,
     pub(crate) statistics: Option<String>,
     remove: Remove,
 }
@@ -54,7 +62,11 @@ pub(crate) struct Table {
 
 impl Table {
     /// Opens the table in `root`, or makes it there.
-    pub(crate) async fn open(root: &Url, definition: Definition) -> Result<Self, BatchError> {
+    pub(crate) async fn open(
+        root: &Url,
+        store: Arc<dyn ObjectStore>,
+        definition: Definition,
+    ) -> Result<Self, BatchError> {
         let url = root
             .join(&format!("tables/{}/", definition.name))
             .map_err(|error| BatchError::Unavailable(error.to_string()))?;
@@ -64,7 +76,7 @@ impl Table {
             std::fs::create_dir_all(&folder)
                 .map_err(|error| BatchError::Unavailable(format!("{}: {error}", folder.display())))?;
         }
-        let mut delta = DeltaTableBuilder::from_url(url)?.build()?;
+        let mut delta = DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(store, url).build()?;
         if !delta.verify_deltatable_existence().await? {
             // Whoever else makes it at the same time makes the same.
             if let Err(error) = create(&delta, &definition).await
@@ -119,7 +131,6 @@ impl Table {
     pub(crate) fn files(&self) -> Result<Vec<File>, BatchError> {
         let describe = |file: deltalake::kernel::LogicalFileView| File {
             path: file.object_store_path(),
-            size: u64::try_from(file.size()).unwrap_or_default(),
             statistics: file.stats(),
             remove: file.remove_action(true),
         };
@@ -131,20 +142,35 @@ impl Table {
         self.delta.object_store()
     }
 
+    /// The store that the table's folder is in, and the folder's place in it, from `/` to `/`. (A store that shows a part of
+    /// another, as [`Table::objects`] does, names what it is asked about by its place in the whole.)
+    pub(crate) fn root(&self) -> (Arc<dyn ObjectStore>, &str) {
+        (self.delta.log_store().root_object_store(None), self.delta.table_url().path())
+    }
+
     /// Writes a file that no version names yet.
     pub(crate) async fn write(
         &self,
         path: &Path,
         partition: Option<&str>,
-        rows: &RecordBatch,
+        rows: RecordBatch,
         now: Timestamp,
     ) -> Result<Add, BatchError> {
-        let rows = rows.clone();
-        let (bytes, statistics) = tokio::task::spawn_blocking(move || crate::tables::parquet::encode(&rows))
-            .await
-            .map_err(|error| BatchError::Unavailable(error.to_string()))??;
-        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        self.objects().put(path, Bytes::from(bytes).into()).await?;
+        let encoder = Encoder::start(rows.schema());
+        encoder.add(rows).await;
+        self.put(path, partition, encoder.finish().await?, now).await
+    }
+
+    /// Writes an encoded file that no version names yet.
+    pub(crate) async fn put(
+        &self,
+        path: &Path,
+        partition: Option<&str>,
+        file: Encoded,
+        now: Timestamp,
+    ) -> Result<Add, BatchError> {
+        let size = i64::try_from(file.bytes.len()).unwrap_or(i64::MAX);
+        self.objects().put(path, Bytes::from(file.bytes).into()).await?;
         let partition_values =
             self.definition.partitioned_by.map(|column| (column.to_owned(), partition.map(str::to_owned)));
         Ok(Add {
@@ -153,7 +179,7 @@ impl Table {
             size,
             modification_time: now.as_millis(),
             data_change: true,
-            stats: Some(statistics),
+            stats: Some(file.statistics),
             ..Add::default()
         })
     }

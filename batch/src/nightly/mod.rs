@@ -2,16 +2,16 @@
 //!
 //! 1. **close**: the new watermark `W'` is the latest hour that every archived partition has passed by its own received time.
 //! 2. **plan**: `plan/<n>` says what will be done. Whoever creates it, or finds it open, does exactly that before anything else.
-//! 3. **increment**: the clicks between the cuts of `W` and `W'`, from the planned version of `click_event`, as rollup rows.
+//! 3. **increment**: the clicks between the cuts of `W` and `W'`, from the planned version of `click_event`.
 //! 4. **merge**: one commit a rollup table adds them to what is there, fenced by the `txn` `increment` = `W'`.
 //! 5. **publish**: `pub/<n+1>` names the new watermark, its cut and the tables' versions. Before it, nobody sees any of it.
 //!
 //! A run that ends anywhere is finished by the next one. Two at once do the same work, and each step lands once.
 
+mod functions;
 mod increment;
 mod merge;
 mod plan;
-mod visitors;
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ use crate::tables::dimension::Dimensions;
 use crate::tables::hourly::Hourly;
 use crate::tables::link::Links;
 use crate::tables::{Lake, click_event};
-use increment::Increment;
+use increment::Session;
 use plan::Plan;
 
 /// What a run is doing.
@@ -71,7 +71,6 @@ pub enum Outcome {
 
 /// Where a test may stop a run, as a crash would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "only tests stop a run on purpose"))]
 pub(crate) enum Step {
     Planned,
     Rolled,
@@ -150,7 +149,7 @@ impl Nightly {
         };
         let number = plan::newest(&self.lake).await?.map_or(0, |newest| newest.number + 1);
         let raw_version = raw.version()?;
-        let cut_to = increment::cut(&self.lake, raw, published, to).await?;
+        let cut_to = increment::cut(&raw, &published.cut, to).await?;
         Ok(Ok(Plan {
             format: plan::FORMAT,
             number,
@@ -171,21 +170,22 @@ impl Nightly {
     ) -> Result<Outcome, BatchError> {
         self.reached(Step::Planned)?;
         progress(Stage::Increment { from: plan.from, to: plan.to });
-        let Increment { hourly, daily, dimensions, links, clicks } = increment::compute(&self.lake, plan).await?;
+        let (session, touched) = Session::open(&self.lake, plan).await?;
+        let clicks = touched.days.values().sum();
         self.reached(Step::Rolled)?;
         progress(Stage::Merge { clicks });
-        let now = self.clock.now();
+        let (lake, to, now) = (&self.lake, plan.to, self.clock.now());
         let mut tables = BTreeMap::from([(click_event::NAME.to_owned(), plan.raw_version)]);
         let mut merged = |name: &'static str, version| {
             tables.insert(name.to_owned(), version);
         };
-        merged("link_stats_hourly", merge::merge::<Hourly>(&self.lake, hourly, plan.to, now).await?);
+        merged("link_stats_hourly", merge::merge::<Hourly>(lake, &session, &touched, to, now).await?);
         self.reached(Step::MergedHourly)?;
-        merged("link_stats_daily", merge::merge::<Daily>(&self.lake, daily, plan.to, now).await?);
+        merged("link_stats_daily", merge::merge::<Daily>(lake, &session, &touched, to, now).await?);
         self.reached(Step::MergedDaily)?;
-        merged("link_stats_dimension", merge::merge::<Dimensions>(&self.lake, dimensions, plan.to, now).await?);
+        merged("link_stats_dimension", merge::merge::<Dimensions>(lake, &session, &touched, to, now).await?);
         self.reached(Step::MergedDimensions)?;
-        merged("link", merge::merge::<Links>(&self.lake, links, plan.to, now).await?);
+        merged("link", merge::merge::<Links>(lake, &session, &touched, to, now).await?);
         self.reached(Step::MergedLinks)?;
         progress(Stage::Publish);
         self.publish(plan, published, tables, clicks).await

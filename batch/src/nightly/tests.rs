@@ -61,7 +61,7 @@ impl World {
             floor_days: 36_530,
         };
         let enricher = Arc::new(Enricher::new(config).unwrap());
-        let lake = Lake::in_folder(&folder.path().join("lake")).unwrap();
+        let lake = Lake::in_folder_unsynced(&folder.path().join("lake")).unwrap();
         let archiver = archiver(&log, &enricher, &lake, &clock).await;
         let random = StdRng::seed_from_u64(seed);
         Self {

@@ -100,7 +100,7 @@ impl Loaded {
             metadata.row_group(group).columns().iter().position(|column| column.column_path().string() == "link_id");
         let index = link
             .and_then(|link| Some((&metadata.column_index()?[group][link], &metadata.offset_index()?[group][link])));
-        let pages = match (index, whose) {
+        let pages: Vec<std::ops::Range<usize>> = match (index, whose) {
             (Some((index, offsets)), Whose::Owner(owner)) => {
                 let locations = offsets.page_locations();
                 let first = |page: usize| {
@@ -109,7 +109,7 @@ impl Loaded {
                 let holding = (0..locations.len()).filter(|page| page_may_hold(index, *page, owner.link));
                 holding.map(|page| first(page)..first(page + 1)).collect()
             }
-            _ => vec![0..rows],
+            _ => std::iter::once(0..rows).collect(),
         };
         pages.into_iter()
     }

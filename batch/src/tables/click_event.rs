@@ -84,7 +84,7 @@ fn file_fields() -> Vec<Field> {
 }
 
 /// Rows as a file has them: the day they were received is the name of its folder.
-pub(crate) fn encode(rows: &[Row], rules_version: &str) -> Result<RecordBatch, BatchError> {
+pub(crate) fn encode(rows: &[&Row], rules_version: &str) -> Result<RecordBatch, BatchError> {
     let clicks = || rows.iter().map(|row| row.click.as_ref());
     let numbers = |values: &mut dyn Iterator<Item = i64>| Arc::new(Int64Array::from_iter_values(values)) as ArrayRef;
     let texts =

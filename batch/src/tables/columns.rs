@@ -11,7 +11,7 @@ use deltalake::arrow::array::{
 use deltalake::arrow::datatypes::{
     DataType, Date32Type, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
-use linktide_common::bucket::{Day, Timestamp};
+use linktide_common::bucket::Timestamp;
 use linktide_common::id::{LinkId, TenantId};
 
 use crate::error::BatchError;
@@ -30,6 +30,11 @@ pub(crate) fn optional(name: &str, data_type: DataType) -> Field {
 
 pub(crate) fn text(name: &str) -> Field {
     Field::new(name, DataType::Utf8, false)
+}
+
+/// A list without gaps, its items named as Delta names them.
+pub(crate) fn list(name: &str, item: DataType) -> Field {
+    Field::new(name, DataType::List(Arc::new(Field::new("element", item, false))), false)
 }
 
 pub(crate) fn date(name: &str) -> Field {
@@ -134,10 +139,6 @@ impl Owners<'_> {
     pub(crate) fn at(&self, row: usize) -> Owner {
         Owner { tenant: self.tenants.value(row), link: self.links.is_valid(row).then(|| self.links.value(row)) }
     }
-}
-
-pub(crate) fn days(values: impl Iterator<Item = Day>) -> Date32Array {
-    Date32Array::from_iter_values(values.map(|day| day.0))
 }
 
 pub(crate) fn counted(number: i64) -> u64 {

@@ -3,38 +3,17 @@
 //! The counts by quarter are three lists of one length: which quarter of the UTC day (0 to 95), all clicks in it, and
 //! those of bots.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use deltalake::arrow::array::{
-    ArrayRef, AsArray as _, Int16Builder, Int64Array, Int64Builder, ListArray, ListBuilder, RecordBatch, StringArray,
-};
+use deltalake::arrow::array::{AsArray as _, ListArray};
 use deltalake::arrow::datatypes::{DataType, Field, Int16Type, Int64Type};
-use linktide_common::bucket::Day;
 use linktide_common::count::Counts;
-use linktide_common::enrich::Text;
+use linktide_common::dimension::Dimension;
 
-use super::columns::{Columns, Owner, counted, date, days, number, optional, schema, stored, text};
-use super::rollup::{Rollup, Rows};
+use super::columns::{Columns, counted, date, list, number, optional, schema, text};
+use super::rollup::Rollup;
 use crate::error::BatchError;
 use crate::table::Definition;
 
 pub(crate) struct Dimensions;
-
-/// Counts of one value by quarter of the day; previews are in none.
-pub(crate) type ByQuarter = BTreeMap<i16, Counts>;
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct DimensionKey {
-    pub(crate) owner: Owner,
-    pub(crate) dimension: Text,
-    pub(crate) day: Day,
-    pub(crate) value: Text,
-}
-
-fn list(name: &str, item: DataType) -> Field {
-    Field::new(name, DataType::List(Arc::new(Field::new("element", item, false))), false)
-}
 
 fn fields() -> Vec<Field> {
     vec![
@@ -52,8 +31,8 @@ fn fields() -> Vec<Field> {
 }
 
 impl Rollup for Dimensions {
-    type Key = DimensionKey;
-    type Row = ByQuarter;
+    const KEY: &'static [&'static str] = &["tenant_id", "link_id", "dimension", "day_bucket", "value"];
+    const DAY: Option<&'static str> = Some("day_bucket");
 
     fn definition() -> Definition {
         let mut fields = fields();
@@ -62,69 +41,38 @@ impl Rollup for Dimensions {
             name: "link_stats_dimension",
             schema: schema(fields),
             partitioned_by: Some("event_month"),
-            statistics: "tenant_id,link_id,click_count",
+            statistics: "tenant_id,link_id,day_bucket,click_count",
         }
     }
 
-    fn day(key: &DimensionKey) -> Option<Day> {
-        Some(key.day)
+    /// Each click once in each dimension; previews are in none.
+    fn clicks() -> String {
+        let names: Vec<_> = Dimension::ALL.iter().map(|dimension| dimension.name()).collect();
+        format!(
+            "SELECT tenant_id, link_id, dimension, day AS day_bucket, value, in_day AS quarter, click AS clicks, bot AS bots
+             FROM (SELECT tenant_id, link_id, day, in_day, click, bot, unnest(make_array('{}')) AS dimension,
+                          unnest(make_array({})) AS value
+                   FROM everyone WHERE click = 1)",
+            names.join("', '"),
+            names.join(", ")
+        )
     }
 
-    fn add(row: &mut ByQuarter, other: ByQuarter) {
-        for (quarter, counts) in other {
-            *row.entry(quarter).or_default() += counts;
-        }
+    fn kept() -> String {
+        "SELECT tenant_id, link_id, dimension, day_bucket, value, unnest(quarters) AS quarter,
+                unnest(quarter_clicks) AS clicks, unnest(quarter_bots) AS bots
+         FROM kept"
+            .to_owned()
     }
 
-    fn encode(rows: &Rows<Self>) -> Result<RecordBatch, BatchError> {
-        let sums = |value: fn(&Counts) -> u64| {
-            let sum = |row: &ByQuarter| stored(row.values().map(value).sum());
-            Arc::new(Int64Array::from_iter_values(rows.values().map(sum))) as ArrayRef
-        };
-        let lists = |value: fn(&Counts) -> u64| {
-            let mut lists =
-                ListBuilder::new(Int64Builder::new()).with_field(Field::new("element", DataType::Int64, false));
-            for row in rows.values() {
-                lists.append_value(row.values().map(|counts| Some(stored(value(counts)))));
-            }
-            Arc::new(lists.finish()) as ArrayRef
-        };
-        let mut quarters =
-            ListBuilder::new(Int16Builder::new()).with_field(Field::new("element", DataType::Int16, false));
-        for row in rows.values() {
-            quarters.append_value(row.keys().map(|quarter| Some(*quarter)));
-        }
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from_iter_values(rows.keys().map(|key| key.owner.tenant))),
-            Arc::new(rows.keys().map(|key| key.owner.link).collect::<Int64Array>()),
-            Arc::new(StringArray::from_iter_values(rows.keys().map(|key| &key.dimension))),
-            Arc::new(days(rows.keys().map(|key| key.day))),
-            Arc::new(StringArray::from_iter_values(rows.keys().map(|key| &key.value))),
-            sums(|counts| counts.humans + counts.bots),
-            sums(|counts| counts.bots),
-            Arc::new(quarters.finish()),
-            lists(|counts| counts.humans + counts.bots),
-            lists(|counts| counts.bots),
-        ];
-        Ok(RecordBatch::try_new(schema(fields()), columns)?)
+    fn sums() -> String {
+        "sum(clicks) AS click_count, sum(bots) AS bot_count, by_quarter(quarter, clicks, bots) AS counts".to_owned()
     }
 
-    fn decode(rows: &RecordBatch) -> Result<Vec<(DimensionKey, ByQuarter)>, BatchError> {
-        let columns = Columns::new(rows);
-        let (owners, days) = (columns.owners()?, columns.dates("day_bucket")?);
-        let (dimensions, values, lists) =
-            (columns.texts("dimension")?, columns.texts("value")?, QuarterLists::of(&columns)?);
-        (0..rows.num_rows())
-            .map(|row| {
-                let key = DimensionKey {
-                    owner: owners.at(row),
-                    dimension: dimensions.value(row).into(),
-                    day: Day(days.value(row)),
-                    value: values.value(row).into(),
-                };
-                Ok((key, lists.at(row).collect()))
-            })
-            .collect()
+    fn columns() -> String {
+        "tenant_id, link_id, dimension, day_bucket, value, click_count, bot_count,
+         counts['quarters'] AS quarters, counts['clicks'] AS quarter_clicks, counts['bots'] AS quarter_bots"
+            .to_owned()
     }
 }
 

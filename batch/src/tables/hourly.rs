@@ -1,15 +1,13 @@
 //! `link_stats_hourly`: tenant, link and event hour, with counts by quarter and the hour's sketch of visitors.
 
-use std::sync::Arc;
-
-use deltalake::arrow::array::{Array as _, ArrayRef, BinaryArray, Int64Array, RecordBatch};
+use deltalake::arrow::array::{Array as _, BinaryArray, Int64Array};
 use deltalake::arrow::datatypes::{DataType, Field};
-use linktide_common::bucket::{Day, Hour};
+use linktide_common::bucket::Hour;
 use linktide_common::count::Counts;
 use linktide_common::sketch::Sketch;
 
-use super::columns::{Columns, Owner, counted, from_micros, instant, instants, number, optional, schema, stored};
-use super::rollup::{Rollup, Rows};
+use super::columns::{Columns, counted, from_micros, instant, number, optional, schema};
+use super::rollup::Rollup;
 use crate::error::BatchError;
 use crate::table::Definition;
 
@@ -22,18 +20,6 @@ pub(crate) const QUARTERS: [[&str; 3]; 4] = [
 ];
 
 pub(crate) struct Hourly;
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct HourRow {
-    pub(crate) quarters: [Counts; 4],
-    pub(crate) sketch: Sketch,
-}
-
-impl HourRow {
-    pub(crate) fn total(&self) -> Counts {
-        self.quarters.iter().fold(Counts::default(), |sum, counts| sum + *counts)
-    }
-}
 
 fn fields() -> Vec<Field> {
     let mut fields = vec![
@@ -51,8 +37,8 @@ fn fields() -> Vec<Field> {
 }
 
 impl Rollup for Hourly {
-    type Key = (Owner, Hour);
-    type Row = HourRow;
+    const KEY: &'static [&'static str] = &["tenant_id", "link_id", "hour_bucket"];
+    const DAY: Option<&'static str> = Some("CAST(hour_bucket AS DATE)");
 
     fn definition() -> Definition {
         let mut fields = fields();
@@ -65,52 +51,45 @@ impl Rollup for Hourly {
         }
     }
 
-    fn day(key: &Self::Key) -> Option<Day> {
-        Some(key.1.day())
+    fn clicks() -> String {
+        let counts = each(|quarter, kind, name| {
+            format!("CASE WHEN in_hour = {quarter} THEN {} ELSE 0 END AS {name}", ["click", "bot", "preview"][kind])
+        });
+        format!(
+            "SELECT tenant_id, link_id, hour AS hour_bucket, {counts}, visitor, CAST(NULL AS BYTEA) AS sketch FROM everyone"
+        )
     }
 
-    fn add(row: &mut HourRow, other: HourRow) {
-        for (mine, theirs) in row.quarters.iter_mut().zip(other.quarters) {
-            *mine += theirs;
-        }
-        row.sketch.merge(&other.sketch);
+    fn kept() -> String {
+        let counts = each(|_, _, name| name.to_owned());
+        format!("SELECT tenant_id, link_id, hour_bucket, {counts}, CAST(NULL AS BYTEA) AS visitor, sketch FROM kept")
     }
 
-    fn encode(rows: &Rows<Self>) -> Result<RecordBatch, BatchError> {
-        let numbers = |value: &dyn Fn(&HourRow) -> u64| {
-            Arc::new(Int64Array::from_iter_values(rows.values().map(|row| stored(value(row))))) as ArrayRef
-        };
-        let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from_iter_values(rows.keys().map(|(owner, _)| owner.tenant))),
-            Arc::new(rows.keys().map(|(owner, _)| owner.link).collect::<Int64Array>()),
-            Arc::new(instants(rows.keys().map(|(_, hour)| Some(hour.start())))),
-            numbers(&|row| row.total().humans + row.total().bots),
-            numbers(&|row| row.total().bots),
-            numbers(&|row| row.total().previews),
-            numbers(&|row| row.sketch.count()),
-        ];
-        for quarter in 0..QUARTERS.len() {
-            columns.push(numbers(&|row| row.quarters[quarter].humans + row.quarters[quarter].bots));
-            columns.push(numbers(&|row| row.quarters[quarter].bots));
-            columns.push(numbers(&|row| row.quarters[quarter].previews));
-        }
-        columns.push(Arc::new(sketches(rows.values().map(|row| &row.sketch))));
-        Ok(RecordBatch::try_new(schema(fields()), columns)?)
+    fn sums() -> String {
+        let sums = each(|_, _, name| format!("sum({name}) AS {name}"));
+        format!("{sums}, visitors(visitor, sketch) AS sketch")
     }
 
-    fn decode(rows: &RecordBatch) -> Result<Vec<(Self::Key, HourRow)>, BatchError> {
-        let columns = Columns::new(rows);
-        let (owners, hours, sketches) =
-            (columns.owners()?, columns.instants("hour_bucket")?, columns.binaries("sketch")?);
-        let quarters = quarter_columns(&columns)?;
-        (0..rows.num_rows())
-            .map(|row| {
-                let hour = hour_at(hours.value(row))?;
-                let counts = quarters.each_ref().map(|quarter| counts_at(quarter, row));
-                Ok(((owners.at(row), hour), HourRow { quarters: counts, sketch: sketch_at(sketches, row)? }))
-            })
-            .collect()
+    fn columns() -> String {
+        let total = |kind: usize| QUARTERS.map(|names| names[kind]).join(" + ");
+        format!(
+            "tenant_id, link_id, hour_bucket, {} AS total_clicks, {} AS bot_clicks, {} AS previews,
+             visitors_count(sketch) AS unique_ips, {}, sketch",
+            total(0),
+            total(1),
+            total(2),
+            each(|_, _, name| name.to_owned())
+        )
     }
+}
+
+/// One expression for each count of each quarter.
+fn each(expression: impl Fn(usize, usize, &str) -> String) -> String {
+    let all = QUARTERS.iter().enumerate().flat_map(|(quarter, names)| {
+        let expression = &expression;
+        names.iter().enumerate().map(move |(kind, name)| expression(quarter, kind, name))
+    });
+    all.collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) type CountColumns<'a> = [&'a Int64Array; 3];
@@ -142,10 +121,6 @@ pub(crate) fn hour_at(us: i64) -> Result<Hour, BatchError> {
 }
 
 /// An empty sketch is stored as nothing.
-pub(crate) fn sketches<'a>(sketches: impl Iterator<Item = &'a Sketch>) -> BinaryArray {
-    sketches.map(|sketch| (!sketch.is_empty()).then(|| sketch.to_bytes())).collect()
-}
-
 pub(crate) fn sketch_at(sketches: &BinaryArray, row: usize) -> Result<Sketch, BatchError> {
     if sketches.is_null(row) {
         return Ok(Sketch::new());

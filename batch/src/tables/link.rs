@@ -1,17 +1,14 @@
 //! `link`: what people call a link, by the latest click that said it.
 
-use std::sync::Arc;
-
-use deltalake::arrow::array::{Array as _, ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
+use deltalake::arrow::array::{Array as _, RecordBatch, StringArray};
 use deltalake::arrow::datatypes::{DataType, Field};
-use linktide_common::bucket::Day;
 use linktide_common::enrich::Text;
 use linktide_common::id::ClickId;
 use linktide_common::label::Label;
 use uuid::Uuid;
 
-use super::columns::{Columns, Owner, from_micros, instant, instants, number, optional, schema};
-use super::rollup::{Rollup, Rows};
+use super::columns::{Columns, Owner, from_micros, instant, number, optional, schema};
+use super::rollup::Rollup;
 use crate::error::BatchError;
 use crate::table::Definition;
 
@@ -30,40 +27,37 @@ fn fields() -> Vec<Field> {
 }
 
 impl Rollup for Links {
-    type Key = Owner;
-    type Row = Label;
+    const KEY: &'static [&'static str] = &["tenant_id", "link_id"];
+    const DAY: Option<&'static str> = None;
 
     fn definition() -> Definition {
         Definition { name: "link", schema: schema(fields()), partitioned_by: None, statistics: "tenant_id,link_id" }
     }
 
-    fn day(_key: &Owner) -> Option<Day> {
-        None
+    fn clicks() -> String {
+        "SELECT tenant_id, link_id, slug, title, destination, clicked_at AS labelled_at, click_id
+         FROM clicks WHERE labelled"
+            .to_owned()
     }
 
-    fn add(row: &mut Label, other: Label) {
-        if other.is_later_than(row) {
-            *row = other;
-        }
+    fn kept() -> String {
+        "SELECT tenant_id, link_id, slug, title, destination, labelled_at, click_id FROM kept".to_owned()
     }
 
-    fn encode(rows: &Rows<Self>) -> Result<RecordBatch, BatchError> {
-        let texts = |value: fn(&Label) -> Option<&Text>| {
-            Arc::new(rows.values().map(|label| value(label).map(AsRef::as_ref)).collect::<StringArray>()) as ArrayRef
-        };
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(Int64Array::from_iter_values(rows.keys().map(|owner| owner.tenant))),
-            Arc::new(Int64Array::from_iter_values(rows.keys().map(|owner| owner.link.unwrap_or_default()))),
-            texts(|label| label.slug.as_ref()),
-            texts(|label| label.title.as_ref()),
-            texts(|label| label.destination.as_ref()),
-            Arc::new(instants(rows.values().map(|label| Some(label.clicked_at)))),
-            Arc::new(BinaryArray::from_iter_values(rows.values().map(|label| label.click_id.0.as_bytes()))),
-        ];
-        Ok(RecordBatch::try_new(schema(fields()), columns)?)
+    /// The order is that of [`Label::is_later_than`].
+    fn sums() -> String {
+        let latest = |column| format!("first_value({column} ORDER BY labelled_at DESC, click_id DESC) AS {column}");
+        ["slug", "title", "destination", "labelled_at", "click_id"].map(latest).join(", ")
     }
 
-    fn decode(rows: &RecordBatch) -> Result<Vec<(Owner, Label)>, BatchError> {
+    fn columns() -> String {
+        "tenant_id, link_id, slug, title, destination, labelled_at, click_id".to_owned()
+    }
+}
+
+impl Links {
+    /// The labels in rows, each with its link.
+    pub(crate) fn decode(rows: &RecordBatch) -> Result<Vec<(Owner, Label)>, BatchError> {
         let columns = Columns::new(rows);
         let (owners, times, ids) = (columns.owners()?, columns.instants("labelled_at")?, columns.binaries("click_id")?);
         let (slugs, titles, destinations) =

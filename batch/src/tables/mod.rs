@@ -9,35 +9,58 @@ pub(crate) mod link;
 pub(crate) mod parquet;
 pub(crate) mod rollup;
 
+use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use linktide_common::publication::PublicationStore;
 use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
 use url::Url;
 
 use crate::error::BatchError;
+use crate::folder::SyncedFolder;
 use crate::table::{Definition, Table};
 
 /// Where tables, plans and publications lie: a folder or a bucket.
 #[derive(Clone)]
 pub struct Lake {
     root: Url,
+    /// Everything that `root`'s scheme and host can name.
+    store: Arc<dyn ObjectStore>,
+    /// What lies below `root`.
     objects: Arc<dyn ObjectStore>,
     publications: PublicationStore,
 }
 
 impl Lake {
-    /// The lake in a local folder, which is made where it is missing.
+    /// The lake in a local folder, which is made where it is missing. What it acknowledges survives the machine.
     ///
     /// # Errors
     /// [`BatchError::Unavailable`] where the folder cannot be made.
-    pub fn in_folder(folder: &std::path::Path) -> Result<Self, BatchError> {
+    pub fn in_folder(folder: &FilePath) -> Result<Self, BatchError> {
+        Self::of_folder(folder, |files| Arc::new(SyncedFolder::new(files)))
+    }
+
+    /// The same, but what it acknowledges survives the end of the process, not of the machine: for history that can be
+    /// made again.
+    ///
+    /// # Errors
+    /// [`BatchError::Unavailable`] where the folder cannot be made.
+    pub fn in_folder_unsynced(folder: &FilePath) -> Result<Self, BatchError> {
+        Self::of_folder(folder, |files| Arc::new(files))
+    }
+
+    fn of_folder(
+        folder: &FilePath,
+        store: impl Fn(LocalFileSystem) -> Arc<dyn ObjectStore>,
+    ) -> Result<Self, BatchError> {
         let unusable = |reason: String| BatchError::Unavailable(format!("{}: {reason}", folder.display()));
         std::fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
         let folder = std::path::absolute(folder).map_err(|error| unusable(error.to_string()))?;
         let root = Url::from_directory_path(&folder).map_err(|()| unusable("not an absolute path".to_owned()))?;
-        let objects: Arc<dyn ObjectStore> = Arc::new(object_store::local::LocalFileSystem::new_with_prefix(&folder)?);
-        Ok(Self { root, publications: PublicationStore::new(Arc::clone(&objects)), objects })
+        let objects = store(LocalFileSystem::new_with_prefix(&folder)?);
+        let publications = PublicationStore::new(Arc::clone(&objects));
+        Ok(Self { root, store: store(LocalFileSystem::new()), objects, publications })
     }
 
     /// Its publications.
@@ -51,6 +74,6 @@ impl Lake {
     }
 
     pub(crate) async fn table(&self, definition: Definition) -> Result<Table, BatchError> {
-        Table::open(&self.root, definition).await
+        Table::open(&self.root, Arc::clone(&self.store), definition).await
     }
 }

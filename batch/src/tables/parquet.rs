@@ -1,65 +1,135 @@
 //! How rows become a Parquet file, and what the table's log says of it.
 //!
 //! Zstandard, dictionaries, page index, pages of a thousand rows so that a point lookup reads little, and a Bloom filter
-//! on the link. Statistics for the log are kept of whole numbers, dates and times alone.
+//! on the link. Sketches have small pages of their own: whoever wants one decodes few others. Row groups are bounded by
+//! bytes, so that what is encoded at once is. Statistics for the log are kept of whole numbers, dates and times alone.
 
-use deltalake::arrow::array::{Array as _, AsArray as _, RecordBatch};
-use deltalake::arrow::compute::{max, min};
-use deltalake::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
+use deltalake::arrow::array::RecordBatch;
+use deltalake::arrow::datatypes::{DataType, SchemaRef};
 use deltalake::parquet::arrow::ArrowWriter;
 use deltalake::parquet::basic::{Compression, ZstdLevel};
+use deltalake::parquet::file::metadata::ParquetMetaData;
 use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
+use deltalake::parquet::file::statistics::Statistics;
 use deltalake::parquet::schema::types::ColumnPath;
-use linktide_common::bucket::Timestamp;
+use linktide_common::bucket::{Day, Timestamp};
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::error::BatchError;
 
 const ROWS_A_GROUP: usize = 1 << 18;
+const BYTES_A_GROUP: usize = 64 << 20;
 const ROWS_A_PAGE: usize = 1000;
+const SKETCH_BYTES_A_PAGE: usize = 128 << 10;
+/// Batches that may wait for the encoder.
+const WAITING: usize = 4;
 
-/// The file's bytes and its statistics as Delta writes them.
-pub(crate) fn encode(rows: &RecordBatch) -> Result<(Vec<u8>, String), BatchError> {
-    let level = ZstdLevel::try_new(3)?;
+/// A whole file.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    /// As Delta writes them.
+    pub(crate) statistics: String,
+}
+
+/// A file that is being encoded beside the runtime, while its rows are still coming.
+pub(crate) struct Encoder {
+    rows: mpsc::Sender<RecordBatch>,
+    encoded: JoinHandle<Result<Encoded, BatchError>>,
+}
+
+impl Encoder {
+    pub(crate) fn start(schema: SchemaRef) -> Self {
+        let (rows, waiting) = mpsc::channel(WAITING);
+        Self { rows, encoded: tokio::task::spawn_blocking(move || encode(&schema, waiting)) }
+    }
+
+    pub(crate) async fn add(&self, rows: RecordBatch) {
+        // An encoder that is gone has failed, and `finish` says why.
+        let _ = self.rows.send(rows).await;
+    }
+
+    pub(crate) async fn finish(self) -> Result<Encoded, BatchError> {
+        drop(self.rows);
+        self.encoded.await.map_err(|error| BatchError::Unavailable(error.to_string()))?
+    }
+}
+
+fn encode(schema: &SchemaRef, mut rows: mpsc::Receiver<RecordBatch>) -> Result<Encoded, BatchError> {
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(schema)?))?;
+    while let Some(rows) = rows.blocking_recv() {
+        writer.write(&rows)?;
+    }
+    let statistics = statistics(schema, &writer.close()?).to_string();
+    Ok(Encoded { bytes, statistics })
+}
+
+fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(ROWS_A_GROUP))
+        .set_max_row_group_bytes(Some(BYTES_A_GROUP))
         .set_data_page_row_count_limit(ROWS_A_PAGE)
         .set_write_batch_size(ROWS_A_PAGE)
         .set_created_by("linktide".to_owned());
-    if rows.schema().column_with_name("link_id").is_some() {
+    if schema.column_with_name("link_id").is_some() {
         properties = properties.set_column_bloom_filter_enabled(ColumnPath::from("link_id"), true);
     }
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, rows.schema(), Some(properties.build()))?;
-    writer.write(rows)?;
-    writer.close()?;
-    Ok((bytes, statistics(rows).to_string()))
-}
-
-fn statistics(rows: &RecordBatch) -> Value {
-    let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-        let (low, high) = match field.data_type() {
-            DataType::Int64 => {
-                let values = column.as_primitive::<Int64Type>();
-                (min(values).map(Value::from), max(values).map(Value::from))
-            }
-            DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                let values = column.as_primitive::<TimestampMicrosecondType>();
-                (min(values).and_then(instant), max(values).and_then(instant))
-            }
-            _ => continue,
-        };
-        least.extend(low.map(|value| (field.name().clone(), value)));
-        greatest.extend(high.map(|value| (field.name().clone(), value)));
-        nulls.insert(field.name().clone(), json!(column.null_count()));
+    if schema.column_with_name("sketch").is_some() {
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from("sketch"), false)
+            .set_column_statistics_enabled(ColumnPath::from("sketch"), EnabledStatistics::None)
+            .set_column_data_page_size_limit(ColumnPath::from("sketch"), SKETCH_BYTES_A_PAGE);
     }
-    json!({ "numRecords": rows.num_rows(), "minValues": least, "maxValues": greatest, "nullCount": nulls })
+    Ok(properties.build())
 }
 
-/// Delta's log keeps instants by the millisecond.
-fn instant(us: i64) -> Option<Value> {
-    Timestamp::from_millis(us.div_euclid(1000)).map(|at| Value::from(at.to_string()))
+fn statistics(schema: &SchemaRef, file: &ParquetMetaData) -> Value {
+    let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
+    for field in schema.fields().iter().filter(|field| has_statistics(field.data_type())) {
+        let of_field = file.row_groups().iter().flat_map(|group| group.columns()).filter_map(|column| {
+            let named = column.column_path().parts() == [field.name().as_str()];
+            column.statistics().filter(|_| named)
+        });
+        let (mut low, mut high, mut missing) = (None, None, 0);
+        for part in of_field {
+            let (from, to) = bounds(part);
+            low = low.into_iter().chain(from).min();
+            high = high.max(to);
+            missing += part.null_count_opt().unwrap_or_default();
+        }
+        let value = |stored: i64| Some((field.name().clone(), shown(field.data_type(), stored)?));
+        least.extend(low.and_then(value));
+        greatest.extend(high.and_then(value));
+        nulls.insert(field.name().clone(), json!(missing));
+    }
+    let rows = file.file_metadata().num_rows();
+    json!({ "numRecords": rows, "minValues": least, "maxValues": greatest, "nullCount": nulls })
+}
+
+fn has_statistics(kind: &DataType) -> bool {
+    matches!(kind, DataType::Int64 | DataType::Date32 | DataType::Timestamp(..))
+}
+
+fn bounds(of: &Statistics) -> (Option<i64>, Option<i64>) {
+    match of {
+        Statistics::Int64(range) => (range.min_opt().copied(), range.max_opt().copied()),
+        Statistics::Int32(range) => (range.min_opt().copied().map(i64::from), range.max_opt().copied().map(i64::from)),
+        _ => (None, None),
+    }
+}
+
+/// Delta's log keeps instants by the millisecond, and so do we.
+fn shown(kind: &DataType, stored: i64) -> Option<Value> {
+    match kind {
+        DataType::Timestamp(..) => Timestamp::from_millis(stored.div_euclid(1000)).map(|at| json!(at.to_string())),
+        DataType::Date32 => {
+            let day = i32::try_from(stored).map(Day).ok()?;
+            Some(json!(day.start().to_string()[..10]))
+        }
+        _ => Some(json!(stored)),
+    }
 }

@@ -1,44 +1,29 @@
 //! What all rollup tables have in common: one row per key always, and rows of the same key add up.
 //!
-//! `rollup(A ∪ B) = rollup(A) + rollup(B)` for parts cut at received hours is the law the whole layer rests on.
+//! A table says how a new click is a row of it, how a row that is there is one, and how rows of one key become one. Both
+//! kinds of rows go through the same sums, so `rollup(A ∪ B) = rollup(A) + rollup(B)` for parts cut at received hours
+//! holds by construction.
 
-use std::collections::BTreeMap;
-
-use deltalake::arrow::array::RecordBatch;
-use linktide_common::bucket::Day;
-
-use crate::error::BatchError;
 use crate::table::Definition;
 
-/// A rollup table.
-pub(crate) trait Rollup: Sized + Send + 'static {
+/// A rollup table. The queries are DataFusion's SQL.
+pub(crate) trait Rollup {
     /// What a row is about, in the order of the file.
-    type Key: Ord + Clone + Send + Sync;
-    /// What a row says.
-    type Row: Clone + Send + Sync;
+    const KEY: &'static [&'static str];
+    /// The event day of a row; none in a table that has no time.
+    const DAY: Option<&'static str>;
 
     fn definition() -> Definition;
 
-    /// The event day a row belongs to; none in a table that has no time.
-    fn day(key: &Self::Key) -> Option<Day>;
+    /// Rows of new clicks: from `clicks`, one a click, or `everyone`, where each is there for its tenant, too.
+    fn clicks() -> String;
 
-    /// Adds another part's row of the same key.
-    fn add(row: &mut Self::Row, other: Self::Row);
+    /// The same columns of the rows that are there, from `kept`.
+    fn kept() -> String;
 
-    fn encode(rows: &BTreeMap<Self::Key, Self::Row>) -> Result<RecordBatch, BatchError>;
+    /// What becomes of the rows of one key.
+    fn sums() -> String;
 
-    fn decode(rows: &RecordBatch) -> Result<Vec<(Self::Key, Self::Row)>, BatchError>;
-}
-
-/// The rows of a rollup.
-pub(crate) type Rows<R> = BTreeMap<<R as Rollup>::Key, <R as Rollup>::Row>;
-
-/// Adds a row to those there are.
-pub(crate) fn add_to<R: Rollup>(rows: &mut Rows<R>, key: R::Key, row: R::Row) {
-    match rows.entry(key) {
-        std::collections::btree_map::Entry::Occupied(mut known) => R::add(known.get_mut(), row),
-        std::collections::btree_map::Entry::Vacant(free) => {
-            free.insert(row);
-        }
-    }
+    /// The columns of the table, from the key and the sums.
+    fn columns() -> String;
 }
