@@ -67,7 +67,8 @@ impl Services {
         let log = open_log(config, data, &clock)?;
         let enricher = Arc::new(Enricher::new(enrichment(config, data)?)?);
         let links = Arc::new(config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open)?);
-        let lake = Lake::in_folder(&data.join("lake"))?;
+        let folder = data.join("lake");
+        let lake = if config.log.sync { Lake::in_folder(&folder) } else { Lake::in_folder_unsynced(&folder) }?;
         lake.publications().latest().await?;
         let listener = TcpListener::bind(config.api.listen)
             .await
