@@ -22,24 +22,24 @@ use crate::{body, metrics};
 
 /// What became of a chunk.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct ChunkOutcome {
+pub(crate) struct ChunkOutcome {
     /// Clicks in it.
-    pub taken: usize,
+    pub(crate) taken: usize,
     /// Whether they were counted at an earlier time: then this one counted nothing.
-    pub already: bool,
+    pub(crate) already: bool,
     /// Records that are no clicks.
-    pub refused: Vec<RefusedRecord>,
+    pub(crate) refused: Vec<RefusedRecord>,
 }
 
 /// A record of a chunk that is no click.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct RefusedRecord {
+pub(crate) struct RefusedRecord {
     /// Its place in the chunk, from 0.
-    pub index: usize,
+    pub(crate) index: usize,
     /// The kind of reason.
-    pub reason: String,
+    pub(crate) reason: String,
     /// The reason in words.
-    pub detail: String,
+    pub(crate) detail: String,
 }
 
 /// Takes a chunk of an import, once: a click a line, gzip and zstd bodies.

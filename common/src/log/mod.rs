@@ -134,7 +134,7 @@ pub trait LogWriter: Send + Sync {
 
 /// The reading side: one member of one consumer group.
 #[async_trait]
-pub trait LogReader: Send {
+pub trait LogReader: Send + Sync {
     /// Which life of the log this is.
     fn epoch(&self) -> Epoch;
 

@@ -48,6 +48,7 @@ struct Uniques {
     /// Relative standard error of the estimate.
     standard_error: f64,
     /// What tells visitors apart: `ip` or `ip_user_agent`.
+    #[schema(value_type = String)]
     identity: VisitorIdentity,
     /// How long the same visitor is known as one: then the salt changes.
     salt_window: &'static str,
