@@ -1,6 +1,5 @@
 //! A redirect service of your own with Linktide's emitter in it: `cargo run --example redirect`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use linktide_common::click::Click;

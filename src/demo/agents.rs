@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 
 /// What a generated user agent runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub(super) enum Family {
     /// A telephone, which can read a QR code.
     Phone,
     /// Anything else.
@@ -15,13 +15,13 @@ pub enum Family {
 impl Family {
     /// The family of a string that [`person`] made.
     #[must_use]
-    pub fn of(user_agent: &str) -> Self {
+    pub(super) fn of(user_agent: &str) -> Self {
         if user_agent.contains("iPhone") || user_agent.contains("Mobile Safari") { Self::Phone } else { Self::Other }
     }
 }
 
 /// Programs that follow links.
-pub const MACHINES: &[&str] = &[
+pub(super) const MACHINES: &[&str] = &[
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
     "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)",
     "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
@@ -37,7 +37,7 @@ pub const MACHINES: &[&str] = &[
 const PHONES: &[&str] = &["Pixel 9", "SM-S928B", "SM-A556B", "M2102J20SG", "CPH2581", "moto g84 5G"];
 
 /// The user agent of some person's browser.
-pub fn person(random: &mut StdRng) -> String {
+pub(super) fn person(random: &mut StdRng) -> String {
     let (major, build, patch) =
         (random.random_range(128..144), random.random_range(6600..7200), random.random_range(20..220));
     let chrome = format!("Chrome/{major}.0.{build}.{patch}");

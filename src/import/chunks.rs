@@ -15,53 +15,53 @@ use super::Format;
 use super::combined::{self, Reading};
 
 /// Lines a chunk covers.
-pub const LINES: usize = 5_000;
+pub(super) const LINES: usize = 5_000;
 
 /// A line that became no click.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// Its number in the source, from 1.
-    pub line: u64,
+    pub(super) line: u64,
     /// The kind of reason, by which refusals are added up.
-    pub reason: String,
+    pub(super) reason: String,
     /// The reason in words.
-    pub detail: String,
+    pub(super) detail: String,
 }
 
 /// What [`LINES`] lines became.
 #[derive(Debug, Default)]
-pub struct Chunk {
+pub(super) struct Chunk {
     /// Which chunk, from 0.
-    pub number: u64,
+    pub(super) number: u64,
     /// The clicks, one JSON object a line.
-    pub body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     /// For each click the number of its line.
-    pub lines: Vec<u64>,
+    pub(super) lines: Vec<u64>,
     /// The lines that became none.
-    pub refusals: Vec<Refusal>,
+    pub(super) refusals: Vec<Refusal>,
     /// Bytes of the source it covers.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// Event times of its clicks.
-    pub times: Vec<Option<Timestamp>>,
+    pub(super) times: Vec<Option<Timestamp>>,
 }
 
 /// How lines become clicks.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub(super) struct Rules {
     /// What a line looks like.
-    pub format: Format,
+    pub(super) format: Format,
     /// Which requests are taken.
-    pub reading: Reading,
+    pub(super) reading: Reading,
     /// Whose links they are.
-    pub tenant: TenantId,
+    pub(super) tenant: TenantId,
     /// Ids of links by their path; a path that is not here has an id derived from it.
-    pub links: HashMap<String, LinkId>,
+    pub(super) links: HashMap<String, LinkId>,
     /// Added to each event time.
-    pub shift_ms: i64,
+    pub(super) shift_ms: i64,
 }
 
 /// Reads a source chunk by chunk.
-pub struct Chunks<R> {
+pub(super) struct Chunks<R> {
     reader: R,
     rules: Rules,
     digest: String,
@@ -71,7 +71,7 @@ pub struct Chunks<R> {
 
 impl<R: BufRead> Chunks<R> {
     /// The chunks of the source with that digest.
-    pub fn new(reader: R, digest: &str, rules: Rules) -> Self {
+    pub(super) fn new(reader: R, digest: &str, rules: Rules) -> Self {
         Self { reader, rules, digest: digest.to_owned(), line: 0, number: 0 }
     }
 
@@ -79,7 +79,7 @@ impl<R: BufRead> Chunks<R> {
     ///
     /// # Errors
     /// Where the source cannot be read on.
-    pub fn next(&mut self) -> io::Result<Option<Chunk>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<Chunk>> {
         let mut chunk = Chunk { number: self.number, ..Chunk::default() };
         let mut line = Vec::new();
         for _ in 0..LINES {

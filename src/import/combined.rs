@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 /// Why a line became no click.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LineError {
+pub(super) enum LineError {
     /// It ends before its last quoted field does.
     #[error("the line is cut off in {field}")]
     CutOff {
@@ -39,7 +39,7 @@ pub enum LineError {
 impl LineError {
     /// The reason by which refusals are added up.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::CutOff { .. } => "cut_off",
             Self::Unreadable { .. } => "unreadable",
@@ -51,16 +51,16 @@ impl LineError {
 
 /// How lines are read.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Reading {
+pub(super) struct Reading {
     /// Take requests that were answered with an error, too.
-    pub any_status: bool,
+    pub(super) any_status: bool,
 }
 
 /// The click of one line, without link or click id: the caller knows the ids.
 ///
 /// # Errors
 /// [`LineError`] says which part of the line is not of the format, or why the request was no click.
-pub fn parse(line: &str, reading: Reading) -> Result<Click, LineError> {
+pub(super) fn parse(line: &str, reading: Reading) -> Result<Click, LineError> {
     let (host, rest) = line.split_once(' ').ok_or(LineError::CutOff { field: "the address" })?;
     let (_identity_and_user, rest) = rest.split_once('[').ok_or(LineError::CutOff { field: "the user" })?;
     let (time, rest) = rest.split_once(']').ok_or(LineError::CutOff { field: "the time" })?;
@@ -104,7 +104,7 @@ pub fn parse(line: &str, reading: Reading) -> Result<Click, LineError> {
 
 /// A stable id for a path that no file of links names: the first 63 bits of its SHA-256, which signed readers can hold.
 #[must_use]
-pub fn link_id_of(path: &str) -> LinkId {
+pub(super) fn link_id_of(path: &str) -> LinkId {
     let digest = Sha256::digest(path.as_bytes());
     let first: [u8; 8] = digest[..8].try_into().expect("a SHA-256 has 32 bytes");
     LinkId(u64::from_be_bytes(first) >> 1)

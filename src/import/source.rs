@@ -15,15 +15,15 @@ const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// One thing to import, with what its first reading told.
 #[derive(Debug)]
-pub struct Source {
+pub(super) struct Source {
     /// What people call it.
-    pub name: String,
+    pub(super) name: String,
     /// SHA-256 of the unpacked content, in hexadecimal.
-    pub digest: String,
+    pub(super) digest: String,
     /// Unpacked size in bytes.
-    pub size: u64,
+    pub(super) size: u64,
     /// The last line that is not empty.
-    pub last_line: Vec<u8>,
+    pub(super) last_line: Vec<u8>,
     place: Place,
 }
 
@@ -38,7 +38,7 @@ impl Source {
     ///
     /// # Errors
     /// Where it cannot be read to its end.
-    pub fn open(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let standard_input = path == Path::new("-");
         let place =
             if standard_input { Place::Kept(keep(&mut io::stdin().lock())?) } else { Place::File(path.to_owned()) };
@@ -66,7 +66,7 @@ impl Source {
     ///
     /// # Errors
     /// Where the file has gone since it was opened.
-    pub fn reader(&self) -> io::Result<Box<dyn BufRead + Send>> {
+    pub(super) fn reader(&self) -> io::Result<Box<dyn BufRead + Send>> {
         self.place.reader()
     }
 }
