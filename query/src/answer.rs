@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use linktide_batch::reader::Snapshot;
-use linktide_common::bucket::{Hour, Range, Timestamp};
+use linktide_batch::reader::{BatchError, Snapshot};
+use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
@@ -14,10 +14,11 @@ use linktide_common::label::Label;
 use linktide_common::problem::{Problem, ProblemKind};
 use linktide_common::publication::Publication;
 use linktide_common::sketch::Sketch;
-use linktide_speed::reader::{Held, Want};
+use linktide_speed::reader::{Held, LinksSlice, Slice, Want};
 
 use crate::freshness::Basis;
 use crate::merge::{self, Totals};
+use crate::metrics;
 use crate::state::Query;
 
 /// How often a question starts again because the watermark moved under it.
@@ -51,6 +52,9 @@ pub(crate) struct LinksAnswer {
     pub(crate) labels: HashMap<LinkId, Label>,
 }
 
+/// What history gave of links.
+type LinkRows = (HashMap<LinkId, Counts>, HashMap<LinkId, Label>);
+
 /// What history gave.
 #[derive(Default)]
 struct History {
@@ -62,6 +66,55 @@ struct History {
     last: Option<Timestamp>,
 }
 
+impl Answer {
+    /// Adds what both layers gave at one publication.
+    fn of(publication: Arc<Publication>, history: Result<History, String>, recent: Result<Slice, String>) -> Self {
+        let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
+        let mut history = history.unwrap_or_default();
+        let speed = recent.map(|slice| {
+            history.totals.recent = slice.totals.into_iter().collect();
+            history.values.extend(slice.values);
+            slice.visitors.iter().for_each(|(_, sketch)| history.visitors.merge(sketch));
+            history.first = [history.first, slice.first].into_iter().flatten().min();
+            history.last = history.last.max(slice.last);
+            history.label = later(history.label.take(), slice.label);
+            slice.held
+        });
+        let values = history.values.into_iter().map(|(dimension, value, counts)| ((dimension, value), counts));
+        Self {
+            basis: Basis { publication, speed, batch },
+            totals: history.totals,
+            values: merge::add(values, []),
+            visitors: history.visitors,
+            label: history.label,
+            first: history.first,
+            last: history.last,
+        }
+    }
+}
+
+impl LinksAnswer {
+    /// Adds what both layers gave at one publication.
+    fn of(
+        publication: Arc<Publication>,
+        history: Result<LinkRows, String>,
+        recent: Result<LinksSlice, String>,
+    ) -> Self {
+        let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
+        let (links, mut labels) = history.unwrap_or_default();
+        let mut newer = Vec::new();
+        let speed = recent.map(|slice| {
+            newer = slice.links;
+            for (link, label) in slice.labels {
+                let known = labels.remove(&link);
+                labels.extend(later(known, Some(label)).map(|label| (link, label)));
+            }
+            slice.held
+        });
+        Self { basis: Basis { publication, speed, batch }, links: merge::add(links, newer), labels }
+    }
+}
+
 impl Query {
     /// The newest publication.
     pub(crate) fn pinned(&self) -> Result<Arc<Publication>, Problem> {
@@ -71,96 +124,68 @@ impl Query {
         })
     }
 
-    /// Where history begins for `interval=all`.
-    pub(crate) async fn earliest(&self, publication: &Arc<Publication>, subject: Subject) -> Timestamp {
-        let history = self.in_time(self.tables.at(publication)).await.ok().and_then(|snapshot| snapshot.earliest());
-        let want = Want {
-            range: Range::new(publication.watermark.first_quarter(), publication.watermark.first_quarter()),
-            dimensions: Vec::new(),
-            visitors: false,
+    /// Where everything begins, for `interval=all`, and what is not known of it because a layer is away.
+    pub(crate) async fn earliest(&self, subject: Subject, now: Timestamp) -> Result<(Quarter, Vec<String>), Problem> {
+        let publication = self.pinned()?;
+        let range = Range::new(Quarter(0), Quarter::of(now).next());
+        let want = Want { range, dimensions: Vec::new(), visitors: false };
+        let (history, recent) = tokio::join!(
+            self.in_time(self.tables.at(&publication)),
+            self.in_time(self.speed.read(subject, publication.watermark, &want)),
+        );
+        let unknown = |layer, error: &String| {
+            format!("the {layer} layer did not say where its clicks begin ({error}): `all` may begin too late")
         };
-        let recent = self
-            .in_time(self.speed.read(subject, publication.watermark, &want))
-            .await
-            .ok()
-            .and_then(|slice| slice.first);
-        let days = [history.map(linktide_common::bucket::Day::start), recent];
-        days.into_iter().flatten().min().unwrap_or(publication.watermark.start())
+        let reasons = [
+            history.as_ref().err().map(|error| unknown("batch", error)),
+            recent.as_ref().err().map(|error| unknown("speed", error)),
+        ];
+        let history = history.ok().and_then(|snapshot| snapshot.earliest()).map(Day::first_quarter);
+        let recent = recent.ok().and_then(|slice| slice.totals.first().map(|(quarter, _)| *quarter));
+        let earliest = [history, recent].into_iter().flatten().min();
+        let earliest = earliest.unwrap_or_else(|| publication.watermark.first_quarter());
+        Ok((earliest, reasons.into_iter().flatten().collect()))
     }
 
     /// Everything a question needs of a subject, from both layers at one watermark.
     pub(crate) async fn ask(&self, subject: Subject, range: Range, needs: &Needs) -> Result<Answer, Problem> {
         let want = Want { range, dimensions: needs.dimensions.clone(), visitors: needs.visitors };
-        for attempt in 1.. {
+        let mut attempts = 1;
+        loop {
             let publication = self.pinned()?;
             let (history, recent) = tokio::join!(
                 self.in_time(self.history(&publication, subject, range, needs)),
                 self.in_time(self.speed.read(subject, publication.watermark, &want)),
             );
-            if attempt < ATTEMPTS && self.moved_on(&publication, recent.as_ref().map(|slice| &slice.held)) {
+            if attempts < ATTEMPTS && self.moved_on(&publication, recent.as_ref().map(|slice| &slice.held)) {
+                attempts += 1;
                 continue;
             }
-            let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
-            let mut history = history.unwrap_or_default();
-            let speed = recent.map(|slice| {
-                history.totals.recent = slice.totals.into_iter().collect();
-                history.values.extend(slice.values);
-                slice.visitors.iter().for_each(|(_, sketch)| history.visitors.merge(sketch));
-                history.first = [history.first, slice.first].into_iter().flatten().min();
-                history.last = history.last.max(slice.last);
-                history.label = later(history.label.take(), slice.label);
-                slice.held
-            });
-            let values = history.values.into_iter().map(|(dimension, value, counts)| ((dimension, value), counts));
-            return Ok(Answer {
-                basis: Basis { publication, speed, batch },
-                totals: history.totals,
-                values: merge::add(values, []),
-                visitors: history.visitors,
-                label: history.label,
-                first: history.first,
-                last: history.last,
-            });
+            return Ok(Answer::of(publication, history, recent));
         }
-        unreachable!("the last attempt answers")
     }
 
     /// Clicks of each link of a tenant, from both layers at one watermark.
     pub(crate) async fn ask_links(&self, tenant: TenantId, range: Range) -> Result<LinksAnswer, Problem> {
-        for attempt in 1.. {
+        let mut attempts = 1;
+        loop {
             let publication = self.pinned()?;
             let history = async {
                 let snapshot = self.tables.at(&publication).await?;
-                Ok::<_, linktide_batch::reader::BatchError>((
-                    snapshot.links(tenant, range).await?,
-                    snapshot.labels(tenant, None).await?,
-                ))
+                Ok::<_, BatchError>((snapshot.links(tenant, range).await?, snapshot.labels(tenant, None).await?))
             };
             let (history, recent) = tokio::join!(
                 self.in_time(history),
                 self.in_time(self.speed.links(tenant, publication.watermark, range))
             );
-            if attempt < ATTEMPTS && self.moved_on(&publication, recent.as_ref().map(|slice| &slice.held)) {
+            if attempts < ATTEMPTS && self.moved_on(&publication, recent.as_ref().map(|slice| &slice.held)) {
+                attempts += 1;
                 continue;
             }
-            let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
-            let (links, mut labels) = history.unwrap_or_default();
-            let mut newer = Vec::new();
-            let speed = recent.map(|slice| {
-                newer = slice.links;
-                for (link, label) in slice.labels {
-                    let known = labels.remove(&link);
-                    labels.extend(later(known, Some(label)).map(|label| (link, label)));
-                }
-                slice.held
-            });
-            return Ok(LinksAnswer {
-                basis: Basis { publication, speed, batch },
-                links: merge::add(links, newer),
-                labels,
-            });
+            // There may be many links: adding them up is no work for the runtime of the requests.
+            let answer = tokio::task::spawn_blocking(move || LinksAnswer::of(publication, history, recent));
+            return answer.await.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()));
         }
-        unreachable!("the last attempt answers")
     }
 
     /// What the layers are like, without a question.
@@ -175,7 +200,11 @@ impl Query {
     fn moved_on(&self, pinned: &Publication, held: Result<&Held, &String>) -> bool {
         let let_go = held.is_ok_and(|held| held.from.is_some_and(|from: Hour| from > pinned.watermark));
         let newest = self.publications.borrow().as_ref().map(|newest| newest.number);
-        let_go && newest.is_some_and(|newest| newest > pinned.number)
+        let moved_on = let_go && newest.is_some_and(|newest| newest > pinned.number);
+        if moved_on {
+            metrics::RESTARTS.inc();
+        }
+        moved_on
     }
 
     /// A layer's answer, or in words why there is none in time.
@@ -196,14 +225,14 @@ impl Query {
         subject: Subject,
         range: Range,
         needs: &Needs,
-    ) -> Result<History, linktide_batch::reader::BatchError> {
+    ) -> Result<History, BatchError> {
         let snapshot: Arc<Snapshot> = self.tables.at(publication).await?;
         let mut history = History::default();
         if !needs.buckets.is_empty() {
             for row in snapshot.days(subject).await? {
                 history.first = [history.first, row.first].into_iter().flatten().min();
                 history.last = history.last.max(row.last);
-                history.totals.days.insert(row.day, row.counts);
+                *history.totals.days.entry(row.day).or_default() += row.counts;
             }
             for edge in merge::edges(&needs.buckets) {
                 history.totals.quarters.extend(snapshot.quarters(subject, edge).await?);

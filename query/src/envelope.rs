@@ -1,6 +1,7 @@
 //! What stands around every answer: what was asked, of which range, and how fresh it is.
 
 use linktide_common::bucket::{Quarter, Range, Zone};
+use linktide_common::count::Traffic;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -43,6 +44,12 @@ pub(crate) struct Echo {
     link_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     interval: Option<&'static str>,
+    /// As it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<String>,
+    /// As it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<String>,
     timezone: String,
     traffic: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,16 +62,17 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) fn new(asked: &Asked, link_id: Option<String>) -> Self {
-        let interval = match asked.when {
-            When::Interval(name, _) => Some(name),
-            When::Between(..) => None,
+        let (interval, start, end) = match &asked.when {
+            When::Interval(name, _) => (Some(*name), None, None),
+            When::Between(_, [start, end]) => (None, Some(start.clone()), Some(end.clone())),
         };
         let traffic = match asked.traffic {
-            linktide_common::count::Traffic::Human => "human",
-            linktide_common::count::Traffic::Bot => "bot",
-            linktide_common::count::Traffic::All => "all",
+            Traffic::Human => "human",
+            Traffic::Bot => "bot",
+            Traffic::All => "all",
         };
-        Self { link_id, interval, timezone: asked.zone.name().to_owned(), traffic, unit: None, by: None, limit: None }
+        let timezone = asked.zone.name().to_owned();
+        Self { link_id, interval, start, end, timezone, traffic, unit: None, by: None, limit: None }
     }
 }
 

@@ -8,6 +8,7 @@ use linktide_speed::reader::Held;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::merge::Answered;
 use crate::metrics;
 use crate::state::QueryConfig;
 
@@ -32,7 +33,7 @@ pub(crate) struct Freshness {
     /// Whether the answer is older or poorer than it should be.
     pub(crate) stale: bool,
     /// Why it is.
-    reasons: Vec<String>,
+    pub(crate) reasons: Vec<String>,
     /// Clicks that are known to be missing.
     gaps: Vec<String>,
     layers: Layers,
@@ -49,7 +50,9 @@ struct Layers {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct SpeedLayer {
     /// `ok`, `rebuilding` or `unavailable`.
-    state: &'static str,
+    state: SpeedState,
+    /// Every click that was received before it and from the watermark on is in this layer; none while it is away.
+    as_of: Option<String>,
     /// From which hour of received time on it holds all.
     held_from: Option<String>,
 }
@@ -67,6 +70,18 @@ struct BatchLayer {
     age_seconds: i64,
 }
 
+/// What the speed layer can be relied on for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum SpeedState {
+    /// All but the last moments is counted.
+    Ok,
+    /// It has not read the log to its end yet.
+    Rebuilding,
+    /// It did not answer.
+    Unavailable,
+}
+
 /// The least received time over the publication's partitions, never below the watermark.
 fn as_of(publication: &Publication, held: &Held) -> Timestamp {
     let floor = publication.watermark.start();
@@ -82,63 +97,101 @@ impl Basis {
         self.speed.as_ref().map_or(self.publication.watermark.start(), |held| as_of(&self.publication, held))
     }
 
-    pub(crate) fn freshness(&self, now: Timestamp, config: &QueryConfig) -> Freshness {
-        let watermark = self.publication.watermark;
-        let (mut reasons, mut gaps) = (Vec::new(), Vec::new());
-        match &self.speed {
-            Ok(held) => {
-                if let Some(from) = held.from.filter(|from| *from > watermark) {
-                    gaps.push(format!(
-                        "clicks received from {} to {} are in neither layer",
-                        watermark.start(),
-                        from.start()
-                    ));
-                }
-                let lost = |gap: &linktide_common::intake::Gap| {
-                    format!(
-                        "partition {}: records {} to {} were gone from the log before they were counted",
-                        gap.partition, gap.from, gap.to
-                    )
-                };
-                gaps.extend(held.gaps.iter().map(lost));
-            }
-            Err(reason) => {
-                metrics::LAYERS_AWAY.with_label_values(&["speed"]).inc();
-                reasons.push(format!("the speed layer is unavailable ({reason}): nothing received since complete_through is in the answer"));
-            }
-        }
-        let as_of = self.as_of();
+    /// Which layers answered.
+    pub(crate) fn answered(&self) -> Answered {
+        Answered { batch: self.batch.is_ok(), speed: self.speed.is_ok() }
+    }
+
+    /// How fresh the answer is at `now`; `more` is what else its reader must know of.
+    pub(crate) fn freshness(&self, now: Timestamp, config: &QueryConfig, more: Vec<String>) -> Freshness {
+        let (as_of, state) = (self.as_of(), self.speed_state(now, config));
+        let lag_seconds = self.lag_seconds(now);
+        let mut reasons = more;
+        reasons.extend(self.speed_reason(state, lag_seconds));
         if let Err(reason) = &self.batch {
             metrics::LAYERS_AWAY.with_label_values(&["batch"]).inc();
             reasons.push(format!(
                 "history is unavailable ({reason}): nothing received before complete_through is in the answer"
             ));
         }
-        let lag_seconds = now.millis_since(as_of).max(0) / 1000;
-        let late = lag_seconds > i64::try_from(config.stale_after.as_secs()).unwrap_or(i64::MAX);
-        if late && self.speed.is_ok() {
-            reasons.push(format!("clicks of the last {lag_seconds} seconds are not counted yet"));
-        }
         metrics::LAG.set(lag_seconds);
+        let gaps = self.gaps();
         Freshness {
             as_of: as_of.to_string(),
             lag_seconds,
-            complete_through: watermark.start().to_string(),
+            complete_through: self.publication.watermark.start().to_string(),
             stale: !reasons.is_empty() || !gaps.is_empty(),
             reasons,
             gaps,
-            layers: Layers { speed: self.speed_layer(late), batch: self.batch_layer(now) },
+            layers: Layers { speed: self.speed_layer(state), batch: self.batch_layer(now) },
         }
     }
 
-    fn speed_layer(&self, late: bool) -> SpeedLayer {
-        let state = match &self.speed {
-            Err(_) => "unavailable",
-            Ok(_) if late => "rebuilding",
-            Ok(_) => "ok",
-        };
-        let held = self.speed.as_ref().ok().and_then(|held| held.from);
-        SpeedLayer { state, held_from: held.map(|from| from.start().to_string()) }
+    /// Whether all but the last moments of the log is counted, whatever state history is in and whatever was lost before.
+    pub(crate) fn caught_up(&self, now: Timestamp, config: &QueryConfig) -> bool {
+        self.speed_state(now, config) == SpeedState::Ok
+    }
+
+    fn lag_seconds(&self, now: Timestamp) -> i64 {
+        now.millis_since(self.as_of()).max(0) / 1000
+    }
+
+    fn speed_state(&self, now: Timestamp, config: &QueryConfig) -> SpeedState {
+        let late = self.lag_seconds(now) > i64::try_from(config.stale_after.as_secs()).unwrap_or(i64::MAX);
+        match &self.speed {
+            Err(_) => SpeedState::Unavailable,
+            Ok(held) if late || held.from.is_none() || self.not_begun(held) > 0 => SpeedState::Rebuilding,
+            Ok(_) => SpeedState::Ok,
+        }
+    }
+
+    /// Partitions that the publication names and the view has not begun.
+    fn not_begun(&self, held: &Held) -> usize {
+        self.publication.cut.iter().filter(|entry| !held.positions.contains_key(&entry.partition)).count()
+    }
+
+    fn speed_reason(&self, state: SpeedState, lag_seconds: i64) -> Option<String> {
+        match (state, &self.speed) {
+            (_, Err(reason)) => {
+                metrics::LAYERS_AWAY.with_label_values(&["speed"]).inc();
+                Some(format!(
+                    "the speed layer is unavailable ({reason}): nothing received since complete_through is in the answer"
+                ))
+            }
+            (SpeedState::Rebuilding, Ok(held)) if self.not_begun(held) > 0 => Some(format!(
+                "the speed layer has not begun {} of {} partitions: clicks received since complete_through may not be counted yet",
+                self.not_begun(held),
+                self.publication.cut.len()
+            )),
+            (SpeedState::Rebuilding, Ok(_)) => {
+                Some(format!("clicks received in the last {lag_seconds} seconds may not be counted yet"))
+            }
+            _ => None,
+        }
+    }
+
+    fn gaps(&self) -> Vec<String> {
+        let (Ok(held), watermark) = (&self.speed, self.publication.watermark) else { return Vec::new() };
+        let let_go = held
+            .from
+            .filter(|from| *from > watermark)
+            .map(|from| format!("clicks received from {} to {} are in neither layer", watermark.start(), from.start()));
+        let lost = held.gaps.iter().map(|gap| {
+            format!(
+                "partition {}: records {} to {} were gone from the log before they were counted",
+                gap.partition, gap.from, gap.to
+            )
+        });
+        let_go.into_iter().chain(lost).collect()
+    }
+
+    fn speed_layer(&self, state: SpeedState) -> SpeedLayer {
+        let held = self.speed.as_ref().ok();
+        SpeedLayer {
+            state,
+            as_of: held.map(|held| as_of(&self.publication, held).to_string()),
+            held_from: held.and_then(|held| held.from).map(|from| from.start().to_string()),
+        }
     }
 
     fn batch_layer(&self, now: Timestamp) -> BatchLayer {
@@ -176,27 +229,51 @@ mod tests {
     #[test]
     fn as_of_is_the_slowest_partition_and_never_below_the_watermark() {
         let now = W.start().plus_millis(20_000);
-        let fresh = |received| basis(Ok(held(W, received)), Ok(())).freshness(now, &QueryConfig::default());
+        let fresh = |received| basis(Ok(held(W, received)), Ok(())).freshness(now, &QueryConfig::default(), Vec::new());
         assert_eq!((fresh([15_000, 5_000]).lag_seconds, fresh([15_000, 5_000]).stale), (15, false));
         assert_eq!(fresh([15_000, -9_000_000]).as_of, W.start().to_string());
         let mut one = held(W, [15_000, 15_000]);
         one.positions.remove(&PartitionId(1));
-        assert_eq!(basis(Ok(one), Ok(())).freshness(now, &QueryConfig::default()).as_of, W.start().to_string());
+        assert_eq!(
+            basis(Ok(one), Ok(())).freshness(now, &QueryConfig::default(), Vec::new()).as_of,
+            W.start().to_string()
+        );
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let now = W.start().plus_millis(90_000);
-        let away = basis(Err("connection refused".into()), Ok(())).freshness(now, &QueryConfig::default());
+        let away = basis(Err("connection refused".into()), Ok(())).freshness(now, &QueryConfig::default(), Vec::new());
         assert_eq!(
             (away.as_of.as_str(), away.stale, away.layers.speed.state),
-            (W.start().to_string().as_str(), true, "unavailable")
+            (W.start().to_string().as_str(), true, SpeedState::Unavailable)
         );
         assert!(away.reasons[0].contains("connection refused"));
-        let gap =
-            basis(Ok(held(W.next(), [80_000, 80_000])), Err("gone".into())).freshness(now, &QueryConfig::default());
+        let gap = basis(Ok(held(W.next(), [80_000, 80_000])), Err("gone".into())).freshness(
+            now,
+            &QueryConfig::default(),
+            Vec::new(),
+        );
         assert_eq!((gap.gaps.len(), gap.layers.batch.state), (1, "unavailable"));
-        let late = basis(Ok(held(W, [10_000, 80_000])), Ok(())).freshness(now, &QueryConfig::default());
-        assert_eq!((late.stale, late.layers.speed.state), (true, "rebuilding"));
+        let late = basis(Ok(held(W, [10_000, 80_000])), Ok(())).freshness(now, &QueryConfig::default(), Vec::new());
+        assert_eq!((late.stale, late.layers.speed.state), (true, SpeedState::Rebuilding));
+    }
+
+    #[test]
+    fn readiness_asks_for_the_end_of_the_log_alone() {
+        let config = QueryConfig::default();
+        let now = W.start().plus_millis(90_000);
+        let caught_up = |speed, batch| basis(speed, batch).caught_up(now, &config);
+        // What was lost before this process began, and history that is away, would keep it from ever being asked.
+        assert!(caught_up(Ok(held(W.next(), [80_000, 80_000])), Err("gone".into())));
+        assert!(!caught_up(Ok(held(W, [80_000, 10_000])), Ok(())));
+        assert!(!caught_up(Err("connection refused".into()), Ok(())));
+        let mut one = held(W, [80_000, 80_000]);
+        one.positions.remove(&PartitionId(1));
+        let soon = W.start().plus_millis(1_000);
+        let begun = basis(Ok(one), Ok(()));
+        assert!(!begun.caught_up(soon, &config), "a partition that was not begun");
+        let freshness = begun.freshness(soon, &config, Vec::new());
+        assert!(freshness.stale && freshness.reasons[0].contains("not begun 1 of 2"), "{:?}", freshness.reasons);
     }
 }

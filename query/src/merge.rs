@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops;
 
-use linktide_common::bucket::{Bucket, Day, Hour, Quarter, Range};
+use linktide_common::bucket::{Bucket, Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::{Counts, Traffic};
 use linktide_common::dimension::OTHER;
 use linktide_common::enrich::Text;
+
+use crate::metrics;
 
 /// Counts of a subject by event time, as both layers have them. No click is in both.
 #[derive(Debug, Clone, Default)]
@@ -65,13 +67,30 @@ pub(crate) fn edges(buckets: &[Range]) -> Vec<Range> {
     found
 }
 
-/// Which layers a bucket rests on: batch where its time begins before the watermark, speed where it ends behind it or a
-/// late click of its time has come in since.
-pub(crate) fn layers(bucket: &Bucket, watermark: Hour, counts: ByLayer) -> Vec<&'static str> {
+/// Which layers answered a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) batch: bool,
+    pub(crate) speed: bool,
+}
+
+/// Which layers a bucket rests on: batch where its time begins before the watermark, speed where it ends behind it, and
+/// whichever has given a click of its time, a late or an early one. A layer that did not answer is never among them.
+pub(crate) fn layers(range: Range, watermark: Hour, counts: ByLayer, answered: Answered) -> Vec<&'static str> {
     let border = watermark.first_quarter();
-    let batch = bucket.range.start < border || !counts.batch.is_zero();
-    let speed = bucket.range.end > border || !counts.speed.is_zero();
+    let batch = answered.batch && (range.start < border || !counts.batch.is_zero());
+    let speed = answered.speed && (range.end > border || !counts.speed.is_zero());
     [(batch, "batch"), (speed, "speed")].into_iter().filter(|(rests, _)| *rests).map(|(_, name)| name).collect()
+}
+
+/// Whether a bucket may still lack clicks of its time: the range cuts it off, its time is not over as far as the answer
+/// knows, or the layer that owns its time did not answer.
+///
+/// Clicks that come in late, after their time was over, make no bucket partial: any bucket may get them.
+pub(crate) fn partial(bucket: &Bucket, watermark: Hour, as_of: Timestamp, answered: Answered) -> bool {
+    // A click may be up to five minutes ahead of its received time, so the first quarter behind the watermark is batch's too.
+    let of_batch = bucket.range.start <= watermark.first_quarter();
+    bucket.clipped || bucket.range.end.start() > as_of || (of_batch && !answered.batch)
 }
 
 /// A listed value.
@@ -91,9 +110,20 @@ pub(crate) fn top<K: Ord>(
     let listed = counts.into_iter().map(|(value, counts)| Listed { value, clicks: counts.clicks(traffic) });
     let mut listed: Vec<_> = listed.filter(|listed| listed.clicks > 0).collect();
     listed.sort_by(|one, other| other.clicks.cmp(&one.clicks).then_with(|| one.value.cmp(&other.value)));
+    let sum = |listed: &[Listed<K>]| listed.iter().map(|listed| listed.clicks).sum::<u64>();
+    sums_agree(sum(&listed), total);
     listed.truncate(limit);
-    let sum: u64 = listed.iter().map(|listed| listed.clicks).sum();
-    (listed, total.saturating_sub(sum))
+    let rest = total.saturating_sub(sum(&listed));
+    (listed, rest)
+}
+
+/// The promise that values never exceed their total: both were read at one watermark, and each click has one value.
+fn sums_agree(values: u64, total: u64) {
+    debug_assert!(values <= total, "the values sum to {values}, the total is {total}");
+    if values > total {
+        metrics::SUMS_DISAGREE.inc();
+        tracing::error!(values, total, "the values of a breakdown exceed their total");
+    }
 }
 
 /// Adds what both layers counted under the same key.
@@ -181,6 +211,30 @@ mod tests {
             }
         }
 
+        /// However the clicks of a subject are spread over layers and values: a complete breakdown is its total.
+        #[test]
+        fn breakdown_is_the_total_over_every_seam(
+            clicks in prop::collection::vec((0i32..900, 0u8..6, any::<bool>(), any::<bool>()), 0..200),
+            start in 0i32..800, len in 1i32..800,
+        ) {
+            let range = Range::new(Quarter(ORIGIN + start), Quarter(ORIGIN + start + len));
+            let mut plain = Counts::default();
+            let mut layers: [HashMap<u8, Counts>; 2] = Default::default();
+            for (quarter, value, batch, bot) in clicks {
+                if range.contains(Quarter(ORIGIN + quarter)) {
+                    let counts = Counts { humans: u64::from(!bot), bots: u64::from(bot), previews: 0 };
+                    plain += counts;
+                    *layers[usize::from(batch)].entry(value).or_default() += counts;
+                }
+            }
+            let [batch, speed] = layers;
+            let sums = add(batch, speed);
+            for traffic in [Traffic::Human, Traffic::Bot, Traffic::All] {
+                let (listed, rest) = top(sums.clone(), traffic, plain.clicks(traffic), usize::MAX);
+                prop_assert_eq!((listed.iter().map(|listed| listed.clicks).sum::<u64>(), rest), (plain.clicks(traffic), 0));
+            }
+        }
+
         #[test]
         fn listed_and_other_are_the_total(values in prop::collection::vec((0u8..20, 0u64..9, 0u64..9), 0..60), limit in 1usize..9) {
             let counts = add(values.iter().map(|(value, humans, bots)| (*value, Counts { humans: *humans, bots: *bots, previews: 0 })), []);
@@ -191,5 +245,40 @@ mod tests {
                 prop_assert!(listed.len() <= limit && listed.is_sorted_by(|one, other| one.clicks >= other.clicks));
             }
         }
+    }
+
+    const W: Hour = Hour(480_000);
+    const BOTH: Answered = Answered { batch: true, speed: true };
+
+    fn hours(from: i32, to: i32) -> Range {
+        Range::new(Hour(W.0 + from).first_quarter(), Hour(W.0 + to).first_quarter())
+    }
+
+    #[test]
+    fn bucket_rests_on_the_owners_of_its_time_and_on_whoever_gave_clicks() {
+        let one = Counts { humans: 1, ..Counts::default() };
+        let (late, early) =
+            (ByLayer { speed: one, ..ByLayer::default() }, ByLayer { batch: one, ..ByLayer::default() });
+        let rests = |range, counts, answered| layers(range, W, counts, answered);
+        assert_eq!(rests(hours(-2, -1), ByLayer::default(), BOTH), ["batch"]);
+        assert_eq!(rests(hours(-2, 0), ByLayer::default(), BOTH), ["batch"]);
+        assert_eq!(rests(hours(-2, -1), late, BOTH), ["batch", "speed"]);
+        assert_eq!(rests(hours(-1, 1), ByLayer::default(), BOTH), ["batch", "speed"]);
+        assert_eq!(rests(hours(0, 1), ByLayer::default(), BOTH), ["speed"]);
+        assert_eq!(rests(hours(0, 1), early, BOTH), ["batch", "speed"]);
+        assert_eq!(rests(hours(-1, 1), ByLayer::default(), Answered { speed: false, ..BOTH }), ["batch"]);
+        assert_eq!(rests(hours(-2, -1), ByLayer::default(), Answered { batch: false, ..BOTH }), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn bucket_is_partial_where_clicks_of_its_time_may_be_lacking() {
+        let as_of = Hour(W.0 + 2).start();
+        let partial = |range, clipped, answered| partial(&Bucket { range, clipped }, W, as_of, answered);
+        assert!(!partial(hours(1, 2), false, BOTH));
+        assert!(partial(hours(1, 2), true, BOTH));
+        assert!(partial(hours(2, 3), false, BOTH));
+        let without = Answered { batch: false, ..BOTH };
+        assert!(partial(hours(-1, 0), false, without) && partial(hours(0, 1), false, without));
+        assert!(!partial(hours(1, 2), false, without));
     }
 }

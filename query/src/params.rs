@@ -4,16 +4,25 @@ use std::str::FromStr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use linktide_common::bucket::{
-    Edge, Interval, Quarter, Range, RangeError, Timestamp, Unit, Zone, parse_instant, resolve_interval,
-};
+use linktide_common::bucket::{Edge, Interval, Quarter, Range, Timestamp, Unit, Zone, parse_instant, resolve_interval};
 use linktide_common::count::Traffic;
 use linktide_common::dimension::Dimension;
 use linktide_common::id::LinkId;
 use linktide_common::problem::{Problem, ProblemKind};
 use serde_json::json;
 
-const MOST_LISTED: usize = 1000;
+/// The most values or links an answer lists.
+pub(crate) const MOST_LISTED: usize = 1000;
+/// How many it lists where nothing is said.
+pub(crate) const LISTED: usize = 10;
+/// Whose clicks can be asked for.
+pub(crate) const TRAFFIC: &[&str] = &["human", "bot", "all"];
+
+/// What a question takes beside [`COMMON`].
+pub(crate) const SUMMARY: &[&str] = &[];
+pub(crate) const TIMESERIES: &[&str] = &["unit"];
+pub(crate) const BREAKDOWN: &[&str] = &["by", "limit"];
+pub(crate) const LINKS: &[&str] = &["limit"];
 
 /// The parameters as they were sent.
 pub(crate) struct Parameters(Vec<(String, String)>);
@@ -23,7 +32,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        query.map(|query| Self(query.0)).map_err(|error| Problem::new(ProblemKind::InvalidParameter, error.body_text()))
+        query.map(|query| Self(query.0)).map_err(|error| {
+            Problem::new(ProblemKind::InvalidParameter, format!("the parameters cannot be read: {}", error.body_text()))
+        })
     }
 }
 
@@ -31,7 +42,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 #[derive(Debug, Clone)]
 pub(crate) enum When {
     Interval(&'static str, Interval),
-    Between(Quarter, Quarter),
+    /// The range, and its two ends as they were sent.
+    Between(Range, [String; 2]),
 }
 
 /// The parameters every question has.
@@ -43,27 +55,19 @@ pub(crate) struct Asked {
 }
 
 /// What a question without a range asks about.
-const DEFAULT: (&str, Interval) = ("30d", Interval::Days30);
-const COMMON: &[&str] = &["start", "end", "interval", "timezone", "traffic"];
+pub(crate) const DEFAULT: (&str, Interval) = ("30d", Interval::Days30);
+/// The parameters of every question.
+pub(crate) const COMMON: &[&str] = &["start", "end", "interval", "timezone", "traffic"];
 
 impl Parameters {
-    /// Refuses a parameter that is neither common nor one of `own`, or that stands twice.
-    pub(crate) fn only(&self, own: &[&str]) -> Result<(), Problem> {
-        let allowed: Vec<&str> = COMMON.iter().chain(own).copied().collect();
-        self.only_these(&allowed)
-    }
-
-    /// Refuses every parameter but these.
-    pub(crate) fn only_these(&self, allowed: &[&str]) -> Result<(), Problem> {
+    /// Refuses every parameter but these, and one that stands twice.
+    pub(crate) fn only(&self, allowed: &[&str]) -> Result<(), Problem> {
         for (at, (name, value)) in self.0.iter().enumerate() {
             if !allowed.contains(&name.as_str()) {
-                let shown: String = name.chars().take(60).collect();
-                let detail = format!("`{shown}` is no parameter here; there are: {}", allowed.join(", "));
-                let problem = Problem::new(ProblemKind::UnknownParameter, detail);
-                return Err(problem.with("parameter", json!(shown)).with("allowed", json!(allowed)));
+                return Err(unknown(name, value, allowed));
             }
             if self.0[..at].iter().any(|(before, _)| before == name) {
-                return Err(Problem::parameter(name, value, format!("`{name}` stands twice")));
+                return Err(Problem::parameter(name, value, format!("`{name}` stands twice; give it once")));
             }
         }
         Ok(())
@@ -82,25 +86,21 @@ impl Parameters {
         })
     }
 
-    /// The parameters every question has.
-    pub(crate) fn asked(&self) -> Result<Asked, Problem> {
+    /// The parameters every question has, where there are none but these and `own`.
+    pub(crate) fn asked(&self, own: &[&str]) -> Result<Asked, Problem> {
+        let allowed: Vec<&str> = COMMON.iter().chain(own).copied().collect();
+        self.only(&allowed)?;
         let zone = self.get("timezone").map_or(Ok(Zone::utc()), |name| {
             Zone::parse(name).map_err(|error| Problem::parameter("timezone", name, error.to_string()))
         })?;
-        let traffic = self.named("traffic", &["human", "bot", "all"])?.unwrap_or_default();
+        let traffic = self.named("traffic", TRAFFIC)?.unwrap_or_default();
         Ok(Asked { when: self.when(&zone)?, zone, traffic })
     }
 
     fn when(&self, zone: &Zone) -> Result<When, Problem> {
         let names: Vec<&str> = Interval::NAMES.iter().map(|(name, _)| *name).collect();
         let interval: Option<Interval> = self.named("interval", &names)?;
-        let edge = |name, edge| {
-            let parse = |text: &str| {
-                parse_instant(text, zone, edge).map_err(|error| Problem::parameter(name, text, error.to_string()))
-            };
-            self.get(name).map(parse).transpose()
-        };
-        let (start, end) = (edge("start", Edge::Start)?, edge("end", Edge::End)?);
+        let (start, end) = (self.edge("start", Edge::Start, zone)?, self.edge("end", Edge::End, zone)?);
         match (interval, start, end) {
             (None, None, None) => Ok(When::Interval(DEFAULT.0, DEFAULT.1)),
             (Some(interval), None, None) => {
@@ -108,24 +108,30 @@ impl Parameters {
                 Ok(When::Interval(name, interval))
             }
             (None, Some(start), Some(end)) => {
-                Range::between(start, end, zone).map_err(|error| self.wrong_range(&error))?;
-                Ok(When::Between(start, end))
+                let said = ["start", "end"].map(|name| self.get(name).unwrap_or_default().to_owned());
+                let range = Range::between(start, end, zone)
+                    .map_err(|error| Problem::parameter("end", &said[1], error.to_string()))?;
+                Ok(When::Between(range, said))
             }
             (Some(_), _, _) => Err(Problem::parameter(
                 "interval",
                 self.get("interval").unwrap_or_default(),
-                "give either `interval`, or `start` and `end`",
+                "`interval` is a range of its own; give either `interval`, or `start` and `end`",
             )),
-            (None, _, _) => Err(Problem::parameter(
-                if start.is_some() { "end" } else { "start" },
-                "",
-                "`start` and `end` belong together; give both, or `interval`",
-            )),
+            (None, start, _) => {
+                let lacking = if start.is_some() { "end" } else { "start" };
+                Err(missing(lacking, format!("`{lacking}` is missing; give `start` and `end` together, or `interval`")))
+            }
         }
     }
 
-    fn wrong_range(&self, error: &RangeError) -> Problem {
-        Problem::parameter("end", self.get("end").unwrap_or_default(), error.to_string())
+    fn edge(&self, name: &str, edge: Edge, zone: &Zone) -> Result<Option<Quarter>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        parse_instant(text, zone, edge).map(Some).map_err(|error| {
+            // A plus sign that was not written as %2B arrives as a space.
+            let hint = if text.contains(' ') { "; write the + of an offset as %2B" } else { "" };
+            Problem::parameter(name, text, format!("{error}{hint}"))
+        })
     }
 
     /// The length of buckets; `day` where none is asked for.
@@ -141,7 +147,10 @@ impl Parameters {
             Problem::parameter("by", value, format!("`by` is one or several of: {}", names.join(", ")))
                 .with("allowed", json!(names))
         };
-        let Some(value) = self.get("by") else { return Err(wrong("")) };
+        let Some(value) = self.get("by") else {
+            let detail = format!("`by` is missing; give one or several of: {}", names.join(", "));
+            return Err(missing("by", detail).with("allowed", json!(names)));
+        };
         let mut dimensions = Vec::new();
         for name in value.split(',') {
             let dimension = name.trim().parse().map_err(|()| wrong(name))?;
@@ -154,20 +163,21 @@ impl Parameters {
 
     /// How many values are listed.
     pub(crate) fn limit(&self) -> Result<usize, Problem> {
-        let Some(value) = self.get("limit") else { return Ok(10) };
+        let Some(value) = self.get("limit") else { return Ok(LISTED) };
         let limit = value.parse().ok().filter(|limit| (1..=MOST_LISTED).contains(limit));
         limit.ok_or_else(|| {
             Problem::parameter("limit", value, format!("`limit` is a whole number from 1 to {MOST_LISTED}"))
+                .with("allowed", json!({"minimum": 1, "maximum": MOST_LISTED}))
         })
     }
 }
 
 impl Asked {
     /// The range asked about; `earliest` is where everything begins.
-    pub(crate) fn range(&self, now: Timestamp, earliest: Timestamp) -> Range {
+    pub(crate) fn range(&self, now: Timestamp, earliest: Quarter) -> Range {
         match self.when {
-            When::Interval(_, interval) => resolve_interval(interval, &self.zone, now, Quarter::of(earliest)),
-            When::Between(start, end) => Range::new(start, end),
+            When::Interval(_, interval) => resolve_interval(interval, &self.zone, now, earliest),
+            When::Between(range, _) => range,
         }
     }
 
@@ -179,7 +189,47 @@ impl Asked {
 
 /// A link's id in a path.
 pub(crate) fn link_id(text: &str) -> Result<LinkId, Problem> {
-    text.parse().map_err(|_| {
+    let id = if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None };
+    id.ok_or_else(|| {
         Problem::parameter("link_id", text, "a link's id is a whole number from 0 to 18446744073709551615")
     })
+}
+
+/// A parameter that the question needs and does not have.
+fn missing(name: &str, detail: String) -> Problem {
+    Problem::new(ProblemKind::InvalidParameter, detail).with("parameter", json!(name)).with("value", json!(null))
+}
+
+/// A parameter that the question does not have, with the one that was probably meant.
+fn unknown(name: &str, value: &str, allowed: &[&str]) -> Problem {
+    let cut = |text: &str| text.chars().take(60).collect::<String>();
+    let meant = allowed.iter().map(|known| (distance(&cut(name), known), *known)).min();
+    let meant = meant.filter(|(distance, known)| *distance <= 1 + known.len() / 4).map(|(_, known)| known);
+    let there_are =
+        if allowed.is_empty() { "there are none".to_owned() } else { format!("there are: {}", allowed.join(", ")) };
+    let hint = meant.map_or_else(String::new, |known| format!("did you mean `{known}`? "));
+    let detail = format!("`{}` is no parameter here; {hint}{there_are}", cut(name));
+    let problem = Problem::new(ProblemKind::UnknownParameter, detail)
+        .with("parameter", json!(cut(name)))
+        .with("value", json!(cut(value)))
+        .with("allowed", json!(allowed));
+    match meant {
+        Some(known) => problem.with("suggestion", json!(known)),
+        None => problem,
+    }
+}
+
+/// How many letters must be added, left out or changed to make one word of the other (Levenshtein 1966).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (place, known) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(*known != letter);
+            diagonal = row[place + 1];
+            row[place + 1] = changed.min(row[place] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
 }

@@ -11,6 +11,6 @@ use crate::state::Query;
 /// How fresh answers are now.
 #[utoipa::path(get, path = "/v1/freshness", tag = "service", responses((status = 200, body = Freshness)))]
 pub(super) async fn freshness(State(query): State<Query>, parameters: Parameters) -> Result<Json<Freshness>, Problem> {
-    parameters.only_these(&[])?;
-    Ok(Json(query.basis().await?.freshness(query.clock.now(), &query.config)))
+    parameters.only(&[])?;
+    Ok(Json(query.basis().await?.freshness(query.clock.now(), &query.config, Vec::new())))
 }

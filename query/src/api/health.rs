@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use linktide_common::problem::{Problem, ProblemKind};
+use serde_json::json;
 
 use crate::state::Query;
 
@@ -15,14 +16,16 @@ pub(super) async fn healthz() -> &'static str {
 
 /// Whether the process should be asked: something is published, and the last hours have been counted once.
 #[utoipa::path(get, path = "/readyz", tag = "service",
-    responses((status = 200, description = "it is ready"), (status = 503, description = "it is still catching up")))]
+    responses((status = 200, description = "it is ready")))]
 pub(super) async fn readyz(State(query): State<Query>) -> Result<&'static str, Problem> {
-    let freshness = query.basis().await?.freshness(query.clock.now(), &query.config);
-    if query.has_caught_up(!freshness.stale) {
+    let basis = query.basis().await?;
+    let now = query.clock.now();
+    if query.has_caught_up(basis.caught_up(now, &query.config)) {
         return Ok("ready\n");
     }
+    let freshness = basis.freshness(now, &query.config, Vec::new());
     let detail = format!("the last hours are still being counted: answers are as of {}", freshness.as_of);
-    Err(Problem::new(ProblemKind::NotReady, detail).retry_after(1))
+    Err(Problem::new(ProblemKind::NotReady, detail).with("reasons", json!(freshness.reasons)).retry_after(1))
 }
 
 /// What the process measures, in the text format of Prometheus.

@@ -1,20 +1,26 @@
 //! The API: a file a resource, thin handlers.
 
 mod account;
+mod caller;
 mod freshness;
 mod health;
 mod links;
+mod openapi;
 mod questions;
+mod results;
 
 use axum::Router;
 use axum::http::{Method, Uri};
+use axum::middleware::from_fn;
 use axum::routing::get;
 use linktide_common::problem::{Problem, ProblemKind};
-use utoipa::OpenApi;
 
+use crate::metrics;
 use crate::state::Query;
 
-/// The routes of the query service.
+pub use openapi::openapi;
+
+/// The routes of the query service. `/v1/openapi.json` is the wiring's: it tells of the front door too.
 pub fn router(query: Query) -> Router {
     Router::new()
         .route("/v1/links", get(links::top))
@@ -28,6 +34,7 @@ pub fn router(query: Query) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route_layer(from_fn(metrics::measure))
         .with_state(query)
         .fallback(not_found)
         .method_not_allowed_fallback(not_allowed)
@@ -43,30 +50,6 @@ async fn not_allowed(method: Method, uri: Uri) -> Problem {
         ProblemKind::MethodNotAllowed,
         format!("{method} is not for {}; /v1/openapi.json says what is", uri.path()),
     )
-}
-
-/// What the query service says of itself.
-#[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    #[derive(OpenApi)]
-    #[openapi(
-        info(title = "Linktide", description = "Link analytics: exact counts, fresh within seconds, open history."),
-        paths(
-            links::top,
-            links::summary,
-            links::timeseries,
-            links::breakdown,
-            account::summary,
-            account::timeseries,
-            account::breakdown,
-            freshness::freshness,
-            health::healthz,
-            health::readyz,
-            health::metrics,
-        )
-    )]
-    struct Paths;
-    Paths::openapi()
 }
 
 #[cfg(test)]
