@@ -1,13 +1,14 @@
 //! What the query service asks of history: rows of the versions that a publication names.
 //!
-//! A question about one link touches a few pages of a few files. No query is planned for it: files stay in memory within
-//! a budget, their footers parsed, and the page index tells which pages hold the link. Decoding runs beside the runtime.
+//! A question about one link touches a few rows of a few files. No query is planned for it: files stay in memory within
+//! a budget, each with whose rows are where in it, and so do rows that were decoded. Decoding runs beside the runtime.
 
+mod cache;
 mod file;
 
 use std::collections::HashMap;
 use std::ops;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use deltalake::ObjectStore;
 use deltalake::arrow::array::{Array as _, RecordBatch};
@@ -19,10 +20,7 @@ use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::publication::Publication;
 use linktide_common::sketch::Sketch;
-use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
 use tokio::sync::Mutex;
 
 pub use crate::error::BatchError;
@@ -34,27 +32,27 @@ use crate::tables::dimension::{Dimensions, QuarterLists};
 use crate::tables::hourly::{self, Hourly};
 use crate::tables::link::Links;
 use crate::tables::rollup::Rollup;
-use file::{Loaded, Whose};
+use cache::{Files, Names};
+use file::Whose;
+
+const DAY: Names =
+    &["tenant_id", "link_id", "day_bucket", "total_clicks", "bot_clicks", "previews", "first_click", "last_click"];
+const DAY_SKETCH: Names = &["tenant_id", "link_id", "day_bucket", "sketch"];
+const HOUR_SKETCH: Names = &["tenant_id", "link_id", "hour_bucket", "sketch"];
+const VALUE: Names = &["tenant_id", "link_id", "dimension", "day_bucket", "value", "click_count", "bot_count"];
+const VALUE_BY_QUARTER: Names =
+    &["tenant_id", "link_id", "dimension", "day_bucket", "value", "quarters", "quarter_clicks", "quarter_bots"];
+const LABEL: Names = &["tenant_id", "link_id", "slug", "title", "destination", "labelled_at", "click_id"];
+/// The columns that say how many were counted in each quarter.
+static HOUR: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    ["tenant_id", "link_id", "hour_bucket"].into_iter().chain(hourly::QUARTERS.into_iter().flatten()).collect()
+});
 
 /// Reads the rollups of a lake.
 pub struct Tables {
     lake: Lake,
     files: Arc<Files>,
     newest: Mutex<Option<Arc<Snapshot>>>,
-}
-
-/// Files that stay in memory, within a budget.
-struct Files {
-    cache: Cache<String, Arc<Loaded>, BySize>,
-}
-
-#[derive(Clone)]
-struct BySize;
-
-impl Weighter<String, Arc<Loaded>> for BySize {
-    fn weight(&self, _path: &String, file: &Arc<Loaded>) -> u64 {
-        file.size() as u64
-    }
 }
 
 /// The rollups at one publication.
@@ -88,11 +86,10 @@ pub struct DayRow {
 }
 
 impl Tables {
-    /// A reader that keeps up to `memory` bytes of files.
+    /// A reader that keeps up to `memory` bytes of files, and a quarter of that of rows decoded from them.
     #[must_use]
     pub fn new(lake: Lake, memory: u64) -> Self {
-        let cache = Cache::with_weighter(4096, memory, BySize);
-        Self { lake, files: Arc::new(Files { cache }), newest: Mutex::new(None) }
+        Self { lake, files: Arc::new(Files::new(memory)), newest: Mutex::new(None) }
     }
 
     /// The rollups as `publication` names them.
@@ -155,22 +152,11 @@ impl Snapshot {
     /// # Errors
     /// [`BatchError`] where a file cannot be read.
     pub async fn days(&self, subject: Subject) -> Result<Vec<DayRow>, BatchError> {
-        let columns = [
-            "tenant_id",
-            "link_id",
-            "day_bucket",
-            "total_clicks",
-            "bot_clicks",
-            "previews",
-            "first_click",
-            "last_click",
-        ];
-        self.scan(&self.daily, self.daily.files.clone(), whose(subject), &columns, move |rows, whose, days| {
+        self.scan(&self.daily, self.daily.files.clone(), whose(subject), DAY, |rows, days: &mut Vec<_>| {
             let columns = Columns::new(rows);
-            let (owners, buckets) = (columns.owners()?, columns.dates("day_bucket")?);
-            let counts = hourly::count_columns(&columns, daily::COUNTS)?;
+            let (buckets, counts) = (columns.dates("day_bucket")?, hourly::count_columns(&columns, daily::COUNTS)?);
             let (first, last) = (columns.instants("first_click")?, columns.instants("last_click")?);
-            for row in (0..rows.num_rows()).filter(|row| whose.takes(owners.at(*row))) {
+            for row in 0..rows.num_rows() {
                 let at = |column: &deltalake::arrow::array::TimestampMicrosecondArray| {
                     column.is_valid(row).then(|| column.value(row)).and_then(from_micros)
                 };
@@ -188,8 +174,8 @@ impl Snapshot {
     /// [`BatchError`] where a file cannot be read.
     pub async fn quarters(&self, subject: Subject, range: Range) -> Result<Vec<(Quarter, Counts)>, BatchError> {
         let files = self.hourly.holding(&range.days_touched());
-        self.scan(&self.hourly, files, whose(subject), &hourly_columns(), move |rows, whose, found| {
-            each_quarter(rows, whose, range, |_, quarter, counts| found.push((quarter, counts)))
+        self.scan(&self.hourly, files, whose(subject), &HOUR, move |rows, found: &mut Vec<_>| {
+            each_quarter(rows, range, |_, quarter, counts| found.push((quarter, counts)))
         })
         .await
     }
@@ -200,31 +186,22 @@ impl Snapshot {
     /// [`BatchError`] where a file cannot be read.
     pub async fn visitors(&self, subject: Subject, hours: ops::Range<Hour>) -> Result<Sketch, BatchError> {
         let (head, days, tail) = Range::cut_hours(hours);
-        let mut union = Sketch::new();
-        let by_day = self.daily.holding(&days);
-        let in_days = days.clone();
-        let sketches = self.scan(
-            &self.daily,
-            by_day,
-            whose(subject),
-            &["tenant_id", "link_id", "day_bucket", "sketch"],
-            move |rows, whose, found| {
-                let columns = Columns::new(rows);
-                let buckets = columns.dates("day_bucket")?;
-                take_sketches(&columns, whose, |row| in_days.contains(&Day(buckets.value(row))), found)
-            },
-        );
-        sketches.await?.iter().for_each(|sketch| union.merge(sketch));
+        let (by_day, in_days) = (self.daily.holding(&days), days);
+        let whole = self.scan(&self.daily, by_day, whose(subject), DAY_SKETCH, move |rows, union: &mut Sketch| {
+            let columns = Columns::new(rows);
+            let buckets = columns.dates("day_bucket")?;
+            take_sketches(&columns, |row| in_days.contains(&Day(buckets.value(row))), union)
+        });
+        let mut union = whole.await?;
         for edge in [head, tail].into_iter().filter(|edge| !edge.is_empty()) {
             let files = self.hourly.holding(&(edge.start.day()..Hour(edge.end.0 - 1).day().next()));
-            let columns = ["tenant_id", "link_id", "hour_bucket", "sketch"];
-            let sketches = self.scan(&self.hourly, files, whose(subject), &columns, move |rows, whose, found| {
+            let part = self.scan(&self.hourly, files, whose(subject), HOUR_SKETCH, move |rows, union: &mut Sketch| {
                 let columns = Columns::new(rows);
                 let buckets = columns.instants("hour_bucket")?;
                 let within = |row| hourly::hour_at(buckets.value(row)).is_ok_and(|hour| edge.contains(&hour));
-                take_sketches(&columns, whose, within, found)
+                take_sketches(&columns, within, union)
             });
-            sketches.await?.iter().for_each(|sketch| union.merge(sketch));
+            union.merge(&part.await?);
         }
         Ok(union)
     }
@@ -241,49 +218,39 @@ impl Snapshot {
     ) -> Result<Vec<(Dimension, Text, Counts)>, BatchError> {
         let wanted: HashMap<&'static str, Dimension> =
             dimensions.iter().map(|dimension| (dimension.name(), *dimension)).collect();
-        let files = self.dimensions.holding(&range.days_touched());
-        let whole = range.cut().days;
-        let columns = [
-            "tenant_id",
-            "link_id",
-            "dimension",
-            "day_bucket",
-            "value",
-            "click_count",
-            "bot_count",
-            "quarters",
-            "quarter_clicks",
-            "quarter_bots",
-        ];
-        let found = self.scan(&self.dimensions, files, whose(subject), &columns, move |rows, whose, found| {
+        let cut = range.cut();
+        let (days, in_days, names) = (self.dimensions.holding(&cut.days), cut.days, wanted.clone());
+        let whole = self.scan(&self.dimensions, days, whose(subject), VALUE, move |rows, sums: &mut Sums| {
             let columns = Columns::new(rows);
-            let (owners, days) = (columns.owners()?, columns.dates("day_bucket")?);
-            let (names, values, lists) =
-                (columns.texts("dimension")?, columns.texts("value")?, QuarterLists::of(&columns)?);
             let (clicks, bots) = (columns.numbers("click_count")?, columns.numbers("bot_count")?);
-            for row in (0..rows.num_rows()).filter(|row| whose.takes(owners.at(*row))) {
-                let Some(dimension) = wanted.get(names.value(row)) else { continue };
-                let day = Day(days.value(row));
-                let counts = if whole.contains(&day) {
-                    let bots = counted(bots.value(row));
-                    Counts { humans: counted(clicks.value(row)).saturating_sub(bots), bots, previews: 0 }
-                } else {
+            each_value(&columns, &names, sums, |row, day| {
+                let bots = counted(bots.value(row));
+                let humans = counted(clicks.value(row)).saturating_sub(bots);
+                if in_days.contains(&day) { Counts { humans, bots, previews: 0 } } else { Counts::default() }
+            })
+        });
+        let mut sums = whole.await?;
+        for edge in [cut.head, cut.tail].into_iter().filter(|edge| !edge.is_empty()) {
+            let (files, names) = (self.dimensions.holding(&edge.days_touched()), wanted.clone());
+            let part = self.scan(&self.dimensions, files, whose(subject), VALUE_BY_QUARTER, move |rows, sums| {
+                let columns = Columns::new(rows);
+                let lists = QuarterLists::of(&columns)?;
+                each_value(&columns, &names, sums, |row, day| {
+                    if !edge.days_touched().contains(&day) {
+                        return Counts::default();
+                    }
                     let first = day.first_quarter().0;
                     let within =
-                        lists.at(row).filter(|(quarter, _)| range.contains(Quarter(first + i32::from(*quarter))));
+                        lists.at(row).filter(|(quarter, _)| edge.contains(Quarter(first + i32::from(*quarter))));
                     within.fold(Counts::default(), |sum, (_, counts)| sum + counts)
-                };
-                if !counts.is_zero() {
-                    found.push((*dimension, Text::from(values.value(row)), counts));
-                }
-            }
-            Ok(())
-        });
-        let mut sums: HashMap<(Dimension, Text), Counts> = HashMap::new();
-        for (dimension, value, counts) in found.await? {
-            *sums.entry((dimension, value)).or_default() += counts;
+                })
+            });
+            add(&mut sums, part.await?);
         }
-        Ok(sums.into_iter().map(|((dimension, value), counts)| (dimension, value, counts)).collect())
+        let each = |(dimension, values): (Dimension, HashMap<Text, Counts>)| {
+            values.into_iter().map(move |(value, counts)| (dimension, value, counts))
+        };
+        Ok(sums.into_iter().flat_map(each).collect())
     }
 
     /// Counts of each link of a tenant, each link once.
@@ -295,27 +262,23 @@ impl Snapshot {
         let whose = Whose::Tenant(tenant.0.cast_signed());
         let cut = range.cut();
         let days = cut.days.clone();
-        let columns = ["tenant_id", "link_id", "day_bucket", "total_clicks", "bot_clicks", "previews"];
-        let whole = self.scan(&self.daily, self.daily.holding(&days), whose, &columns, move |rows, whose, found| {
+        let files = self.daily.holding(&days);
+        let whole = self.scan(&self.daily, files, whose, DAY, move |rows, found: &mut Vec<_>| {
             let columns = Columns::new(rows);
             let (owners, buckets, counts) =
                 (columns.owners()?, columns.dates("day_bucket")?, hourly::count_columns(&columns, daily::COUNTS)?);
             for row in 0..rows.num_rows() {
-                let owner = owners.at(row);
-                if let (true, true, Some(link)) =
-                    (whose.takes(owner), days.contains(&Day(buckets.value(row))), owner.link)
-                {
+                if let (true, Some(link)) = (days.contains(&Day(buckets.value(row))), owners.at(row).link) {
                     found.push((LinkId(link.cast_unsigned()), hourly::counts_at(&counts, row)));
                 }
             }
             Ok(())
         });
         let mut found = whole.await?;
-        let columns = hourly_columns();
         for edge in [cut.head, cut.tail].into_iter().filter(|edge| !edge.is_empty()) {
             let files = self.hourly.holding(&edge.days_touched());
-            let part = self.scan(&self.hourly, files, whose, &columns, move |rows, whose, found| {
-                each_quarter(rows, whose, edge, |owner, _, counts| {
+            let part = self.scan(&self.hourly, files, whose, &HOUR, move |rows, found: &mut Vec<_>| {
+                each_quarter(rows, edge, |owner, _, counts| {
                     found.extend(owner.link.map(|link| (LinkId(link.cast_unsigned()), counts)));
                 })
             });
@@ -336,9 +299,8 @@ impl Snapshot {
             Some(link) => Whose::Owner(Owner::of(tenant, Some(link))),
             None => Whose::Tenant(tenant.0.cast_signed()),
         };
-        let columns = ["tenant_id", "link_id", "slug", "title", "destination", "labelled_at", "click_id"];
-        let found = self.scan(&self.links, self.links.files.clone(), whose, &columns, |rows, whose, found| {
-            let labels = Links::decode(rows)?.into_iter().filter(|(owner, _)| whose.takes(*owner));
+        let found = self.scan(&self.links, self.links.files.clone(), whose, LABEL, |rows, found: &mut Vec<_>| {
+            let labels = Links::decode(rows)?.into_iter();
             found.extend(labels.filter_map(|(owner, label)| Some((LinkId(owner.link?.cast_unsigned()), label))));
             Ok(())
         });
@@ -357,26 +319,26 @@ impl Snapshot {
         self.daily.files.iter().filter_map(date).min()
     }
 
-    /// Takes what `take` finds in each batch of rows of the files.
-    async fn scan<T: Send + 'static>(
+    /// What `take` makes of the rows of the files that are `whose`.
+    async fn scan<T: Default + Send + 'static>(
         &self,
         part: &Part,
         paths: Vec<Path>,
         whose: Whose,
-        columns: &[&'static str],
-        take: impl Fn(&RecordBatch, Whose, &mut Vec<T>) -> Result<(), BatchError> + Send + 'static,
-    ) -> Result<Vec<T>, BatchError> {
-        let Some(objects) = part.objects.as_ref().filter(|_| !paths.is_empty()) else { return Ok(Vec::new()) };
-        let mut files = Vec::with_capacity(paths.len());
+        columns: Names,
+        take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
+    ) -> Result<T, BatchError> {
+        let Some(objects) = part.objects.as_ref().filter(|_| !paths.is_empty()) else { return Ok(T::default()) };
+        let mut loaded = Vec::with_capacity(paths.len());
         for path in paths {
-            files.push(self.files.get(objects, part.name, &path).await?);
+            loaded.push(self.files.get(objects, part.name, &path).await?);
         }
-        let columns = columns.to_vec();
+        let files = Arc::clone(&self.files);
         tokio::task::spawn_blocking(move || {
-            let mut found = Vec::new();
-            for file in files {
-                for rows in file.read(whose, &columns)? {
-                    take(&rows, whose, &mut found)?;
+            let mut found = T::default();
+            for file in loaded {
+                for rows in files.rows(&file, whose, columns)? {
+                    take(&rows, &mut found)?;
                 }
             }
             Ok(found)
@@ -386,41 +348,56 @@ impl Snapshot {
     }
 }
 
-impl Files {
-    async fn get(&self, objects: &Arc<dyn ObjectStore>, table: &str, path: &Path) -> Result<Arc<Loaded>, BatchError> {
-        // Names of files are unique: a file is never changed.
-        self.cache
-            .get_or_insert_async(path.as_ref(), async {
-                let bytes = objects.get(path).await?.bytes().await?;
-                let named = |error: BatchError| BatchError::Corrupt {
-                    what: format!("{table}/{path}"),
-                    reason: error.to_string(),
-                };
-                Loaded::new(bytes).map(Arc::new).map_err(named)
-            })
-            .await
+/// Counts by value of each dimension.
+type Sums = HashMap<Dimension, HashMap<Text, Counts>>;
+
+fn add(sums: &mut Sums, part: Sums) {
+    for (dimension, values) in part {
+        let sums = sums.entry(dimension).or_default();
+        for (value, counts) in values {
+            *sums.entry(value).or_default() += counts;
+        }
     }
+}
+
+/// Adds what `count` says of each row of a wanted dimension.
+fn each_value(
+    columns: &Columns<'_>,
+    wanted: &HashMap<&'static str, Dimension>,
+    sums: &mut Sums,
+    count: impl Fn(usize, Day) -> Counts,
+) -> Result<(), BatchError> {
+    let (names, values, days) = (columns.texts("dimension")?, columns.texts("value")?, columns.dates("day_bucket")?);
+    for row in 0..names.len() {
+        let Some(dimension) = wanted.get(names.value(row)) else { continue };
+        let counts = count(row, Day(days.value(row)));
+        if counts.is_zero() {
+            continue;
+        }
+        let (sums, value) = (sums.entry(*dimension).or_default(), values.value(row));
+        match sums.get_mut(value) {
+            Some(sum) => *sum += counts,
+            None => {
+                sums.insert(value.into(), counts);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn whose(subject: Subject) -> Whose {
     Whose::Owner(Owner::of(subject.tenant(), subject.link()))
 }
 
-/// The columns that say how many were counted in each quarter.
-fn hourly_columns() -> Vec<&'static str> {
-    ["tenant_id", "link_id", "hour_bucket"].into_iter().chain(hourly::QUARTERS.into_iter().flatten()).collect()
-}
-
 fn each_quarter(
     rows: &RecordBatch,
-    whose: Whose,
     range: Range,
     mut take: impl FnMut(Owner, Quarter, Counts),
 ) -> Result<(), BatchError> {
     let columns = Columns::new(rows);
     let (owners, hours, quarters) =
         (columns.owners()?, columns.instants("hour_bucket")?, hourly::quarter_columns(&columns)?);
-    for row in (0..rows.num_rows()).filter(|row| whose.takes(owners.at(*row))) {
+    for row in 0..rows.num_rows() {
         let mut quarter = hourly::hour_at(hours.value(row))?.first_quarter();
         for columns in &quarters {
             let counts = hourly::counts_at(columns, row);
@@ -433,17 +410,13 @@ fn each_quarter(
     Ok(())
 }
 
-fn take_sketches(
-    columns: &Columns<'_>,
-    whose: Whose,
-    within: impl Fn(usize) -> bool,
-    found: &mut Vec<Sketch>,
-) -> Result<(), BatchError> {
-    let (owners, sketches) = (columns.owners()?, columns.binaries("sketch")?);
-    for row in 0..sketches.len() {
-        if whose.takes(owners.at(row)) && within(row) {
-            found.push(hourly::sketch_at(sketches, row)?);
-        }
+/// Adds the sketches of the rows that lie `within`.
+fn take_sketches(columns: &Columns<'_>, within: impl Fn(usize) -> bool, union: &mut Sketch) -> Result<(), BatchError> {
+    let sketches = columns.binaries("sketch")?;
+    for row in (0..sketches.len()).filter(|row| sketches.is_valid(*row) && within(*row)) {
+        union
+            .merge_bytes(sketches.value(row))
+            .map_err(|error| BatchError::Corrupt { what: "a stored sketch".to_owned(), reason: error.to_string() })?;
     }
     Ok(())
 }

@@ -1,10 +1,9 @@
 //! `link_stats_hourly`: tenant, link and event hour, with counts by quarter and the hour's sketch of visitors.
 
-use deltalake::arrow::array::{Array as _, BinaryArray, Int64Array};
+use deltalake::arrow::array::Int64Array;
 use deltalake::arrow::datatypes::{DataType, Field};
 use linktide_common::bucket::Hour;
 use linktide_common::count::Counts;
-use linktide_common::sketch::Sketch;
 
 use super::columns::{Columns, counted, from_micros, instant, number, optional, schema};
 use super::rollup::Rollup;
@@ -118,13 +117,4 @@ pub(crate) fn hour_at(us: i64) -> Result<Hour, BatchError> {
         what: "table link_stats_hourly".to_owned(),
         reason: format!("{us} µs since 1970 is no hour"),
     })
-}
-
-/// An empty sketch is stored as nothing.
-pub(crate) fn sketch_at(sketches: &BinaryArray, row: usize) -> Result<Sketch, BatchError> {
-    if sketches.is_null(row) {
-        return Ok(Sketch::new());
-    }
-    Sketch::from_bytes(sketches.value(row))
-        .map_err(|error| BatchError::Corrupt { what: "a stored sketch".to_owned(), reason: error.to_string() })
 }

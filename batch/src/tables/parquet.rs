@@ -21,7 +21,8 @@ use crate::error::BatchError;
 
 const ROWS_A_GROUP: usize = 1 << 18;
 const BYTES_A_GROUP: usize = 64 << 20;
-const ROWS_A_PAGE: usize = 1000;
+/// Rows that a page holds at most: whoever wants one decodes that many.
+pub(crate) const ROWS_A_PAGE: usize = 1000;
 const SKETCH_BYTES_A_PAGE: usize = 128 << 10;
 /// Batches that may wait for the encoder.
 const WAITING: usize = 4;
