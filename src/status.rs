@@ -7,7 +7,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// Where it does not answer.
-pub async fn describe(url: &str) -> anyhow::Result<String> {
+pub(crate) async fn describe(url: &str) -> anyhow::Result<String> {
     let place = format!("{}/v1/freshness", url.trim_end_matches('/'));
     let response =
         reqwest::get(&place).await.with_context(|| format!("no linktide answers at {url}; is it running?"))?;

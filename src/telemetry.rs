@@ -9,7 +9,7 @@ use crate::config::{Format, Telemetry};
 ///
 /// # Errors
 /// Where the level is no filter.
-pub fn init(telemetry: &Telemetry) -> anyhow::Result<()> {
+pub(crate) fn init(telemetry: &Telemetry) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&telemetry.level)?;
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
     // Tests begin several services in one process: the first one's lines are enough.

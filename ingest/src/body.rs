@@ -51,7 +51,7 @@ pub(crate) fn records(body: &[u8]) -> Result<Vec<Range<usize>>, Problem> {
             "the body is empty; send a click, an array of clicks, or a click a line",
         )),
         Some(b'[') => elements(body, start),
-        Some(_) if is_one_object(&body[start..]) => Ok(vec![start..body.len()]),
+        Some(_) if is_one_object(&body[start..]) => Ok(std::iter::once(start..body.len()).collect()),
         Some(_) => Ok(lines(body)),
     }
 }

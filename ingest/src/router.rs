@@ -41,7 +41,6 @@ pub(crate) struct Ingest {
 }
 
 /// The front door over a log, with an emitter for the redirector.
-#[must_use]
 pub fn router(
     log: Arc<dyn LogWriter>,
     emitter: Arc<Emitter>,

@@ -92,7 +92,8 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = |(_, shift): &&(&str, u32)| self.0 % (1 << shift) == 0 && (self.0 >> shift > 0 || *shift == 0);
+        let whole =
+            |(_, shift): &&(&str, u32)| self.0.is_multiple_of(1 << shift) && (self.0 >> shift > 0 || *shift == 0);
         let (unit, shift) = SIZES.iter().find(whole).copied().unwrap_or(("B", 0));
         write!(f, "{}{unit}", self.0 >> shift)
     }

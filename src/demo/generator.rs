@@ -88,7 +88,7 @@ impl Generator {
 
     /// A click at that instant.
     pub fn click_at(&mut self, at: Timestamp) -> Click {
-        let link = self.links.sample(&mut self.random) as u32;
+        let link = rank(&self.links, &mut self.random);
         let city = self.cities.sample(&mut self.random);
         let machine = self.random.random_bool(0.11);
         let host = self.random.random_range(0..self.world.visitors_per_city);
@@ -98,7 +98,7 @@ impl Generator {
             // A visitor keeps the browser; the rest sit behind a shared address.
             self.people[(usize::from(host) * 31 + city * 17) % self.people.len()].clone()
         } else {
-            self.people[self.agents.sample(&mut self.random) as usize - 1].clone()
+            self.people[rank(&self.agents, &mut self.random) as usize - 1].clone()
         };
         let family = Family::of(&user_agent);
         let trigger =
@@ -134,6 +134,12 @@ impl Generator {
         // The square root makes the first ones far more frequent than the last.
         Some(REFERRERS[REFERRERS.len() - 1 - at.isqrt()].to_owned())
     }
+}
+
+/// A rank from 1 on.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rank is whole and at least 1")]
+fn rank(ranks: &Zipf<f64>, random: &mut StdRng) -> u32 {
+    ranks.sample(random) as u32
 }
 
 fn zipf(values: u32) -> Zipf<f64> {

@@ -113,7 +113,7 @@ impl<R: BufRead> Chunks<R> {
             Format::Json => {
                 Click::parse(line).map_err(|reject| (reject.reason.name().to_owned(), reject.to_string()))?
             }
-            Format::Combined => self.from_log(line)?,
+            Format::Combined => self.read_log(line)?,
         };
         click.clicked_at = click.clicked_at.map(|at| at.plus_millis(self.rules.shift_ms));
         click.click_id = click.click_id.or_else(|| Some(self.click_id()));
@@ -121,7 +121,7 @@ impl<R: BufRead> Chunks<R> {
         Ok(click)
     }
 
-    fn from_log(&self, line: &[u8]) -> Result<Click, (String, String)> {
+    fn read_log(&self, line: &[u8]) -> Result<Click, (String, String)> {
         if line.len() > limits::RECORD {
             return Err(("too_large".to_owned(), format!("the line is longer than {} bytes", limits::RECORD)));
         }

@@ -167,7 +167,7 @@ pub(crate) struct RefusedRecord {
 
 impl RefusedRecord {
     /// The refusal with the number of its line.
-    pub(crate) fn in_lines(self, lines: &[u64]) -> Refusal {
+    fn in_lines(self, lines: &[u64]) -> Refusal {
         Refusal { line: lines.get(self.index).copied().unwrap_or_default(), reason: self.reason, detail: self.detail }
     }
 }

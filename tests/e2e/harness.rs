@@ -11,12 +11,12 @@ use linktide_common::clock::Clock;
 use serde_json::Value;
 
 /// How long anything may take before it counts as never.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// 2026-11-24T10:00:00Z
-pub const NOW: Hour = Hour(498_802);
+pub(crate) const NOW: Hour = Hour(498_802);
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config::default();
     config.api.listen = "127.0.0.1:0".parse().unwrap();
     config.log.sync = false;
@@ -24,14 +24,14 @@ pub fn config() -> Config {
     config
 }
 
-pub struct Linktide {
-    pub services: Services,
-    pub url: String,
-    pub data: PathBuf,
+pub(crate) struct Linktide {
+    pub(crate) services: Services,
+    pub(crate) url: String,
+    pub(crate) data: PathBuf,
 }
 
 impl Linktide {
-    pub async fn start(data: &Path, clock: Clock) -> Self {
+    pub(crate) async fn start(data: &Path, clock: Clock) -> Self {
         let services = Services::spawn(&config(), data, clock).await.unwrap();
         let url = format!("http://{}", services.address);
         let this = Self { services, url, data: data.to_owned() };
@@ -40,26 +40,26 @@ impl Linktide {
     }
 
     /// The same folder with the same clock, in a new life.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let (data, clock) = (self.data.clone(), self.services.clock.clone());
         self.services.stop().await.unwrap();
         Self::start(&data, clock).await
     }
 
-    pub async fn get_raw(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get_raw(&self, path: &str) -> (u16, Value) {
         let answer = reqwest::get(format!("{}{path}", self.url)).await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let (status, answer) = self.get_raw(path).await;
         assert_eq!(status, 200, "{path}: {answer}");
         answer
     }
 
     /// Moves the clock to an hour, archives all before it, and rolls it up.
-    pub async fn roll_up(&self, through: Hour) {
+    pub(crate) async fn roll_up(&self, through: Hour) {
         self.services.clock.set(through.start());
         assert!(tokio::time::timeout(PATIENCE, self.services.flusher.archived_through(through.start())).await.unwrap());
         let outcome = self.services.nightly().run(Some(through), &|_| {}).await.unwrap();
@@ -67,7 +67,7 @@ impl Linktide {
     }
 
     /// Waits until the account has so many clicks and previews in all.
-    pub async fn until_counted(&self, total: u64) {
+    pub(crate) async fn until_counted(&self, total: u64) {
         self.until(&format!("{total} are counted"), async || {
             let results = self.get("/v1/account/summary?traffic=all&interval=all").await["results"].take();
             results["clicks"].as_u64().unwrap() + results["previews"].as_u64().unwrap() == total
@@ -75,7 +75,7 @@ impl Linktide {
         .await;
     }
 
-    pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let mut look = tokio::time::interval(Duration::from_millis(20));
         while !holds().await {
@@ -89,11 +89,11 @@ impl Linktide {
     }
 }
 
-pub fn instant(text: &str) -> Timestamp {
+pub(crate) fn instant(text: &str) -> Timestamp {
     Timestamp::from_millis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond()).unwrap()
 }
 
 /// The program as people run it.
-pub fn program() -> std::process::Command {
+pub(crate) fn program() -> std::process::Command {
     std::process::Command::new(env!("CARGO_BIN_EXE_linktide"))
 }

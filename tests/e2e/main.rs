@@ -1,5 +1,7 @@
 //! The whole of it, as its users see it: over HTTP and by its commands, on real folders.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says what it skips")]
+
 mod bad_input;
 mod demo;
 mod harness;

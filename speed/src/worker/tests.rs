@@ -202,7 +202,7 @@ impl World {
 async fn run(seed: u64) -> (BTreeMap<(LinkId, Quarter), u64>, BTreeMap<(LinkId, Quarter), u64>) {
     let mut random = StdRng::seed_from_u64(seed);
     let world = World::new();
-    let mut workers = vec![world.worker(), world.worker()];
+    let mut workers = [world.worker(), world.worker()];
     let (mut plain, mut sent): (BTreeMap<_, u64>, Vec<Append>) = (BTreeMap::new(), Vec::new());
     for _ in 0..60 {
         let worker = random.random_range(0..workers.len());
