@@ -192,7 +192,13 @@ impl Archiver {
         }
     }
 
-    async fn commit(&mut self) -> Result<(), BatchError> {
+    /// How many clicks wait for a commit.
+    #[cfg(test)]
+    pub(crate) fn gathered(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) async fn commit(&mut self) -> Result<(), BatchError> {
         let positions = self.intake.positions();
         if positions == self.committed {
             return Ok(());

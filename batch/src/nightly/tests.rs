@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use deltalake::arrow::array::{Array as _, AsArray as _};
+use deltalake::arrow::util::display::{ArrayFormatter, FormatOptions};
+use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use linktide_common::bucket::{Day, Quarter, Range};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
@@ -15,6 +18,7 @@ use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
 use linktide_common::log::{Append, LogWriter as _};
 use linktide_common::secret::Secret;
 use linktide_common::sketch::Sketch;
+use object_store::ObjectStoreExt as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
@@ -204,9 +208,15 @@ async fn archiver(log: &Arc<EmbeddedLog>, enricher: &Arc<Enricher>, lake: &Lake,
 async fn rollups_equal_a_plain_count_whatever_the_cadence_and_wherever_a_run_ends() {
     for seed in 0..3 {
         let mut world = World::new(seed).await;
+        // Another archive that takes itself for the owner of every partition, and now and then moves on, too.
+        let mut zombie = archiver(&world.log, &world.enricher, &world.lake, &world.clock).await;
         let mut hour = START;
         for round in 0..8 {
             world.send(60).await;
+            for _ in 0..world.random.random_range(0..12) {
+                zombie.step(Duration::from_millis(1)).await.unwrap();
+                world.archiver.step(Duration::from_millis(1)).await.unwrap();
+            }
             // Over months' ends, too: a turn of 400 hours.
             hour = Hour(hour.0 + [1, 1, 30, 400][world.random.random_range(0..4)]);
             world.archive_through(hour).await;
@@ -287,4 +297,77 @@ async fn months_that_have_turned_are_one_file() {
         world.lake.table(<Daily as crate::tables::rollup::Rollup>::definition()).await.unwrap().files().unwrap().len()
     );
     world.check().await;
+}
+
+/// Every row of a table: what it says, and its sketch. A label or a count that differs is another row.
+async fn rows_of<R: crate::tables::rollup::Rollup>(lake: &Lake) -> BTreeMap<String, Option<Vec<u8>>> {
+    let table = lake.table(R::definition()).await.unwrap();
+    let mut all = BTreeMap::new();
+    for file in table.files().unwrap() {
+        let bytes = table.objects().get(&file.path).await.unwrap().bytes().await.unwrap();
+        for rows in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {
+            let rows = rows.unwrap();
+            let sketches = rows.column_by_name("sketch").map(|column| column.as_binary::<i32>().clone());
+            let schema = rows.schema();
+            let plain = schema.fields().iter().zip(rows.columns()).filter(|(field, _)| field.name() != "sketch");
+            let plain: Vec<_> =
+                plain.map(|(_, column)| ArrayFormatter::try_new(column, &FormatOptions::default()).unwrap()).collect();
+            for row in 0..rows.num_rows() {
+                let text = plain.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("|");
+                let sketch = sketches.as_ref().filter(|sketches| sketches.is_valid(row));
+                let registers =
+                    sketch.map(|sketches| Sketch::from_bytes(sketches.value(row)).unwrap().registers().collect());
+                assert_eq!(all.insert(text, registers), None, "one row a key");
+            }
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn parts_cut_at_received_hours_add_up_to_the_whole_row_by_row() {
+    let mut world = World::new(11).await;
+    world.archive_through(START).await;
+    let whole = Lake::in_folder_unsynced(&world._folder.path().join("whole")).unwrap();
+    let mut other = archiver(&world.log, &world.enricher, &whole, &world.clock).await;
+    other.step(Duration::from_millis(1)).await.unwrap();
+    let mut hour = START;
+    for _ in 0..6 {
+        world.send(40).await;
+        hour = Hour(hour.0 + [1, 3, 300][world.random.random_range(0..3)]);
+        world.archive_through(hour).await;
+        assert!(matches!(world.nightly(None).run(None, &|_| {}).await.unwrap(), Outcome::Published { .. }));
+    }
+    while !other.has_committed(hour.start()) {
+        other.step(Duration::from_millis(1)).await.unwrap();
+    }
+    let at_once = Nightly { lake: whole.clone(), ..world.nightly(None) };
+    assert!(matches!(at_once.run(None, &|_| {}).await.unwrap(), Outcome::Published { to, .. } if to == hour));
+    assert_eq!(rows_of::<Hourly>(&world.lake).await, rows_of::<Hourly>(&whole).await);
+    assert_eq!(rows_of::<Daily>(&world.lake).await, rows_of::<Daily>(&whole).await);
+    assert_eq!(rows_of::<Dimensions>(&world.lake).await, rows_of::<Dimensions>(&whole).await);
+    assert_eq!(rows_of::<Links>(&world.lake).await, rows_of::<Links>(&whole).await);
+}
+
+#[tokio::test]
+async fn commit_of_another_job_does_not_throw_an_archive_back() {
+    let mut world = World::new(3).await;
+    world.send(20).await;
+    world.archive_through(START.next()).await;
+    world.send(20).await;
+    while world.archiver.gathered() < 10 {
+        world.archiver.step(Duration::from_millis(1)).await.unwrap();
+    }
+    let mut table = world.lake.table(click_event::definition()).await.unwrap();
+    table.commit(Vec::new(), &[], vec![deltalake::kernel::Transaction::new("compaction", 1)]).await.unwrap();
+    let gathered = world.archiver.gathered();
+    world.archiver.commit().await.unwrap();
+    assert_eq!(world.archiver.gathered(), 0);
+    table.reload().await.unwrap();
+    // Where the archive had been thrown back, the commit would not have landed.
+    let rows = |file: &crate::table::File| {
+        let statistics: serde_json::Value = serde_json::from_str(file.statistics.as_deref().unwrap()).unwrap();
+        statistics["numRecords"].as_u64().unwrap()
+    };
+    assert!(table.files().unwrap().iter().any(|file| rows(file) == gathered as u64));
 }
