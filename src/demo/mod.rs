@@ -82,6 +82,8 @@ pub async fn begin(mut config: Config, options: &Options, data: &Path) -> anyhow
     let map = data.join("demo-city.mmdb");
     geography::write_database(&map)?;
     config.enrich.geoip.get_or_insert(map);
+    // What can be made again need not survive a loss of power.
+    config.log.sync = false;
     let generator = Generator::new(options.seed, World::default());
     if made {
         return Ok((Services::spawn(&config, data, Clock::system()).await?, generator));
