@@ -1,0 +1,277 @@
+//! Real layers: the log, the archive, nightly runs and the speed worker in a temporary folder, against a plain count.
+
+use std::ops;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use linktide_batch::reader::Tables;
+use linktide_batch::{ArchiveConfig, Archiver, Flusher, Lake, Nightly};
+use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::clock::Clock;
+use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, VisitorIdentity};
+use linktide_common::id::ClickId;
+use linktide_common::intake::Intake;
+use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
+use linktide_common::log::{Append, LogReader as _, LogWriter as _};
+use linktide_common::secret::Secret;
+use linktide_speed::reader::SpeedReader;
+use linktide_speed::view::{MemoryView, View};
+use linktide_speed::{SpeedConfig, SpeedWorker};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+use super::stage::{W, ask};
+use crate::{Query, QueryConfig, router};
+
+const ZONES: [&str; 6] =
+    ["UTC", "Asia/Kolkata", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York"];
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct World {
+    log: Arc<EmbeddedLog>,
+    clock: Clock,
+    lake: Lake,
+    flusher: Flusher,
+    view: Arc<MemoryView>,
+    router: Router,
+    random: StdRng,
+    plain: Vec<Plain>,
+    _stop: DropGuard,
+    _folder: tempfile::TempDir,
+}
+
+/// A click as it must be counted.
+struct Plain {
+    link: u64,
+    at: Timestamp,
+    bot: bool,
+    language: &'static str,
+}
+
+/// What is asked of whom.
+struct Asked {
+    link: u64,
+    traffic: &'static str,
+    range: ops::Range<Quarter>,
+}
+
+impl Asked {
+    /// Whether the click is counted for all links.
+    fn within(&self, click: &Plain) -> bool {
+        let of_traffic = self.traffic == "all" || click.bot == (self.traffic == "bot");
+        of_traffic && self.range.contains(&Quarter::of(click.at))
+    }
+
+    /// Whether it is counted for the link asked about, 0 being all of them.
+    fn counts(&self, click: &Plain) -> bool {
+        self.within(click) && (self.link == 0 || click.link == self.link)
+    }
+}
+
+fn enricher() -> Arc<Enricher> {
+    let config = EnrichConfig {
+        salt_secret: Secret::new(vec![1]),
+        visitor: VisitorIdentity::Ip,
+        geo: GeoFiles::default(),
+        floor_days: 36_530,
+    };
+    Arc::new(Enricher::new(config).unwrap())
+}
+
+impl World {
+    async fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(W.start());
+        let config = EmbeddedConfig { partitions: 2, sync: false, ..EmbeddedConfig::default() };
+        let log = EmbeddedLog::open(&folder.path().join("log"), &config, clock.clone()).unwrap();
+        let enricher = enricher();
+        let lake = Lake::in_folder(&folder.path().join("lake")).unwrap();
+        let intake =
+            |layer| Intake::new(layer, Box::new(log.reader(layer)), Arc::clone(&enricher), clock.clone(), 1_000);
+        let config = ArchiveConfig::default();
+        let (archiver, flusher) = Archiver::open(lake.clone(), intake("archive"), clock.clone(), config).await.unwrap();
+        let view = Arc::new(MemoryView::new());
+        let shared = Arc::clone(&view) as Arc<dyn View>;
+        let brisk = Duration::from_millis(1);
+        let config = SpeedConfig { flush_interval: brisk, keep_behind: Duration::ZERO, ..SpeedConfig::default() };
+        let worker = SpeedWorker::new(intake("speed"), Arc::clone(&shared), lake.publications().watch(), config);
+        let stop = CancellationToken::new();
+        tokio::spawn(archiver.run(stop.clone()));
+        tokio::spawn(worker.run(stop.clone()));
+        let tables = Arc::new(Tables::new(lake.clone(), 1 << 26));
+        let (reader, publications) = (SpeedReader::new(shared), lake.publications().watch());
+        let query = Query::new(tables, reader, publications, clock.clone(), QueryConfig::default());
+        Self {
+            log,
+            clock,
+            lake,
+            flusher,
+            view,
+            router: router(query),
+            random: StdRng::seed_from_u64(seed),
+            plain: Vec::new(),
+            _stop: stop.drop_guard(),
+            _folder: folder,
+        }
+    }
+
+    /// Clicks of now, early ones and late ones, shuffled, some of them twice.
+    async fn send(&mut self, clicks: usize) {
+        let mut records = Vec::new();
+        for _ in 0..clicks {
+            let record = self.click();
+            if self.random.random_bool(0.15) {
+                records.push(record.clone());
+            }
+            records.push(record);
+        }
+        for at in (1..records.len()).rev() {
+            records.swap(at, self.random.random_range(0..=at));
+        }
+        self.log.append(records).await.unwrap();
+    }
+
+    fn click(&mut self) -> Append {
+        let random = &mut self.random;
+        let ago = [600_000i64, 90_000_000, 2_000_000_000][random.random_range(0..3)];
+        let ahead = if random.random_bool(0.1) { 240_000 } else { -random.random_range(0..ago) };
+        let (at, bot) = (self.clock.now().plus_millis(ahead), random.random_bool(0.3));
+        let (link, language) = (random.random_range(1..4), ["en", "hi", "ne"][random.random_range(0..3)]);
+        let (host, id) = (random.random_range(0..40u8), Uuid::from_u128(random.random()));
+        let agent =
+            if bot { "curl/8.5.0" } else { "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0" };
+        let click = json!({
+            "link_id": link, "click_id": id.to_string(), "clicked_at": at.as_millis(), "language": language,
+            "ip": format!("203.0.113.{host}"), "user_agent": agent, "slug": format!("s{link}"),
+        });
+        self.plain.push(Plain { link, at, bot, language });
+        Append { key: ClickId(id), payload: Bytes::from(click.to_string()) }
+    }
+
+    /// Moves time on to `hour`, and history up to it.
+    async fn roll_up(&self, hour: Hour) {
+        self.clock.set(hour.start());
+        assert!(tokio::time::timeout(PATIENCE, self.flusher.archived_through(hour.start())).await.unwrap());
+        let nightly = Nightly::new(self.lake.clone(), self.clock.clone(), "r".into());
+        nightly.run(Some(hour), &|_| {}).await.unwrap();
+        let published = self.lake.publications().watch().borrow().as_ref().map(|published| published.watermark);
+        assert_eq!(published, Some(hour));
+    }
+
+    /// Waits until the view stands at the end of the log.
+    async fn until_counted(&self) {
+        let counted = async {
+            while !self.counted().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted).await.unwrap();
+    }
+
+    async fn counted(&self) -> bool {
+        let reader = self.log.reader("test");
+        let held = self.view.held().await.unwrap().positions;
+        for partition in self.log.partitions() {
+            let high = reader.bounds(partition).await.unwrap().high;
+            if held.get(&partition).map(|position| position.offset) != Some(high) {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn get(&self, place: &str) -> Value {
+        let (status, answer) = ask(&self.router, place).await;
+        assert_eq!(status, 200, "{place}: {answer}");
+        assert_eq!(answer["meta"]["freshness"]["gaps"], json!([]), "{place}");
+        answer
+    }
+
+    async fn check(&mut self) {
+        self.until_counted().await;
+        for _ in 0..8 {
+            let random = &mut self.random;
+            let (zone, unit) = (
+                ZONES[random.random_range(0..ZONES.len())],
+                ["hour", "day", "week", "month"][random.random_range(0..4)],
+            );
+            let start = Quarter(W.first_quarter().0 - random.random_range(-200..2_600));
+            let end = Quarter(start.0 + random.random_range(1..3_000));
+            let traffic = ["human", "bot", "all"][random.random_range(0..3)];
+            let asked = Asked { link: random.random_range(0..5), traffic, range: start..end };
+            let when = format!("start={}&end={}&timezone={zone}&traffic={traffic}", start.start(), end.start());
+            self.check_one(&asked, &when, unit).await;
+        }
+    }
+
+    async fn check_one(&self, asked: &Asked, when: &str, unit: &str) {
+        let subject = if asked.link == 0 { "account".to_owned() } else { format!("links/{}", asked.link) };
+        let counted: Vec<&Plain> = self.plain.iter().filter(|click| asked.counts(click)).collect();
+        let expected = counted.len() as u64;
+        let summary = self.get(&format!("/v1/{subject}/summary?{when}")).await;
+        assert_eq!(summary["results"]["clicks"], expected, "{subject} {when}");
+        let series = self.get(&format!("/v1/{subject}/timeseries?{when}&unit={unit}")).await;
+        assert_eq!(sum(&series["results"]), expected, "{subject} {when} {unit}");
+        for limit in [1, 1000] {
+            let place = format!("/v1/{subject}/breakdown?{when}&by=language,device&limit={limit}");
+            let answer = self.get(&place).await;
+            for dimension in answer["results"].as_array().unwrap() {
+                assert_eq!(sum(&dimension["values"]), expected, "{place}");
+            }
+            for value in answer["results"][0]["values"].as_array().unwrap() {
+                let clicks = counted.iter().filter(|click| value["value"] == click.language).count();
+                assert!(value["value"] == "(other)" || value["clicks"] == clicks, "{place}: {value}");
+            }
+        }
+        let links = self.get(&format!("/v1/links?{when}&limit=2")).await["results"].clone();
+        let total = self.plain.iter().filter(|click| asked.within(click)).count() as u64;
+        assert_eq!(
+            (links["total"].as_u64(), sum(&links["links"]) + links["other"].as_u64().unwrap()),
+            (Some(total), total)
+        );
+    }
+}
+
+fn sum(listed: &Value) -> u64 {
+    listed.as_array().unwrap().iter().map(|one| one["clicks"].as_u64().unwrap()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timeseries_total_and_breakdown_are_the_plain_count_over_every_seam() {
+    for seed in 0..3 {
+        let mut world = World::new(seed).await;
+        let mut hour = W;
+        for _ in 0..3 {
+            world.send(40).await;
+            world.check().await;
+            hour = Hour(hour.0 + world.random.random_range(1..30));
+            world.roll_up(hour).await;
+            // What is history now is counted as before, and late clicks of it still come in.
+            world.check().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn day_on_the_seam_rests_on_both_layers_and_visitors_are_the_same_in_either() {
+    let mut world = World::new(9).await;
+    world.send(60).await;
+    world.until_counted().await;
+    let recent = world.get("/v1/account/summary?interval=30d").await["results"].clone();
+    world.roll_up(W.next()).await;
+    world.until_counted().await;
+    let history = world.get("/v1/account/summary?interval=30d").await;
+    assert_eq!(history["results"]["uniques"]["estimate"], recent["uniques"]["estimate"]);
+    assert_eq!(history["results"]["first_click"], recent["first_click"]);
+    assert_eq!(history["meta"]["freshness"]["complete_through"], W.next().start().to_string());
+    world.send(60).await;
+    world.until_counted().await;
+    let series = world.get("/v1/account/timeseries?interval=7d&traffic=all").await;
+    let today = series["results"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&today["layers"], &today["partial"]), (&json!(["batch", "speed"]), &json!(true)));
+}

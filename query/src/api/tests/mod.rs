@@ -1,0 +1,8 @@
+//! The API over a view and publications that the tests move by hand, and over real layers.
+
+mod description;
+mod faults;
+mod layers;
+mod parameters;
+mod questions;
+mod stage;
