@@ -99,6 +99,20 @@ async fn question_takes_the_newer_publication_when_the_view_has_let_go() {
 }
 
 #[tokio::test]
+async fn what_history_owns_is_not_counted_from_the_view_that_still_holds_it() {
+    let stage = stage().await;
+    let next = W.next().start();
+    // Both of the same event time: only the received time tells whose they are.
+    stage.count(&[click(7, minute(1), minute(1)), click(7, next, minute(1))]).await;
+    assert_eq!(stage.get("/v1/links/7/summary").await["results"]["clicks"], 2);
+    publish(&stage.lake, Publication { number: 1, watermark: W.next(), ..first() }).await;
+    // These tables hold nothing, so that whatever is counted of the first click comes from the wrong layer.
+    assert_eq!(stage.get("/v1/links/7/summary").await["results"]["clicks"], 1);
+    assert_eq!(stage.get("/v1/account/breakdown?by=language").await["results"][0]["total"], 1);
+    assert_eq!(stage.get("/v1/links").await["results"]["total"], 1);
+}
+
+#[tokio::test]
 async fn what_the_view_let_go_of_and_nobody_published_is_a_gap() {
     let stage = unpublished();
     publish(&stage.lake, first()).await;
