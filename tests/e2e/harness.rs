@@ -13,7 +13,7 @@ use serde_json::Value;
 /// How long anything may take before it counts as never.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// 2026-11-24T10:00:00Z
+/// 2026-11-26T10:00:00Z
 pub(crate) const NOW: Hour = Hour(498_802);
 
 pub(crate) fn config() -> Config {
