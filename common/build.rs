@@ -10,6 +10,13 @@ use std::process::Command;
 const RULES: [&str; 3] = ["ua-parser", "isbot", "psl"];
 
 fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    if std::env::var_os("CARGO_FEATURE_LAYERS").is_some() {
+        take_rules();
+    }
+}
+
+fn take_rules() {
     let metadata = metadata();
     let package = |name: &str| {
         let packages = metadata["packages"].as_array().into_iter().flatten();
@@ -26,7 +33,6 @@ fn main() {
 
     let versions = RULES.map(|name| format!("{name}-{}", text(&package(name)["version"])));
     println!("cargo::rustc-env=LINKTIDE_RULES={}", versions.join("+"));
-    println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={}", rules.display());
     println!("cargo::rerun-if-changed={}/Cargo.lock", text(&metadata["workspace_root"]));
 }

@@ -15,13 +15,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bucket::Timestamp;
 use crate::click::{Click, Reject};
 use crate::clock::Clock;
 use crate::copies::CopyWindow;
 use crate::enrich::{EnrichedClick, Enricher, Stamp};
 use crate::id::{Epoch, Offset, PartitionId};
-use crate::log::{Event, LogError, LogReader, Position, Positions, Record};
+use crate::log::{Event, LogError, LogReader, Position, Positions, Record, Rejected};
 use crate::{metrics, tick};
 
 const MOST_AHEAD_MS: i64 = 3_600_000;
@@ -57,6 +59,39 @@ pub struct Gap {
     pub from: Offset,
     /// The first offset behind them.
     pub to: Offset,
+}
+
+/// How far a reader lies behind the end of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lag {
+    /// The next offset it reads.
+    pub position: Offset,
+    /// The offset the next record gets.
+    pub end: Offset,
+    /// How long ago what it read last was received; 0 at the end of the partition.
+    pub seconds: u64,
+}
+
+impl Lag {
+    fn between(position: Position, end: Offset, now: Timestamp) -> Self {
+        let behind = position.offset < end;
+        let ms = now.millis_since(position.received_at).max(0);
+        let seconds = if behind { ms.unsigned_abs().div_ceil(1000) } else { 0 };
+        Self { position: position.offset, end, seconds }
+    }
+
+    /// Records between the two.
+    #[must_use]
+    pub fn records(self) -> u64 {
+        self.end.0.saturating_sub(self.position.0)
+    }
+
+    fn measure(self, layer: &str, partition: PartitionId) {
+        let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
+        let partition = partition.to_string();
+        metrics::LAG_RECORDS.with_label_values(&[layer, &partition]).set(gauge(self.records()));
+        metrics::LAG_SECONDS.with_label_values(&[layer, &partition]).set(gauge(self.seconds));
+    }
 }
 
 /// What became of a record.
@@ -194,7 +229,30 @@ impl Intake {
         }
     }
 
-    /// Tells the log how far this group has come, for its metrics.
+    /// Keeps rejects beside the log.
+    ///
+    /// # Errors
+    /// Where the log cannot be reached.
+    pub async fn keep_rejects(&self, rejected: &[Rejected]) -> Result<(), IntakeError> {
+        Ok(self.reader.reject(rejected).await?)
+    }
+
+    /// How far each started partition lies behind the log's end now, told to the metrics too.
+    ///
+    /// # Errors
+    /// Where the log cannot be reached.
+    pub async fn lag(&self) -> Result<BTreeMap<PartitionId, Lag>, IntakeError> {
+        let mut lags = BTreeMap::new();
+        for (partition, state) in &self.partitions {
+            let end = self.reader.bounds(*partition).await?.high;
+            let lag = Lag::between(state.position, end, self.clock.now());
+            lag.measure(self.layer, *partition);
+            lags.insert(*partition, lag);
+        }
+        Ok(lags)
+    }
+
+    /// Tells the log how far this group has come, for autoscalers.
     ///
     /// # Errors
     /// Where the log cannot be reached; nothing depends on it.

@@ -2,22 +2,33 @@
 //!
 //! Everything else rests on this crate and it rests on nothing of the house. The functions in the middle are pure;
 //! what touches a disk or a network stands at the edge, behind a port.
+//!
+//! A redirect service that embeds the emitter needs little of it: what the layers behind the log need is the feature
+//! `layers`, and each log is one of its own.
 
 pub mod bucket;
 pub mod click;
 pub mod clock;
+#[cfg(feature = "layers")]
 pub mod copies;
 pub mod count;
+#[cfg(feature = "layers")]
 pub mod dimension;
+#[cfg(feature = "layers")]
 pub mod enrich;
 pub mod id;
+#[cfg(feature = "layers")]
 pub mod intake;
+#[cfg(feature = "layers")]
 pub mod label;
 pub mod log;
 pub mod metrics;
 #[cfg(feature = "http")]
 pub mod problem;
+#[cfg(feature = "layers")]
 pub mod publication;
 pub mod secret;
+#[cfg(feature = "layers")]
 pub mod sketch;
+#[cfg(feature = "layers")]
 pub mod tick;

@@ -28,6 +28,14 @@ pub fn gauge(name: &str, help: &str) -> prometheus::IntGauge {
     gauge
 }
 
+/// Registers a gauge with labels under its name with its help text.
+#[must_use]
+pub fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    let gauges = IntGaugeVec::new(Opts::new(name, help), labels).expect("a metric's name is valid");
+    prometheus::register(Box::new(gauges.clone())).expect("a metric is registered once");
+    gauges
+}
+
 /// Everything measured, in the text format of Prometheus.
 #[must_use]
 pub fn render() -> String {
@@ -57,11 +65,14 @@ pub static TICKS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("linktide_ticks_appended_total", "Ticks a layer appended to idle partitions", &["layer"])
 });
 
-/// Records between a group's position and the end of each partition.
-pub static LAG: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    let help = "Records between a group's position and the end of each partition";
-    let lag = IntGaugeVec::new(Opts::new("linktide_log_lag_records", help), &["group", "partition"])
-        .expect("a metric's name is valid");
-    prometheus::register(Box::new(lag.clone())).expect("a metric is registered once");
-    lag
+/// Records between a layer's position and the end of each partition.
+pub static LAG_RECORDS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Records between a layer's position and the end of each partition";
+    gauges("linktide_log_lag_records", help, &["layer", "partition"])
+});
+
+/// How long ago what a layer read last of each partition was received; 0 at its end.
+pub static LAG_SECONDS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "How long ago what a layer read last of each partition was received; 0 at its end";
+    gauges("linktide_log_lag_seconds", help, &["layer", "partition"])
 });

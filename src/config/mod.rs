@@ -13,7 +13,7 @@ use linktide_common::enrich::VisitorIdentity;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, Problem, Sources, load};
-pub use values::{ByteSize, Span};
+pub use values::{ByteSize, Hidden, Settings, Span};
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -23,8 +23,14 @@ pub struct Config {
     pub api: Api,
     /// How clicks come in.
     pub ingest: Ingest,
-    /// The embedded log.
+    /// The embedded log, and what is true of every log.
     pub log: Log,
+    /// The log in Kafka.
+    pub kafka: Kafka,
+    /// The view in Redis.
+    pub redis: Redis,
+    /// Tables and publications.
+    pub lake: Lake,
     /// What is learnt from a click.
     pub enrich: Enrich,
     /// The last hours.
@@ -94,7 +100,7 @@ impl Default for Ingest {
     }
 }
 
-/// The embedded log.
+/// The embedded log, and what is true of every log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
@@ -114,6 +120,70 @@ impl Default for Log {
     }
 }
 
+/// The log in Kafka.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kafka {
+    /// `host:port`, several with commas.
+    pub brokers: String,
+    /// The topic of clicks; what is no click goes to `<topic>-rejected`.
+    pub topic: String,
+    /// Fewer partitions are refused; `linktide provision kafka` makes so many.
+    pub partitions: u32,
+    /// Copies of each partition that `linktide provision kafka` asks for.
+    pub replication: u32,
+    /// How long the topic keeps clicks: longer than any reader may stand still.
+    pub retention: Span,
+    /// Which life of the topic this is: raise it when the topic was recreated.
+    pub epoch: u32,
+    /// Settings of librdkafka, such as `security.protocol` and `sasl.password`. Those that are secret are never shown.
+    pub settings: Settings,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".to_owned(),
+            topic: "click-events".to_owned(),
+            partitions: 10,
+            replication: 3,
+            retention: Span::days(7),
+            epoch: 0,
+            settings: Settings::default(),
+        }
+    }
+}
+
+/// The view in Redis.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Redis {
+    /// `redis://host:port/db`; with several hosts, whichever is the master; `redis-cluster://host:port,host:port` for a
+    /// cluster; `rediss://` and `rediss-cluster://` with TLS.
+    pub url: String,
+    /// A user of Redis' access control; none for the default user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The user's password; never shown.
+    #[serde(skip_serializing)]
+    pub password: Option<Hidden>,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self { url: "redis://127.0.0.1:6379".to_owned(), user: None, password: None }
+    }
+}
+
+/// Tables and publications.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lake {
+    /// The folder that they are in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+}
+
 /// What is learnt from a click.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -128,11 +198,15 @@ pub struct Enrich {
     pub visitor: VisitorIdentity,
     /// A click further back is refused, unless an import sends it.
     pub oldest: Span,
+    /// The file of the secret that salts are made from: the same for every process of a Linktide. `standalone` keeps its
+    /// own in its folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub salt_key: Option<PathBuf>,
 }
 
 impl Default for Enrich {
     fn default() -> Self {
-        Self { geoip: None, asn: None, visitor: VisitorIdentity::Ip, oldest: Span::days(3653) }
+        Self { geoip: None, asn: None, visitor: VisitorIdentity::Ip, oldest: Span::days(3653), salt_key: None }
     }
 }
 

@@ -1,5 +1,7 @@
-//! Values of configuration that have a unit: durations and sizes, as people write them.
+//! Values of configuration that are more than text: durations and sizes, as people write them, secrets, and settings of
+//! others.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -99,6 +101,59 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// A secret: read, and never shown.
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(pub String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// Settings of another program by their dotted names, such as `sasl.password`. Those that are secret are never shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Settings(pub BTreeMap<String, String>);
+
+impl Settings {
+    fn shown(&self) -> impl Iterator<Item = (&String, &String)> {
+        let secret = |name: &str| ["password", "secret", "pem", "oauthbearer.config"].iter().any(|part| name.contains(part));
+        self.0.iter().filter(move |(name, _)| !secret(name))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
+    }
+}
+
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.shown())
+    }
+}
+
+impl<'de> Deserialize<'de> for Settings {
+    /// A dotted name may come as tables within tables: that is how dotted keys are read.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>) {
+            for (name, value) in table {
+                let name = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+                match value {
+                    toml::Value::Table(table) => flatten(&name, table, into),
+                    toml::Value::String(text) => drop(into.insert(name, text)),
+                    other => drop(into.insert(name, other.to_string())),
+                }
+            }
+        }
+        let mut settings = BTreeMap::new();
+        flatten("", toml::Table::deserialize(deserializer)?, &mut settings);
+        Ok(Self(settings))
+    }
+}
+
 macro_rules! as_text {
     ($name:ident) => {
         impl Serialize for $name {
@@ -121,6 +176,16 @@ as_text!(ByteSize);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_read_and_never_shown() {
+        let text = "sasl.password = \"hush\"\nsecurity.protocol = \"SASL_SSL\"\n\"linger.ms\" = 5\n";
+        let settings: Settings = toml::from_str(text).unwrap();
+        assert_eq!((&*settings.0["sasl.password"], &*settings.0["linger.ms"]), ("hush", "5"));
+        let shown = toml::to_string(&settings).unwrap();
+        assert!(shown.contains("SASL_SSL") && !shown.contains("hush"), "{shown}");
+        assert!(!format!("{settings:?} {:?}", Hidden("hush".into())).contains("hush"));
+    }
 
     #[test]
     fn values_are_written_as_they_are_read() {

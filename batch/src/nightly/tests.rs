@@ -199,7 +199,7 @@ impl World {
 }
 
 async fn archiver(log: &Arc<EmbeddedLog>, enricher: &Arc<Enricher>, lake: &Lake, clock: &Clock) -> Archiver {
-    let intake = Intake::new("archive", Box::new(log.reader("archive")), Arc::clone(enricher), clock.clone(), 1000);
+    let intake = Intake::new("archive", Box::new(log.reader()), Arc::clone(enricher), clock.clone(), 1000);
     let config = ArchiveConfig { commit_clicks: 25, poll_records: 10, ..ArchiveConfig::default() };
     Archiver::open(lake.clone(), intake, clock.clone(), config).await.unwrap().0
 }

@@ -39,7 +39,7 @@ impl Setup {
     }
 
     async fn intake(&self, from: u64, reach: u64) -> Intake {
-        self.started(Box::new(self.log.reader("test")), from, reach).await
+        self.started(Box::new(self.log.reader()), from, reach).await
     }
 
     async fn started(&self, reader: Box<dyn LogReader>, from: u64, reach: u64) -> Intake {
@@ -130,6 +130,9 @@ impl LogReader for Hanging {
     async fn tick(&self, _partition: PartitionId) -> Result<(), LogError> {
         std::future::pending().await
     }
+    async fn reject(&self, rejected: &[Rejected]) -> Result<(), LogError> {
+        self.0.reject(rejected).await
+    }
     async fn commit(&mut self, positions: &Positions) -> Result<(), LogError> {
         self.0.commit(positions).await
     }
@@ -139,7 +142,7 @@ impl LogReader for Hanging {
 async fn records_of_a_dropped_call_are_delivered_later() {
     let setup = Setup::new();
     setup.append(&[&click(1)]).await;
-    let reader = Box::new(Hanging(setup.log.reader("test")));
+    let reader = Box::new(Hanging(setup.log.reader()));
     let mut intake = setup.started(reader, 0, 10).await;
     setup.clock.set(Hour(480_001).start());
     let mut delivered = 0;
@@ -169,7 +172,7 @@ async fn what_the_log_no_longer_has_is_told_as_a_gap() {
     let setup = Setup::new();
     setup.append(&[&click(1), &click(2), &click(3)]).await;
     setup.log.trim(ALL, Offset(2)).await.unwrap();
-    let reader = Box::new(setup.log.reader("test"));
+    let reader = Box::new(setup.log.reader());
     let mut intake = Intake::new("test", reader, Arc::clone(&setup.enricher), setup.clock.clone(), 10);
     intake.next(1, SOON).await.unwrap();
     let start = Position { offset: Offset(0), received_at: Hour(480_000).start() };

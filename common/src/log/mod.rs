@@ -5,11 +5,14 @@
 //! 1. What an append acknowledged is there after any crash, once, in one partition, at one offset, for good until retention.
 //! 2. A record's append time is the log's own, given when it was appended.
 //! 3. Two readers never hinder one another.
-//! 4. A read below the lowest kept offset is an error, never a silent skip.
+//! 4. A seek outside of what is kept is an error, never a silent skip.
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod partitioner;
 
 use std::collections::BTreeMap;
@@ -44,6 +47,21 @@ pub struct Bounds {
     pub high: Offset,
 }
 
+impl Bounds {
+    /// Whether one can go on at `wanted`.
+    ///
+    /// # Errors
+    /// [`LogError::BelowLow`] or [`LogError::AboveHigh`] where one cannot.
+    pub fn admit(self, partition: PartitionId, wanted: Offset) -> Result<(), LogError> {
+        let Self { low, high } = self;
+        match wanted {
+            _ if wanted < low => Err(LogError::BelowLow { partition, wanted, low }),
+            _ if wanted > high => Err(LogError::AboveHigh { partition, wanted, high }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// One record as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -64,6 +82,21 @@ pub struct Append {
     pub key: ClickId,
     /// The click's JSON.
     pub payload: Bytes,
+}
+
+/// A record that is no click, as it is kept beside the log. It never holds what was sent: that may hold an address.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Rejected {
+    /// Where it stands in the log.
+    pub partition: PartitionId,
+    /// Where it stands in the log.
+    pub offset: Offset,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// The kind of reason.
+    pub reason: &'static str,
+    /// What is wrong, in words.
+    pub detail: String,
 }
 
 /// What became of records that are appended under a mark.
@@ -153,6 +186,9 @@ pub trait LogReader: Send + Sync {
     /// Appends a tick: a record without a click, so that received time advances.
     async fn tick(&self, partition: PartitionId) -> Result<(), LogError>;
 
-    /// Tells the log how far the group has come, for lag metrics alone: nothing starts from it.
+    /// Keeps rejects beside the log, by their place: one that is told twice is kept once.
+    async fn reject(&self, rejected: &[Rejected]) -> Result<(), LogError>;
+
+    /// Tells the log how far the group has come, for autoscalers alone: nothing starts from it.
     async fn commit(&mut self, positions: &Positions) -> Result<(), LogError>;
 }

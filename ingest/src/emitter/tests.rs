@@ -52,7 +52,7 @@ async fn emitted_clicks_are_in_the_log_after_shutdown() {
         emitter.emit(click());
     }
     emitter.shutdown(Duration::from_secs(20)).await;
-    let mut reader = log.reader("test");
+    let mut reader = log.reader();
     assert!(matches!(reader.poll(1, Duration::ZERO).await.unwrap(), Event::Assigned(_)));
     let partition = linktide_common::id::PartitionId(0);
     let end = reader.bounds(partition).await.unwrap().high;

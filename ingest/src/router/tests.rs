@@ -56,7 +56,7 @@ impl Door {
     }
 
     async fn clicks(&self) -> Vec<Click> {
-        let reader = self.log.reader("test");
+        let reader = self.log.reader();
         let end = reader.bounds(PartitionId(0)).await.unwrap().high;
         let records = reader.read(PartitionId(0), Offset(0), end).await.unwrap();
         records.iter().map(|record| Click::parse(record.payload.as_ref().unwrap()).unwrap()).collect()

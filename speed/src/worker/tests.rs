@@ -168,14 +168,14 @@ impl World {
     }
 
     fn worker(&self) -> SpeedWorker {
-        let reader = Box::new(self.log.reader("speed"));
+        let reader = Box::new(self.log.reader());
         let intake = Intake::new("speed", reader, Arc::clone(&self.enricher), self.clock.clone(), 40);
         let config = SpeedConfig { flush_interval: Duration::ZERO, poll_records: 9, ..SpeedConfig::default() };
         SpeedWorker::new(intake, Arc::clone(&self.view) as Arc<dyn View>, self.publications.clone(), config)
     }
 
     async fn at_end(&self) -> bool {
-        let reader = self.log.reader("test");
+        let reader = self.log.reader();
         let held = self.view.held().await.unwrap().positions;
         for partition in self.log.partitions() {
             let high = reader.bounds(partition).await.unwrap().high;

@@ -84,10 +84,10 @@ impl EmbeddedLog {
         }))
     }
 
-    /// A reader of its own, which stands in no other's way. The group is the name it has in metrics.
+    /// A reader of its own, which stands in no other's way.
     #[must_use]
-    pub fn reader(self: &Arc<Self>, group: &str) -> EmbeddedReader {
-        EmbeddedReader::new(Arc::clone(self), group)
+    pub fn reader(self: &Arc<Self>) -> EmbeddedReader {
+        EmbeddedReader::new(Arc::clone(self))
     }
 
     /// Its partitions.

@@ -9,22 +9,20 @@ use tokio::sync::watch;
 
 use super::{EmbeddedLog, blocking};
 use crate::id::{Epoch, Offset, PartitionId};
-use crate::log::{Bounds, Event, LogError, LogReader, Positions, Record};
-use crate::metrics;
+use crate::log::{Bounds, Event, LogError, LogReader, Positions, Record, Rejected};
 
 /// Reads every partition in turn, so that a busy one does not hold up the others.
 pub struct EmbeddedReader {
     log: Arc<EmbeddedLog>,
-    group: String,
     places: BTreeMap<PartitionId, Offset>,
     told: bool,
     appended: watch::Receiver<u64>,
 }
 
 impl EmbeddedReader {
-    pub(super) fn new(log: Arc<EmbeddedLog>, group: &str) -> Self {
+    pub(super) fn new(log: Arc<EmbeddedLog>) -> Self {
         let appended = log.appended.clone();
-        Self { log, group: group.to_owned(), places: BTreeMap::new(), told: false, appended }
+        Self { log, places: BTreeMap::new(), told: false, appended }
     }
 
     async fn fetch(&mut self, max: usize) -> Result<Vec<Record>, LogError> {
@@ -75,13 +73,7 @@ impl LogReader for EmbeddedReader {
     }
 
     async fn seek(&mut self, partition: PartitionId, to: Offset) -> Result<(), LogError> {
-        let bounds = self.bounds(partition).await?;
-        if to < bounds.low {
-            return Err(LogError::BelowLow { partition, wanted: to, low: bounds.low });
-        }
-        if to > bounds.high {
-            return Err(LogError::AboveHigh { partition, wanted: to, high: bounds.high });
-        }
+        self.bounds(partition).await?.admit(partition, to)?;
         self.places.insert(partition, to);
         Ok(())
     }
@@ -99,13 +91,12 @@ impl LogReader for EmbeddedReader {
         self.log.send(None, vec![(partition, None)]).await.map(|_| ())
     }
 
-    async fn commit(&mut self, positions: &Positions) -> Result<(), LogError> {
-        for (partition, position) in positions {
-            let behind = self.log.store.bounds(*partition).high.0.saturating_sub(position.offset.0);
-            metrics::LAG
-                .with_label_values(&[&self.group, &partition.to_string()])
-                .set(i64::try_from(behind).unwrap_or(i64::MAX));
-        }
+    async fn reject(&self, rejected: &[Rejected]) -> Result<(), LogError> {
+        let (store, rejected) = (Arc::clone(&self.log.store), rejected.to_vec());
+        blocking(move || store.reject(&rejected)).await
+    }
+
+    async fn commit(&mut self, _: &Positions) -> Result<(), LogError> {
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use super::EmbeddedConfig;
 use super::folder::Folder;
 use crate::bucket::Timestamp;
 use crate::id::{Offset, PartitionId};
-use crate::log::{Bounds, LogError, Record};
+use crate::log::{Bounds, LogError, Record, Rejected};
 
 /// Records deleted in one batch.
 const TRIMMED_AT_ONCE: u64 = 10_000;
@@ -21,6 +21,7 @@ pub(super) struct Store {
     database: Database,
     records: Keyspace,
     marks: Keyspace,
+    rejects: Keyspace,
     ends: Vec<Ends>,
     path: std::path::PathBuf,
     // Dropped last: the folder is free only once the database is closed.
@@ -46,6 +47,7 @@ impl Store {
         let database = Database::builder(path.join("log")).open().map_err(failed)?;
         let records = database.keyspace("records", KeyspaceCreateOptions::default).map_err(failed)?;
         let marks = database.keyspace("marks", KeyspaceCreateOptions::default).map_err(failed)?;
+        let rejects = database.keyspace("rejects", KeyspaceCreateOptions::default).map_err(failed)?;
         let used = records.last_key_value().map(|entry| entry.key()).transpose().map_err(failed)?;
         if let Some((last, _)) = used.and_then(|key| place(&key))
             && last.0 >= config.partitions
@@ -60,7 +62,7 @@ impl Store {
         let ends = (0..config.partitions)
             .map(|partition| ends_of(&records, PartitionId(partition)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { database, records, marks, ends, path: path.to_owned(), _folder: folder })
+        Ok(Self { database, records, marks, rejects, ends, path: path.to_owned(), _folder: folder })
     }
 
     pub(super) fn partitions(&self) -> u32 {
@@ -122,6 +124,16 @@ impl Store {
             .collect()
     }
 
+    /// Keeps rejects until what they stood beside is deleted.
+    pub(super) fn reject(&self, rejected: &[Rejected]) -> Result<(), LogError> {
+        let mut batch = self.database.batch();
+        for reject in rejected {
+            let json = serde_json::to_vec(reject).expect("a reject is plain values");
+            batch.insert(&self.rejects, key(reject.partition, reject.offset), json);
+        }
+        batch.commit().map_err(failed)
+    }
+
     /// When the newest record of a partition was appended.
     pub(super) fn last_appended(&self, partition: PartitionId) -> Result<Option<Timestamp>, LogError> {
         let high = self.bounds(partition).high;
@@ -140,6 +152,7 @@ impl Store {
             let mut batch = self.database.batch();
             for offset in low..next {
                 batch.remove(&self.records, key(partition, Offset(offset)));
+                batch.remove(&self.rejects, key(partition, Offset(offset)));
             }
             batch.commit().map_err(failed)?;
             low = next;

@@ -23,7 +23,7 @@ fn refused(path: &Path, config: &EmbeddedConfig) -> String {
 async fn it_does_what_every_log_must() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), &EmbeddedConfig::default()).unwrap();
-    let reader = || Box::new(log.reader("test")) as Box<dyn LogReader>;
+    let reader = || Box::new(log.reader()) as Box<dyn LogReader>;
     conformance::check(Subject { writer: Arc::clone(&log) as Arc<dyn LogWriter>, reader }).await;
 }
 
@@ -36,7 +36,7 @@ async fn records_marks_and_offsets_outlive_the_process() {
         let marked = log.append_marked("m", vec![click(1)]).await.unwrap();
         assert_eq!(marked, if round == 0 { Marked::Appended } else { Marked::Already });
         log.append(vec![click(2), click(3)]).await.unwrap();
-        let bounds = log.reader("test").bounds(PartitionId(0)).await.unwrap();
+        let bounds = log.reader().bounds(PartitionId(0)).await.unwrap();
         assert_eq!((bounds.low, bounds.high), (Offset(0), Offset(3 + 2 * round)));
         log.close();
         assert!(matches!(log.append(vec![click(4)]).await, Err(LogError::Unavailable(_))));
@@ -54,7 +54,7 @@ async fn append_time_never_runs_back() {
         clock.set(now);
         log.append(vec![click(1)]).await.unwrap();
     }
-    let records = log.reader("test").read(PartitionId(0), Offset(0), Offset(3)).await.unwrap();
+    let records = log.reader().read(PartitionId(0), Offset(0), Offset(3)).await.unwrap();
     assert_eq!(records[2].appended_at, later);
 }
 
@@ -84,7 +84,7 @@ async fn full_disk_refuses_appends_and_reading_goes_on() {
     let log = open(folder.path(), &EmbeddedConfig { reserve: u64::MAX, ..EmbeddedConfig::default() }).unwrap();
     let error = log.append(vec![click(2)]).await.unwrap_err();
     assert!(matches!(&error, LogError::Full(text) if text.contains("reserve")), "{error}");
-    let mut reader = log.reader("test");
+    let mut reader = log.reader();
     let Event::Assigned(partitions) = reader.poll(1, std::time::Duration::ZERO).await.unwrap() else { panic!() };
     let mut found = 0;
     for partition in partitions {
@@ -100,11 +100,11 @@ async fn what_is_trimmed_is_an_error_to_ask_for() {
     let log = open(folder.path(), &config).unwrap();
     log.append((0..10).map(click).collect()).await.unwrap();
     log.trim(PartitionId(0), Offset(4)).await.unwrap();
-    let mut reader = log.reader("test");
+    let mut reader = log.reader();
     let error = reader.seek(PartitionId(0), Offset(3)).await.unwrap_err();
     assert!(matches!(error, LogError::BelowLow { low: Offset(4), .. }), "{error}");
     log.trim(PartitionId(0), Offset(99)).await.unwrap();
     drop((log, reader));
-    let bounds = open(folder.path(), &config).unwrap().reader("test").bounds(PartitionId(0)).await.unwrap();
+    let bounds = open(folder.path(), &config).unwrap().reader().bounds(PartitionId(0)).await.unwrap();
     assert_eq!((bounds.low, bounds.high), (Offset(9), Offset(10)));
 }

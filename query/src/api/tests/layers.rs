@@ -92,7 +92,7 @@ impl World {
         let enricher = enricher();
         let lake = Lake::in_folder(&folder.path().join("lake")).unwrap();
         let intake =
-            |layer| Intake::new(layer, Box::new(log.reader(layer)), Arc::clone(&enricher), clock.clone(), 1_000);
+            |layer| Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), 1_000);
         let config = ArchiveConfig::default();
         let (archiver, flusher) = Archiver::open(lake.clone(), intake("archive"), clock.clone(), config).await.unwrap();
         let view = Arc::new(MemoryView::new());
@@ -176,7 +176,7 @@ impl World {
     }
 
     async fn counted(&self) -> bool {
-        let reader = self.log.reader("test");
+        let reader = self.log.reader();
         let held = self.view.held().await.unwrap().positions;
         for partition in self.log.partitions() {
             let high = reader.bounds(partition).await.unwrap().high;

@@ -1,4 +1,4 @@
-//! The one place of wiring: all layers in one process, over one folder. Production and tests begin them here.
+//! All layers in one process, over one folder. Production and tests begin them here.
 //!
 //! The process ends in this order: no more requests, the emitter's buffer into the log, workers flush and commit, the
 //! log closes. A task that ends on its own is an outage: [`Services::run`] returns its error, and the process exits with it.
@@ -14,13 +14,12 @@ use axum::{Json, Router};
 use linktide_batch::reader::Tables;
 use linktide_batch::{ArchiveConfig, Archiver, Flusher, Lake, Nightly};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
+use linktide_common::enrich::Enricher;
 use linktide_common::id::Epoch;
 use linktide_common::intake::Intake;
 use linktide_common::log::LogWriter;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
-use linktide_common::secret::Secret;
-use linktide_ingest::{Emitter, EmitterConfig, IngestConfig, LinkFile};
+use linktide_ingest::{Emitter, LinkFile};
 use linktide_query::{Query, QueryConfig};
 use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
@@ -29,12 +28,12 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::{door, emitter, enrichment, look_at_files};
 use crate::config::Config;
 use crate::schedule;
 
 /// How long each step of the end may take.
 const BUDGET: Duration = Duration::from_secs(10);
-const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 
 /// All layers of one process.
 pub struct Services {
@@ -65,7 +64,7 @@ impl Services {
     pub async fn spawn(config: &Config, data: &Path, clock: Clock) -> anyhow::Result<Self> {
         refuse_strangers(config.api.listen)?;
         let log = open_log(config, data, &clock)?;
-        let enricher = Arc::new(Enricher::new(enrichment(config, data)?)?);
+        let enricher = Arc::new(Enricher::new(enrichment(config, &data.join("salt.key"))?)?);
         let links = Arc::new(config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open)?);
         let folder = data.join("lake");
         let lake = if config.log.sync { Lake::in_folder(&folder) } else { Lake::in_folder_unsynced(&folder) }?;
@@ -77,7 +76,7 @@ impl Services {
         let intake = |layer| {
             Intake::new(
                 layer,
-                Box::new(log.reader(layer)),
+                Box::new(log.reader()),
                 Arc::clone(&enricher),
                 clock.clone(),
                 config.log.copy_window,
@@ -187,34 +186,6 @@ fn open_log(config: &Config, data: &Path, clock: &Clock) -> anyhow::Result<Arc<E
     Ok(EmbeddedLog::open(data, &log, clock.clone())?)
 }
 
-fn enrichment(config: &Config, data: &Path) -> anyhow::Result<EnrichConfig> {
-    Ok(EnrichConfig {
-        salt_secret: salt_secret(&data.join("salt.key"))?,
-        visitor: config.enrich.visitor,
-        geo: GeoFiles { city: config.enrich.geoip.clone(), asn: config.enrich.asn.clone() },
-        floor_days: floor_days(config),
-    })
-}
-
-fn floor_days(config: &Config) -> i64 {
-    i64::try_from(config.enrich.oldest.0.as_secs() / 86_400).unwrap_or(i64::MAX / 86_400_000)
-}
-
-/// The secret that salts are made from: made once, and readable by its owner alone.
-fn salt_secret(path: &Path) -> anyhow::Result<Secret> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let named = || format!("the secret of salts in {}", path.display());
-    if path.exists() {
-        return Ok(Secret::new(std::fs::read(path).with_context(named)?));
-    }
-    let secret: [u8; 32] = rand::random();
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
-    file.write_all(&secret).and_then(|()| file.sync_all()).with_context(named)?;
-    Ok(Secret::new(secret.to_vec()))
-}
-
 fn archive(config: &Config) -> ArchiveConfig {
     ArchiveConfig {
         commit_clicks: config.archive.commit_clicks,
@@ -228,23 +199,6 @@ fn speed(config: &Config) -> SpeedConfig {
         flush_interval: config.speed.flush_interval.0,
         keep_behind: config.speed.keep_behind.0,
         ..SpeedConfig::default()
-    }
-}
-
-fn emitter(config: &Config) -> EmitterConfig {
-    EmitterConfig {
-        buffer_clicks: config.ingest.buffer_clicks,
-        buffer_bytes: usize::try_from(config.ingest.buffer.0).unwrap_or(usize::MAX),
-        expiry: config.ingest.expiry.0,
-        ..EmitterConfig::default()
-    }
-}
-
-fn door(config: &Config) -> IngestConfig {
-    IngestConfig {
-        body_bytes: usize::try_from(config.ingest.body.0).unwrap_or(usize::MAX),
-        floor_days: floor_days(config),
-        trusted_proxies: config.ingest.trusted_proxies,
     }
 }
 
@@ -266,36 +220,4 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok("api")
-}
-
-/// Takes newer GeoIP databases and links; a broken file leaves what is in use.
-async fn look_at_files(
-    enricher: Arc<Enricher>,
-    links: Arc<LinkFile>,
-    stop: CancellationToken,
-) -> anyhow::Result<&'static str> {
-    let mut due = tokio::time::interval(LOOK_AT_FILES);
-    while !stop.is_cancelled() {
-        tokio::select! {
-            () = stop.cancelled() => break,
-            _ = due.tick() => {}
-        }
-        let (enricher, links) = (Arc::clone(&enricher), Arc::clone(&links));
-        tokio::task::spawn_blocking(move || {
-            match enricher.reload() {
-                Reload::Unchanged => {}
-                Reload::Replaced => {
-                    tracing::info!(rules = enricher.rules_version(), "newer GeoIP databases are in use")
-                }
-                Reload::Kept(error) => tracing::error!(%error, "a GeoIP database is broken; the old one stays"),
-            }
-            match links.reload() {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("the redirector's links were read again"),
-                Err(error) => tracing::error!(%error, "the redirector's links are broken; the old ones stay"),
-            }
-        })
-        .await?;
-    }
-    Ok("files")
 }

@@ -1,0 +1,94 @@
+//! Membership in a consumer group: it says who reads which partition, and reads nothing itself.
+//!
+//! Reading goes through a consumer of its own with explicit offsets, so that a rebalance can neither deliver a record
+//! from a position nobody asked for nor move one that is being read.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use super::{KafkaConfig, LogError, failed, id_of, number_of};
+use crate::id::PartitionId;
+use crate::log::Positions;
+
+/// Which partitions came or went.
+pub(super) enum Change {
+    Assigned(Vec<PartitionId>),
+    Revoked(Vec<PartitionId>),
+}
+
+pub(super) struct Membership {
+    consumer: BaseConsumer<Changes>,
+    topic: String,
+}
+
+impl Membership {
+    pub(super) fn join(config: &KafkaConfig, group: &str) -> Result<Self, LogError> {
+        let mut client = config.client();
+        client
+            .set("group.id", group)
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // It is paused before it could fetch; this keeps it from looking offsets up.
+            .set("auto.offset.reset", "latest")
+            // A member that died is replaced this soon.
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "2000");
+        let consumer: BaseConsumer<Changes> =
+            config.with_settings(client).create_with_context(Changes::default()).map_err(failed)?;
+        consumer.subscribe(&[&config.topic]).map_err(failed)?;
+        Ok(Self { consumer, topic: config.topic.clone() })
+    }
+
+    /// Serves the group's protocol, and tells the next change.
+    pub(super) fn next_change(&self) -> Option<Change> {
+        while let Some(event) = self.consumer.poll(Duration::ZERO) {
+            if let Err(error) = event {
+                tracing::warn!(%error, "kafka: the consumer group has trouble");
+            }
+        }
+        self.consumer.context().queue.lock().pop_front()
+    }
+
+    /// Tells the group how far it has come.
+    pub(super) fn commit(&self, positions: &Positions) -> Result<(), LogError> {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (partition, position) in positions {
+            let offset = i64::try_from(position.offset.0).unwrap_or(i64::MAX);
+            list.add_partition_offset(&self.topic, number_of(*partition), Offset::Offset(offset)).map_err(failed)?;
+        }
+        self.consumer.commit(&list, CommitMode::Async).map_err(failed)
+    }
+}
+
+#[derive(Default)]
+struct Changes {
+    queue: Mutex<VecDeque<Change>>,
+}
+
+impl ClientContext for Changes {}
+
+impl ConsumerContext for Changes {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(list) = rebalance {
+            self.queue.lock().push_back(Change::Revoked(partitions(list)));
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            if let Err(error) = consumer.pause(list) {
+                tracing::warn!(%error, "kafka: a new partition was not paused; what it fetches is thrown away");
+            }
+            self.queue.lock().push_back(Change::Assigned(partitions(list)));
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<PartitionId> {
+    list.elements().iter().map(|element| id_of(element.partition())).collect()
+}

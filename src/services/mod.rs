@@ -1,0 +1,97 @@
+//! The one place of wiring: which layers run in this process, and over what.
+
+pub mod kafka;
+mod standalone;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
+use linktide_common::secret::Secret;
+use linktide_ingest::{EmitterConfig, IngestConfig, LinkFile};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+pub use standalone::Services;
+
+const LOOK_AT_FILES: Duration = Duration::from_secs(2);
+
+fn enrichment(config: &Config, salt_key: &Path) -> anyhow::Result<EnrichConfig> {
+    Ok(EnrichConfig {
+        salt_secret: salt_secret(salt_key)?,
+        visitor: config.enrich.visitor,
+        geo: GeoFiles { city: config.enrich.geoip.clone(), asn: config.enrich.asn.clone() },
+        floor_days: floor_days(config),
+    })
+}
+
+fn floor_days(config: &Config) -> i64 {
+    i64::try_from(config.enrich.oldest.0.as_secs() / 86_400).unwrap_or(i64::MAX / 86_400_000)
+}
+
+/// The secret that salts are made from: made once, and readable by its owner alone.
+fn salt_secret(path: &Path) -> anyhow::Result<Secret> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let named = || format!("the secret of salts in {}", path.display());
+    if path.exists() {
+        return Ok(Secret::new(std::fs::read(path).with_context(named)?));
+    }
+    let secret: [u8; 32] = rand::random();
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(named)?;
+    file.write_all(&secret).and_then(|()| file.sync_all()).with_context(named)?;
+    Ok(Secret::new(secret.to_vec()))
+}
+
+fn emitter(config: &Config) -> EmitterConfig {
+    EmitterConfig {
+        buffer_clicks: config.ingest.buffer_clicks,
+        buffer_bytes: usize::try_from(config.ingest.buffer.0).unwrap_or(usize::MAX),
+        expiry: config.ingest.expiry.0,
+        ..EmitterConfig::default()
+    }
+}
+
+fn door(config: &Config) -> IngestConfig {
+    IngestConfig {
+        body_bytes: usize::try_from(config.ingest.body.0).unwrap_or(usize::MAX),
+        floor_days: floor_days(config),
+        trusted_proxies: config.ingest.trusted_proxies,
+    }
+}
+
+/// Takes newer GeoIP databases and links; a broken file leaves what is in use.
+async fn look_at_files(
+    enricher: Arc<Enricher>,
+    links: Arc<LinkFile>,
+    stop: CancellationToken,
+) -> anyhow::Result<&'static str> {
+    let mut due = tokio::time::interval(LOOK_AT_FILES);
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = due.tick() => {}
+        }
+        let (enricher, links) = (Arc::clone(&enricher), Arc::clone(&links));
+        tokio::task::spawn_blocking(move || {
+            match enricher.reload() {
+                Reload::Unchanged => {}
+                Reload::Replaced => {
+                    tracing::info!(rules = enricher.rules_version(), "newer GeoIP databases are in use")
+                }
+                Reload::Kept(error) => tracing::error!(%error, "a GeoIP database is broken; the old one stays"),
+            }
+            match links.reload() {
+                Ok(false) => {}
+                Ok(true) => tracing::info!("the redirector's links were read again"),
+                Err(error) => tracing::error!(%error, "the redirector's links are broken; the old ones stay"),
+            }
+        })
+        .await?;
+    }
+    Ok("files")
+}
