@@ -43,6 +43,8 @@ pub(crate) struct Answer {
     pub(crate) label: Option<Label>,
     pub(crate) first: Option<Timestamp>,
     pub(crate) last: Option<Timestamp>,
+    /// Whether the speed layer left out values or visitors, because there were too many.
+    pub(crate) guarded: bool,
 }
 
 /// Clicks by link, of both layers.
@@ -71,7 +73,9 @@ impl Answer {
     fn of(publication: Arc<Publication>, history: Result<History, String>, recent: Result<Slice, String>) -> Self {
         let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
         let mut history = history.unwrap_or_default();
+        let mut guarded = false;
         let speed = recent.map(|slice| {
+            guarded = slice.guarded;
             history.totals.recent = slice.totals.into_iter().collect();
             history.values.extend(slice.values);
             slice.visitors.iter().for_each(|(_, sketch)| history.visitors.merge(sketch));
@@ -89,6 +93,7 @@ impl Answer {
             label: history.label,
             first: history.first,
             last: history.last,
+            guarded,
         }
     }
 }

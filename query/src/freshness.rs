@@ -86,7 +86,7 @@ enum SpeedState {
 fn as_of(publication: &Publication, held: &Held) -> Timestamp {
     let floor = publication.watermark.start();
     let received = |entry: &linktide_common::publication::CutEntry| {
-        held.positions.get(&entry.partition).map_or(floor, |position| position.received_at)
+        held.positions.get(&(entry.epoch, entry.partition)).map_or(floor, |position| position.received_at)
     };
     publication.cut.iter().map(received).min().unwrap_or(floor).max(floor)
 }
@@ -147,7 +147,7 @@ impl Basis {
 
     /// Partitions that the publication names and the view has not begun.
     fn not_begun(&self, held: &Held) -> usize {
-        self.publication.cut.iter().filter(|entry| !held.positions.contains_key(&entry.partition)).count()
+        self.publication.cut.iter().filter(|entry| !held.positions.contains_key(&(entry.epoch, entry.partition))).count()
     }
 
     fn speed_reason(&self, state: SpeedState, lag_seconds: i64) -> Option<String> {
@@ -163,8 +163,11 @@ impl Basis {
                 self.not_begun(held),
                 self.publication.cut.len()
             )),
-            (SpeedState::Rebuilding, Ok(_)) => {
-                Some(format!("clicks received in the last {lag_seconds} seconds may not be counted yet"))
+            (SpeedState::Rebuilding, Ok(held)) => {
+                let behind: u64 = held.lags.values().map(|lag| lag.records()).sum();
+                Some(format!(
+                    "clicks received in the last {lag_seconds} seconds may not be counted yet: the speed layer has {behind} records to go, and is whole up to as_of"
+                ))
             }
             _ => None,
         }
@@ -208,7 +211,7 @@ impl Basis {
 mod tests {
     use linktide_common::bucket::Hour;
     use linktide_common::id::{Epoch, Offset, PartitionId};
-    use linktide_common::log::{Position, Positions};
+    use linktide_common::log::Position;
 
     use super::*;
 
@@ -221,9 +224,9 @@ mod tests {
 
     fn held(from: Hour, received: [i64; 2]) -> Held {
         let position = |ms| Position { offset: Offset(1), received_at: W.start().plus_millis(ms) };
-        let positions =
-            Positions::from([(PartitionId(0), position(received[0])), (PartitionId(1), position(received[1]))]);
-        Held { from: Some(from), positions, gaps: Vec::new() }
+        let place = |partition| (Epoch(0), PartitionId(partition));
+        let positions = [(place(0), position(received[0])), (place(1), position(received[1]))].into();
+        Held { from: Some(from), positions, ..Held::default() }
     }
 
     #[test]
@@ -233,7 +236,7 @@ mod tests {
         assert_eq!((fresh([15_000, 5_000]).lag_seconds, fresh([15_000, 5_000]).stale), (15, false));
         assert_eq!(fresh([15_000, -9_000_000]).as_of, W.start().to_string());
         let mut one = held(W, [15_000, 15_000]);
-        one.positions.remove(&PartitionId(1));
+        one.positions.remove(&(Epoch(0), PartitionId(1)));
         assert_eq!(
             basis(Ok(one), Ok(())).freshness(now, &QueryConfig::default(), Vec::new()).as_of,
             W.start().to_string()
@@ -269,7 +272,7 @@ mod tests {
         assert!(!caught_up(Ok(held(W, [80_000, 10_000])), Ok(())));
         assert!(!caught_up(Err("connection refused".into()), Ok(())));
         let mut one = held(W, [80_000, 80_000]);
-        one.positions.remove(&PartitionId(1));
+        one.positions.remove(&(Epoch(0), PartitionId(1)));
         let soon = W.start().plus_millis(1_000);
         let begun = basis(Ok(one), Ok(()));
         assert!(!begun.caught_up(soon, &config), "a partition that was not begun");

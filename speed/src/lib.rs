@@ -4,10 +4,11 @@
 //! Each click is folded once because positions travel with the counts: a flush applies both or neither, and only where
 //! the view stands where the fold began.
 
-mod cell;
 mod fold;
 mod metrics;
 pub mod reader;
+mod series;
+mod shard;
 pub mod view;
 mod worker;
 

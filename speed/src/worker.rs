@@ -1,35 +1,42 @@
 //! The worker: log → fold → view, each click once.
 //!
-//! 1. At assignment a partition starts where the view stands; where the view has no position, at the cut of the newest
-//!    publication. A partition that the publication does not name waits until one does.
-//! 2. Records are folded. A record that is no click advances the position only.
-//! 3. A flush hands the fold to the view with the positions it began and ended at.
-//! 4. Whatever goes wrong, a mismatch, an error, an unknown outcome: the fold is thrown away, the positions are read
-//!    again, and each partition is started there. There is no other recovery.
+//! 1. At assignment a partition starts at the least of the shards' positions; where a shard has none, that shard begins at
+//!    the cut of the newest publication. A partition that the publication does not name waits until one does.
+//! 2. Records are folded into each shard that stands before them. A record that is no click advances the position only.
+//! 3. A flush hands the fold to the view with the positions it began and ended at. While one is under way the next fold is
+//!    filled: under load flushes follow one another, and each takes what gathered during the last.
+//! 4. Whatever goes wrong, a mismatch, an error, an unknown outcome, a rebalance: both folds are thrown away, the positions
+//!    are read again, and each partition is started there. There is no other recovery; shards that had applied a lost
+//!    flush skip its clicks by the second rule.
 //! 5. When a publication has moved the watermark and the longest query's deadline has passed, cells behind it are deleted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use linktide_common::bucket::Hour;
 use linktide_common::id::PartitionId;
-use linktide_common::intake::{Intake, IntakeError, What};
-use linktide_common::log::Positions;
+use linktide_common::intake::{Batch, Intake, IntakeError, What};
+use linktide_common::log::{LogError, Positions};
 use linktide_common::publication::Publication;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::fold::Fold;
+use crate::fold::{Fold, Standing};
 use crate::metrics;
+use crate::shard::SHARDS;
 use crate::view::{Flushed, View, ViewError};
+
+/// The shortest and the longest time between two tries.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// How the worker paces itself.
 #[derive(Debug, Clone)]
 pub struct SpeedConfig {
-    /// The shortest time between two flushes.
+    /// The shortest time between the beginnings of two flushes.
     pub flush_interval: Duration,
-    /// Clicks after which a fold is flushed, whatever the time: bounds its memory.
+    /// Clicks a fold holds at most: bounds its memory.
     pub fold_clicks: usize,
     /// Records read at once.
     pub poll_records: usize,
@@ -41,7 +48,7 @@ impl Default for SpeedConfig {
     fn default() -> Self {
         Self {
             flush_interval: Duration::from_millis(200),
-            fold_clicks: 50_000,
+            fold_clicks: 200_000,
             poll_records: 10_000,
             keep_behind: Duration::from_secs(30),
         }
@@ -54,6 +61,9 @@ pub enum SpeedError {
     /// The log cannot be read on.
     #[error("the speed layer stops: {0}")]
     Intake(#[from] IntakeError),
+    /// The view must not be used as it is.
+    #[error("the speed layer stops: {0}")]
+    View(#[from] ViewError),
 }
 
 /// Folds clicks into a view until told to stop.
@@ -63,13 +73,21 @@ pub struct SpeedWorker {
     publications: watch::Receiver<Option<Arc<Publication>>>,
     config: SpeedConfig,
     fold: Fold,
+    flushing: Option<Flushing>,
     flushed_at: Instant,
+    told_at: Instant,
     assigned: Vec<PartitionId>,
     /// Assigned, but named by no publication yet.
     waiting: Vec<PartitionId>,
-    /// Watermarks that cells may be deleted below, and from when on.
-    passed: Vec<(Instant, Hour)>,
-    watermark: Option<Hour>,
+    /// Publications whose past may be deleted, and from when on.
+    passed: Vec<(Instant, Arc<Publication>)>,
+    forgetting: Option<JoinHandle<()>>,
+}
+
+/// A flush under way.
+struct Flushing {
+    outcome: JoinHandle<Result<Flushed, ViewError>>,
+    to: Positions,
 }
 
 impl SpeedWorker {
@@ -81,24 +99,27 @@ impl SpeedWorker {
         publications: watch::Receiver<Option<Arc<Publication>>>,
         config: SpeedConfig,
     ) -> Self {
+        let fold = Fold::new(intake.epoch(), Standing::new(), Positions::new());
         Self {
             intake,
             view,
             publications,
             config,
-            fold: Fold::default(),
+            fold,
+            flushing: None,
             flushed_at: Instant::now(),
+            told_at: Instant::now(),
             assigned: Vec::new(),
             waiting: Vec::new(),
             passed: Vec::new(),
-            watermark: None,
+            forgetting: None,
         }
     }
 
     /// Works until `stop`, then flushes what is folded.
     ///
     /// # Errors
-    /// [`SpeedError`] where the log cannot be read on. A view that is away is waited for.
+    /// [`SpeedError`] where the log cannot be read on. A view or a log that is away is waited for.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), SpeedError> {
         while !stop.is_cancelled() {
             let wait = self.config.flush_interval.saturating_sub(self.flushed_at.elapsed());
@@ -107,42 +128,77 @@ impl SpeedWorker {
                 stepped = self.step(wait) => stepped?,
             }
         }
-        self.flush().await
+        if let Some(flushing) = self.flushing.take()
+            && !matches!(outcome(flushing.outcome).await, Ok(Flushed::Applied))
+        {
+            return Ok(());
+        }
+        // What is not flushed now is folded again by whoever goes on.
+        match self.view.flush(self.fold).await {
+            Ok(_) => Ok(()),
+            Err(error) => Ok(tracing::warn!(%error, "the last clicks were not flushed; the next worker folds them again")),
+        }
     }
 
-    /// Reads once, folds it, and flushes if it is time.
+    /// Takes whatever comes first, the end of a flush or records, and begins a flush if it is time.
     pub(crate) async fn step(&mut self, wait: Duration) -> Result<(), SpeedError> {
         self.look_at_publications().await?;
-        let batch = self.intake.next(self.config.poll_records, wait.max(Duration::from_millis(1))).await?;
+        let room = self.fold.clicks() < self.config.fold_clicks;
+        let wait = wait.max(Duration::from_millis(1));
+        tokio::select! {
+            biased;
+            flushed = ended(&mut self.flushing) => self.flushed(flushed).await?,
+            batch = self.intake.next(self.config.poll_records, wait), if room => self.take(batch).await?,
+        }
+        self.tell().await;
+        let due = self.flushed_at.elapsed() >= self.config.flush_interval;
+        if self.flushing.is_none() && (due || self.fold.clicks() >= self.config.fold_clicks) {
+            self.begin_flush();
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, batch: Result<Batch, IntakeError>) -> Result<(), SpeedError> {
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(error) if mends(&error) => {
+                tracing::warn!(%error, "the log cannot be read on from here; beginning again where the view stands");
+                return self.recover().await;
+            }
+            Err(error) => return Err(error.into()),
+        };
         if !batch.assigned.is_empty() || !batch.revoked.is_empty() {
-            self.assigned.retain(|partition| !batch.revoked.contains(partition));
+            self.assigned.retain(|partition| !batch.revoked.contains(partition) && !batch.assigned.contains(partition));
             self.assigned.extend(batch.assigned);
             return self.recover().await;
         }
         for item in batch.items {
             if let What::Click(click) = item.what {
-                self.fold.add(&click);
+                self.fold.add(item.partition, item.offset, &click);
             }
         }
         self.fold.to = self.intake.positions();
-        let due = self.flushed_at.elapsed() >= self.config.flush_interval;
-        if due || self.fold.clicks >= self.config.fold_clicks {
-            self.flush().await?;
-        }
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<(), SpeedError> {
+    fn begin_flush(&mut self) {
         self.flushed_at = Instant::now();
         if self.fold.is_empty() {
-            return Ok(());
+            return;
         }
-        let next = Fold::new(self.fold.to.clone());
+        let next = self.fold.next();
         let fold = std::mem::replace(&mut self.fold, next);
-        let to = fold.to.clone();
-        match self.view.flush(fold).await {
+        let (view, to) = (Arc::clone(&self.view), fold.to.clone());
+        metrics::FLUSHED_CLICKS.inc_by(fold.clicks() as u64);
+        self.flushing = Some(Flushing { outcome: tokio::spawn(async move { view.flush(fold).await }), to });
+    }
+
+    async fn flushed(&mut self, flushed: Result<Flushed, ViewError>) -> Result<(), SpeedError> {
+        let flushing = self.flushing.take();
+        match flushed {
             Ok(Flushed::Applied) => {
                 metrics::FLUSHES.inc();
+                let to = flushing.map(|flushing| flushing.to).unwrap_or_default();
                 if let Err(error) = self.intake.commit(&to).await {
                     tracing::debug!(%error, "the position was not told to the log");
                 }
@@ -152,6 +208,7 @@ impl SpeedWorker {
                 tracing::warn!("the view stands elsewhere; folding again from where it stands");
                 self.recover().await
             }
+            Err(error @ ViewError::Unusable(_)) => Err(error.into()),
             Err(error) => {
                 tracing::warn!(%error, "a flush failed; folding again from where the view stands");
                 self.recover().await
@@ -162,75 +219,132 @@ impl SpeedWorker {
     /// The one recovery path.
     async fn recover(&mut self) -> Result<(), SpeedError> {
         metrics::RECOVERIES.inc();
-        let mut pause = Duration::from_millis(50);
+        // What an unfinished flush still does, it does before the positions are read, or it finds that they have moved.
+        if let Some(flushing) = self.flushing.take() {
+            flushing.outcome.abort();
+        }
+        let mut pause = PAUSE.0;
         loop {
-            match self.start_again().await? {
+            match self.start_again().await {
                 Ok(()) => return Ok(()),
-                Err(error) => tracing::warn!(%error, "the view is away; trying again"),
+                Err(SpeedError::View(error @ ViewError::Unavailable(_))) => {
+                    tracing::warn!(%error, "the view is away; trying again");
+                }
+                Err(SpeedError::Intake(error)) if mends(&error) => {
+                    tracing::warn!(%error, "the log is away; trying again");
+                }
+                Err(error) => return Err(error),
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
+            pause = (pause * 2).min(PAUSE.1);
         }
     }
 
-    async fn start_again(&mut self) -> Result<Result<(), ViewError>, SpeedError> {
-        let held = match self.view.held().await {
-            Ok(held) => held,
-            Err(error) => return Ok(Err(error)),
-        };
+    async fn start_again(&mut self) -> Result<(), SpeedError> {
+        let epoch = self.intake.epoch();
+        let mut standing = self.view.standing(epoch).await?;
+        standing.resize_with(SHARDS, Positions::new);
         let publication = self.publications.borrow_and_update().clone();
-        let cut = publication.as_ref().map(|publication| publication.cut_of(self.intake.epoch())).unwrap_or_default();
-        let (mut started, mut begun, mut gaps) = (Positions::new(), Positions::new(), Vec::new());
+        let cut = publication.as_ref().map(|publication| publication.cut_of(epoch)).unwrap_or_default();
+        let mut begun = Positions::new();
         self.waiting.clear();
-        for partition in self.assigned.clone() {
-            self.intake.stop(partition);
-            let Some(position) = held.positions.get(&partition).or_else(|| cut.get(&partition)) else {
-                self.waiting.push(partition);
+        for partition in &self.assigned {
+            self.intake.stop(*partition);
+            if standing.iter().all(|shard| shard.contains_key(partition)) {
                 continue;
-            };
-            if let Some(gap) = self.intake.start(partition, *position).await? {
+            }
+            match cut.get(partition) {
+                Some(position) => drop(begun.insert(*partition, *position)),
+                None => self.waiting.push(*partition),
+            }
+        }
+        if let Some(publication) = publication.filter(|_| !begun.is_empty()) {
+            self.view.begin(epoch, &begun, publication.watermark).await?;
+            for (partition, position) in begun {
+                for shard in &mut standing {
+                    shard.entry(partition).or_insert(position);
+                }
+            }
+        }
+        let started: Vec<_> = self.assigned.iter().filter(|partition| !self.waiting.contains(partition)).copied().collect();
+        standing.iter_mut().for_each(|shard| shard.retain(|partition, _| started.contains(partition)));
+        let mut gaps = Vec::new();
+        for partition in started {
+            let places = standing.iter().filter_map(|shard| shard.get(&partition));
+            let Some(least) = places.min_by_key(|position| position.offset) else { continue };
+            if let Some(gap) = self.intake.start(partition, *least).await? {
                 tracing::error!(?gap, "clicks are gone from the log before they were counted");
+                metrics::LOST_RECORDS.inc_by(gap.to.0.saturating_sub(gap.from.0));
                 gaps.push(gap);
             }
-            started.insert(partition, *position);
-            if !held.positions.contains_key(&partition) {
-                begun.insert(partition, *position);
+        }
+        self.fold = Fold::new(epoch, standing, self.intake.positions());
+        gaps.into_iter().for_each(|gap| self.fold.lost(gap));
+        Ok(())
+    }
+
+    /// Says about every second how far this worker lies behind the log.
+    async fn tell(&mut self) {
+        if self.told_at.elapsed() < TELL_EVERY {
+            return;
+        }
+        self.told_at = Instant::now();
+        match self.intake.lag().await {
+            Ok(lags) => {
+                let (view, epoch) = (Arc::clone(&self.view), self.intake.epoch());
+                // Nothing waits for it, and the next second tells it again.
+                tokio::spawn(async move { view.tell(epoch, &lags).await });
             }
+            Err(error) => tracing::debug!(%error, "the lag was not told"),
         }
-        if let Some(publication) = publication
-            && !begun.is_empty()
-            && let Err(error) = self.view.begin(&begun, publication.watermark, &gaps).await
-        {
-            return Ok(Err(error));
-        }
-        self.fold = Fold::new(started);
-        Ok(Ok(()))
     }
 
     /// Starts partitions that were waiting for a publication, and deletes what lies behind an old one.
     async fn look_at_publications(&mut self) -> Result<(), SpeedError> {
         if self.publications.has_changed().unwrap_or(false) {
             let publication = self.publications.borrow_and_update().clone();
-            let watermark = publication.map(|publication| publication.watermark);
-            if let Some(watermark) = watermark.filter(|watermark| Some(*watermark) > self.watermark) {
-                self.watermark = Some(watermark);
-                self.passed.push((Instant::now() + self.config.keep_behind, watermark));
+            if let Some(publication) = publication {
+                self.passed.push((Instant::now() + self.config.keep_behind, publication));
             }
             if !self.waiting.is_empty() {
-                self.flush().await?;
                 self.recover().await?;
             }
         }
+        if self.forgetting.as_ref().is_some_and(|task| !task.is_finished()) {
+            return Ok(());
+        }
         let now = Instant::now();
-        let due = self.passed.iter().filter(|(from, _)| *from <= now).map(|(_, watermark)| *watermark).max();
-        if let Some(watermark) = due {
+        let due = self.passed.iter().filter(|(from, _)| *from <= now).max_by_key(|(_, passed)| passed.number);
+        if let Some(publication) = due.map(|(_, publication)| Arc::clone(publication)) {
             self.passed.retain(|(from, _)| *from > now);
-            if let Err(error) = self.view.forget_below(watermark).await {
-                tracing::warn!(%error, "cells behind the watermark were not deleted; the next publication will");
-            }
+            let view = Arc::clone(&self.view);
+            self.forgetting = Some(tokio::spawn(async move {
+                if let Err(error) = view.forget_behind(&publication).await {
+                    tracing::warn!(%error, "cells behind the watermark were not all deleted; the next publication goes on");
+                }
+            }));
         }
         Ok(())
     }
+}
+
+/// Whether it may be gone after beginning again.
+fn mends(error: &IntakeError) -> bool {
+    matches!(error, IntakeError::Log(LogError::Unavailable(_) | LogError::BelowLow { .. }))
+}
+
+/// The outcome of the flush under way; waits for ever where there is none.
+async fn ended(flushing: &mut Option<Flushing>) -> Result<Flushed, ViewError> {
+    match flushing {
+        Some(flushing) => outcome(&mut flushing.outcome).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn outcome(
+    flush: impl Future<Output = Result<Result<Flushed, ViewError>, tokio::task::JoinError>>,
+) -> Result<Flushed, ViewError> {
+    flush.await.unwrap_or_else(|error| Err(ViewError::Unavailable(error.to_string())))
 }
 
 #[cfg(test)]

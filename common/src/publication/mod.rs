@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bucket::{Hour, Timestamp};
 use crate::id::{Epoch, Offset, PartitionId};
+use crate::intake::Gap;
 use crate::log::{Position, Positions};
 
 pub use store::{Announced, PublicationError, PublicationStore};
@@ -82,6 +83,13 @@ impl Publication {
     pub fn unnamed(&self, epoch: Epoch, partitions: &[PartitionId]) -> Vec<PartitionId> {
         let named = self.cut_of(epoch);
         partitions.iter().filter(|partition| !named.contains_key(partition)).copied().collect()
+    }
+
+    /// Whether what a gap lacks lies behind the cut in every life of the log: no longer speed's to answer for.
+    #[must_use]
+    pub fn is_behind(&self, gap: &Gap) -> bool {
+        let mut entries = self.cut.iter().filter(|entry| entry.partition == gap.partition).peekable();
+        entries.peek().is_some() && entries.all(|entry| gap.to <= entry.position.offset)
     }
 
     /// The cut within one life of the log.

@@ -10,7 +10,7 @@ use linktide_common::problem::Problem;
 use linktide_common::sketch::STANDARD_ERROR;
 
 use super::results::{Breakdown, LinkLabel, Summary, TimeBucket, Uniques, ValueCount};
-use crate::answer::Needs;
+use crate::answer::{Answer, Needs};
 use crate::envelope::{Echo, Envelope, Meta, ResolvedRange, instant};
 use crate::freshness::Basis;
 use crate::merge::{self, Listed};
@@ -37,6 +37,14 @@ impl Question {
         Ok(Self { range: asked.range(now, earliest), asked, subject, unsure })
     }
 
+    /// Says what the answer lacks because the speed layer left it out.
+    fn note(&mut self, answer: &Answer) {
+        if answer.guarded {
+            let why = "the speed layer left out values or visitors of what was received since complete_through, because there were too many: the next publication has them all";
+            self.unsure.push(why.to_owned());
+        }
+    }
+
     pub(super) fn envelope<T>(
         self,
         query: &Query,
@@ -60,9 +68,10 @@ pub(super) async fn summary(
     parameters: &Parameters,
     subject: Subject,
 ) -> Result<Envelope<Summary>, Problem> {
-    let question = Question::resolve(query, parameters.asked(params::SUMMARY)?, subject).await?;
+    let mut question = Question::resolve(query, parameters.asked(params::SUMMARY)?, subject).await?;
     let needs = Needs { buckets: vec![question.range], visitors: true, label: true, ..Needs::default() };
     let answer = query.ask(subject, question.range, &needs).await?;
+    question.note(&answer);
     let zone = &question.asked.zone;
     let counts = answer.totals.within(question.range).sum();
     let results = Summary {
@@ -124,10 +133,11 @@ pub(super) async fn breakdown(
     subject: Subject,
 ) -> Result<Envelope<Vec<Breakdown>>, Problem> {
     let (asked, dimensions, limit) = (parameters.asked(params::BREAKDOWN)?, parameters.by()?, parameters.limit()?);
-    let question = Question::resolve(query, asked, subject).await?;
+    let mut question = Question::resolve(query, asked, subject).await?;
     let traffic = question.asked.traffic;
     let needs = Needs { buckets: vec![question.range], dimensions: dimensions.clone(), ..Needs::default() };
     let answer = query.ask(subject, question.range, &needs).await?;
+    question.note(&answer);
     let total = answer.totals.within(question.range).sum().clicks(traffic);
     let describe = |dimension: &Dimension| {
         // A value that a sender called `(other)` is counted among the others, or the name would stand twice.

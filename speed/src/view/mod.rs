@@ -1,29 +1,56 @@
 //! The view port: where folds go and readers look.
 //!
-//! Promises every adapter keeps, checked by one conformance suite:
+//! A view has [`SHARDS`] parts, each with positions of its own. Promises every adapter keeps, checked by one conformance
+//! suite:
 //!
-//! 1. A flush applies all of a fold and advances the positions, or changes nothing. It applies only where the view's
-//!    positions of the fold's partitions are those the fold began with: a replay or a zombie is told so.
+//! 1. A flush applies all of a shard's part of a fold and advances the shard's positions, or changes nothing of the shard.
+//!    It applies only where the shard's positions of the fold's partitions are those the fold began with: a replay or a
+//!    zombie is told so. Some shards may have applied when a flush fails.
 //! 2. What one read returns belongs together: cells, positions and `held_from` of one moment, positions no later than cells.
 //! 3. Cells below `held_from` may be gone; from it on, an absent cell means that nothing was received.
+//! 4. Totals are whole. Values of large dimensions stop being added where a cell has too many, whole breakdowns where a
+//!    tenant has too many cells; the read says so, and the missing ones are what total and listed values differ by.
+//! 5. A late click of a deleted hour is batch's: a flush leaves out what was received below `held_from`.
 
 #[cfg(test)]
 pub(crate) mod conformance;
+mod gathered;
 mod memory;
+pub mod redis;
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use linktide_common::bucket::{Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
-use linktide_common::id::{LinkId, Subject, TenantId};
-use linktide_common::intake::Gap;
+use linktide_common::id::{Epoch, LinkId, PartitionId, Subject, TenantId};
+use linktide_common::intake::{Gap, Lag};
 use linktide_common::label::Label;
-use linktide_common::log::Positions;
+use linktide_common::log::{Position, Positions};
+use linktide_common::publication::Publication;
 use linktide_common::sketch::Sketch;
 
-pub use crate::fold::Fold;
+pub use crate::fold::{Fold, Standing};
+pub use crate::shard::{SHARDS, Shard};
 pub use memory::MemoryView;
+pub use redis::{RedisConfig, RedisView};
+
+/// How much a view takes of what one link or one tenant may make endless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Fields of a cell from which on no value of a large dimension is added.
+    pub cell_fields: usize,
+    /// Cells of one tenant's links in one shard from which on links get no breakdown and no visitors.
+    pub tenant_cells: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { cell_fields: 2_000, tenant_cells: 20_000 }
+    }
+}
 
 /// A view that cannot be used now.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +58,9 @@ pub enum ViewError {
     /// It cannot be reached; worth a retry.
     #[error("the speed view is unavailable: {0}")]
     Unavailable(String),
+    /// It must not be used as it is.
+    #[error("the speed view cannot be used: {0}")]
+    Unusable(String),
 }
 
 /// What became of a flush.
@@ -53,15 +83,37 @@ pub struct Want {
     pub visitors: bool,
 }
 
-/// The state of the view at the moment of a read.
+/// A partition in one life of the log.
+pub type Place = (Epoch, PartitionId);
+
+/// The state of the view, or of the shards that were read, at the moment of a read.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Held {
     /// Nothing received from this hour on is missing below the positions; none while the view has not begun.
     pub from: Option<Hour>,
     /// How far each partition was folded.
-    pub positions: Positions,
+    pub positions: BTreeMap<Place, Position>,
     /// Offsets that were lost before they could be read.
     pub gaps: Vec<Gap>,
+    /// How far the workers lie behind the log, as they told last.
+    pub lags: BTreeMap<Place, Lag>,
+}
+
+impl Held {
+    /// The state of both together: no further than either of them.
+    fn and(mut self, other: &Self) -> Self {
+        self.from = self.from.zip(other.from).map(|(one, other)| one.max(other));
+        self.positions.retain(|place, _| other.positions.contains_key(place));
+        for (place, position) in &mut self.positions {
+            let other = other.positions[place];
+            position.offset = position.offset.min(other.offset);
+            position.received_at = position.received_at.min(other.received_at);
+        }
+        self.gaps.extend(&other.gaps);
+        self.gaps.sort_unstable_by_key(|gap| (gap.partition, gap.from, gap.to));
+        self.gaps.dedup();
+        self
+    }
 }
 
 /// What was received of a subject from some hour on, within a range of event time.
@@ -71,7 +123,7 @@ pub struct Slice {
     pub held: Held,
     /// Counts by quarter of event time, each quarter once, in order.
     pub totals: Vec<(Quarter, Counts)>,
-    /// Counts by dimension and value, previews aside.
+    /// Counts by dimension and value, previews aside. What they lack of the total has other values.
     pub values: Vec<(Dimension, Text, Counts)>,
     /// Visitors by event hour, for the hours that the range touches.
     pub visitors: Vec<(Hour, Sketch)>,
@@ -81,6 +133,8 @@ pub struct Slice {
     pub last: Option<Timestamp>,
     /// The link's label.
     pub label: Option<Label>,
+    /// Whether values or visitors were left out because there were too many of them.
+    pub guarded: bool,
 }
 
 /// Clicks by link.
@@ -97,14 +151,20 @@ pub struct LinksSlice {
 /// Where folds go and readers look.
 #[async_trait]
 pub trait View: Send + Sync {
-    /// The state of the view.
+    /// The state of the whole view.
     async fn held(&self) -> Result<Held, ViewError>;
 
-    /// Begins partitions that the view has no position of. Nothing received before `from` will be in it.
-    async fn begin(&self, positions: &Positions, from: Hour, gaps: &[Gap]) -> Result<(), ViewError>;
+    /// How far each shard has come in one life of the log.
+    async fn standing(&self, epoch: Epoch) -> Result<Standing, ViewError>;
 
-    /// Applies a fold and advances the positions, or changes nothing.
+    /// Begins partitions in the shards that have no position of them. Nothing received before `from` will be in it.
+    async fn begin(&self, epoch: Epoch, positions: &Positions, from: Hour) -> Result<(), ViewError>;
+
+    /// Applies a fold and advances the positions, shard by shard.
     async fn flush(&self, fold: Fold) -> Result<Flushed, ViewError>;
+
+    /// Says how far a worker lies behind the log.
+    async fn tell(&self, epoch: Epoch, lags: &BTreeMap<PartitionId, Lag>) -> Result<(), ViewError>;
 
     /// What was received of `subject` from the hour `from` on.
     async fn read(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError>;
@@ -112,6 +172,9 @@ pub trait View: Send + Sync {
     /// What was received of each link of a tenant from the hour `from` on, by event time within `range`.
     async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError>;
 
-    /// Deletes cells received before `watermark`, and says so by `held_from`.
-    async fn forget_below(&self, watermark: Hour) -> Result<(), ViewError>;
+    /// Deletes what was received before the publication's watermark, and says so by [`Held::from`].
+    async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError>;
+
+    /// Empties the view: whoever works on it begins again at the newest publication.
+    async fn clear(&self) -> Result<(), ViewError>;
 }

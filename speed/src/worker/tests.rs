@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use linktide_common::bucket::{Quarter, Range};
+use linktide_common::bucket::{Hour, Quarter, Range};
 use linktide_common::click::Click;
 use linktide_common::clock::Clock;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, VisitorIdentity};
-use linktide_common::id::{ClickId, LinkId, Subject, TenantId};
-use linktide_common::intake::Gap;
+use linktide_common::id::{ClickId, Epoch, LinkId, Subject, TenantId};
+use linktide_common::intake::Lag;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
 use linktide_common::log::{Append, LogReader as _, LogWriter as _};
 use linktide_common::secret::Secret;
@@ -19,43 +19,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
 use super::*;
-use crate::view::conformance;
 use crate::view::{Held, LinksSlice, MemoryView, Slice, Want};
 
 const W: Hour = Hour(480_000);
-
-#[tokio::test]
-async fn memory_view_does_what_every_view_must() {
-    conformance::check(&MemoryView::new()).await;
-}
-
-#[test]
-fn folds_add_up_in_any_split_and_order() {
-    let mut random = StdRng::seed_from_u64(5);
-    let clicks: Vec<_> = (0..300)
-        .map(|_| {
-            let received = W.start().plus_millis(random.random_range(0..9_000_000));
-            let clicked = received.plus_millis(-random.random_range(0..500_000_000));
-            conformance::click(random.random_range(1..9), received, clicked)
-        })
-        .collect();
-    let fold_of = |clicks: &mut dyn Iterator<Item = &linktide_common::enrich::EnrichedClick>| {
-        let mut fold = Fold::default();
-        clicks.for_each(|click| fold.add(click));
-        fold
-    };
-    let whole = fold_of(&mut clicks.iter());
-    for parts in [2, 7, 300] {
-        let mut sum = BTreeMap::new();
-        for part in (0..parts).rev() {
-            for (key, cell) in fold_of(&mut clicks.iter().skip(part).step_by(parts)).cells {
-                sum.entry(key).or_insert_with(crate::cell::Cell::default).merge(cell);
-            }
-        }
-        assert_eq!(sum.len(), whole.cells.len());
-        assert!(sum.iter().all(|(key, cell)| whole.cells[key] == *cell));
-    }
-}
 
 /// A view whose answers get lost and whose state can be set back, as a server's may be.
 #[derive(Default)]
@@ -69,11 +35,13 @@ struct FaultyState {
     view: Arc<MemoryView>,
     lose_answer: bool,
     refuse: bool,
+    /// The next flush reaches these shards only, and then fails.
+    cut: Option<std::ops::Range<usize>>,
 }
 
 #[derive(Clone)]
 enum Step {
-    Begin(Positions, Hour),
+    Begin(Epoch, Positions, Hour),
     Flush(Fold),
 }
 
@@ -88,8 +56,8 @@ impl Faulty {
         let view = Arc::new(MemoryView::new());
         for step in done.clone() {
             match step {
-                Step::Begin(positions, from) => view.begin(&positions, from, &[]).await.unwrap(),
-                Step::Flush(fold) => assert_eq!(view.flush(fold).await.unwrap(), Flushed::Applied),
+                Step::Begin(epoch, positions, from) => view.begin(epoch, &positions, from).await.unwrap(),
+                Step::Flush(fold) => drop(view.flush(fold).await.unwrap()),
             }
         }
         let mut state = self.state.lock();
@@ -104,25 +72,40 @@ impl View for Faulty {
         self.view().held().await
     }
 
-    async fn begin(&self, positions: &Positions, from: Hour, gaps: &[Gap]) -> Result<(), ViewError> {
-        self.view().begin(positions, from, gaps).await?;
-        self.state.lock().done.push(Step::Begin(positions.clone(), from));
+    async fn standing(&self, epoch: Epoch) -> Result<Standing, ViewError> {
+        self.view().standing(epoch).await
+    }
+
+    async fn begin(&self, epoch: Epoch, positions: &Positions, from: Hour) -> Result<(), ViewError> {
+        self.view().begin(epoch, positions, from).await?;
+        self.state.lock().done.push(Step::Begin(epoch, positions.clone(), from));
         Ok(())
     }
 
-    async fn flush(&self, fold: Fold) -> Result<Flushed, ViewError> {
+    async fn flush(&self, mut fold: Fold) -> Result<Flushed, ViewError> {
         if std::mem::take(&mut self.state.lock().refuse) {
             return Err(ViewError::Unavailable("the connection was cut before".into()));
         }
+        let cut = self.state.lock().cut.take();
+        if let Some(reached) = &cut {
+            for (place, shard) in fold.shards.iter_mut().enumerate() {
+                if !reached.contains(&place) {
+                    *shard = crate::fold::ShardFold::default();
+                }
+            }
+        }
         let flushed = self.view().flush(fold.clone()).await?;
         let mut state = self.state.lock();
-        if flushed == Flushed::Applied {
-            state.done.push(Step::Flush(fold));
-        }
-        if std::mem::take(&mut state.lose_answer) {
+        // One that some shards refused may have changed others.
+        state.done.push(Step::Flush(fold));
+        if std::mem::take(&mut state.lose_answer) || cut.is_some() {
             return Err(ViewError::Unavailable("the connection was cut behind".into()));
         }
         Ok(flushed)
+    }
+
+    async fn tell(&self, epoch: Epoch, lags: &BTreeMap<PartitionId, Lag>) -> Result<(), ViewError> {
+        self.view().tell(epoch, lags).await
     }
 
     async fn read(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError> {
@@ -133,8 +116,12 @@ impl View for Faulty {
         self.view().links(tenant, from, range).await
     }
 
-    async fn forget_below(&self, watermark: Hour) -> Result<(), ViewError> {
-        self.view().forget_below(watermark).await
+    async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError> {
+        self.view().forget_behind(publication).await
+    }
+
+    async fn clear(&self) -> Result<(), ViewError> {
+        self.view().clear().await
     }
 }
 
@@ -179,7 +166,7 @@ impl World {
         let held = self.view.held().await.unwrap().positions;
         for partition in self.log.partitions() {
             let high = reader.bounds(partition).await.unwrap().high;
-            if held.get(&partition).map(|position| position.offset) != Some(high) {
+            if held.get(&(self.log.epoch(), partition)).map(|position| position.offset) != Some(high) {
                 return false;
             }
         }
@@ -206,7 +193,7 @@ async fn run(seed: u64) -> (BTreeMap<(LinkId, Quarter), u64>, BTreeMap<(LinkId, 
     let (mut plain, mut sent): (BTreeMap<_, u64>, Vec<Append>) = (BTreeMap::new(), Vec::new());
     for _ in 0..60 {
         let worker = random.random_range(0..workers.len());
-        match random.random_range(0..12) {
+        match random.random_range(0..13) {
             0..4 => {
                 let mut records = Vec::new();
                 for _ in 0..random.random_range(1..8) {
@@ -230,6 +217,10 @@ async fn run(seed: u64) -> (BTreeMap<(LinkId, Quarter), u64>, BTreeMap<(LinkId, 
             8 => workers[worker] = world.worker(),
             9 => world.view.state.lock().lose_answer = true,
             10 => world.view.state.lock().refuse = true,
+            11 => {
+                let reached = random.random_range(0..SHARDS)..random.random_range(0..=SHARDS);
+                world.view.state.lock().cut = Some(reached);
+            }
             _ => {
                 let steps = world.view.state.lock().done.len();
                 world.view.roll_back(random.random_range(0..=steps)).await;

@@ -187,6 +187,3 @@ fn failed(error: KafkaError) -> LogError {
     ) || matches!(error, KafkaError::ClientConfig(..));
     if hopeless { LogError::Unusable(format!("kafka: {error}")) } else { LogError::Unavailable(format!("kafka: {error}")) }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,10 +4,11 @@ use axum::body::Body;
 use axum::http::Request;
 use insta::assert_json_snapshot;
 use linktide_common::bucket::Hour;
-use linktide_common::id::{Offset, PartitionId};
+use linktide_common::id::{Epoch, Offset, PartitionId};
 use linktide_common::intake::Gap;
+use linktide_common::log::Positions;
 use linktide_common::publication::Publication;
-use linktide_speed::view::View as _;
+use linktide_speed::view::{Fold, View as _};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -132,8 +133,10 @@ async fn what_the_log_lost_is_a_gap() {
     let stage = unpublished();
     publish(&stage.lake, first()).await;
     let gap = Gap { partition: PartitionId(1), from: Offset(3), to: Offset(8) };
-    stage.view.begin(&Default::default(), W, &[gap]).await.unwrap();
     stage.begin(minute(9), W).await;
+    let mut fold = Fold::new(Epoch(0), stage.view.standing(Epoch(0)).await.unwrap(), Positions::new());
+    fold.lost(gap);
+    stage.view.flush(fold).await.unwrap();
     assert_json_snapshot!(stage.get("/v1/freshness").await["gaps"], @r#"
     [
       "partition 1: records 3 to 8 were gone from the log before they were counted"

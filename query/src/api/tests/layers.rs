@@ -180,7 +180,7 @@ impl World {
         let held = self.view.held().await.unwrap().positions;
         for partition in self.log.partitions() {
             let high = reader.bounds(partition).await.unwrap().high;
-            if held.get(&partition).map(|position| position.offset) != Some(high) {
+            if held.get(&(self.log.epoch(), partition)).map(|position| position.offset) != Some(high) {
                 return false;
             }
         }

@@ -1,5 +1,6 @@
 //! A query service over a view that the tests fill, publications that they write, and tables in a temporary folder.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use linktide_common::click::{Kind, Trigger};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::{Agent, EnrichedClick, Geo, Referrer, SaltedHash, Utm};
 use linktide_common::id::{ClickId, Epoch, LinkId, Offset, PartitionId, Subject, TenantId};
-use linktide_common::intake::Gap;
+use linktide_common::intake::Lag;
 use linktide_common::log::{Position, Positions};
 use linktide_common::publication::Publication;
 use linktide_speed::reader::{Held, LinksSlice, Slice, SpeedReader, ViewError, Want};
-use linktide_speed::view::{Flushed, Fold, MemoryView, View};
+use linktide_speed::view::{Flushed, Fold, MemoryView, Standing, View};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -64,8 +65,9 @@ impl Faulty {
             Fault::MovesOn(lake) => {
                 let newest = lake.publications().latest().await.unwrap().unwrap();
                 let watermark = newest.watermark.next();
-                publish(&lake, Publication { number: newest.number + 1, watermark, ..(*newest).clone() }).await;
-                self.inner.forget_below(watermark).await?;
+                let next = Publication { number: newest.number + 1, watermark, ..(*newest).clone() };
+                publish(&lake, next.clone()).await;
+                self.inner.forget_behind(&next).await?;
             }
         }
         Ok(())
@@ -78,11 +80,17 @@ impl View for Faulty {
         self.meet().await?;
         self.inner.held().await
     }
-    async fn begin(&self, positions: &Positions, from: Hour, gaps: &[Gap]) -> Result<(), ViewError> {
-        self.inner.begin(positions, from, gaps).await
+    async fn standing(&self, epoch: Epoch) -> Result<Standing, ViewError> {
+        self.inner.standing(epoch).await
+    }
+    async fn begin(&self, epoch: Epoch, positions: &Positions, from: Hour) -> Result<(), ViewError> {
+        self.inner.begin(epoch, positions, from).await
     }
     async fn flush(&self, fold: Fold) -> Result<Flushed, ViewError> {
         self.inner.flush(fold).await
+    }
+    async fn tell(&self, epoch: Epoch, lags: &BTreeMap<PartitionId, Lag>) -> Result<(), ViewError> {
+        self.inner.tell(epoch, lags).await
     }
     async fn read(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError> {
         self.meet().await?;
@@ -92,8 +100,11 @@ impl View for Faulty {
         self.meet().await?;
         self.inner.links(tenant, from, range).await
     }
-    async fn forget_below(&self, watermark: Hour) -> Result<(), ViewError> {
-        self.inner.forget_below(watermark).await
+    async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError> {
+        self.inner.forget_behind(publication).await
+    }
+    async fn clear(&self) -> Result<(), ViewError> {
+        self.inner.clear().await
     }
 }
 
@@ -170,13 +181,14 @@ impl Stage {
     pub(super) async fn begin(&self, received: Timestamp, from: Hour) {
         let position = Position { offset: Offset(9), received_at: received };
         let positions = PARTITIONS.map(|partition| (partition, position)).into();
-        self.view.begin(&positions, from, &[]).await.unwrap();
+        self.view.begin(Epoch(0), &positions, from).await.unwrap();
     }
 
     /// Folds clicks into the view, as if they had been read.
     pub(super) async fn count(&self, clicks: &[EnrichedClick]) {
-        let mut fold = Fold::new(self.view.inner.held().await.unwrap().positions);
-        clicks.iter().for_each(|click| fold.add(click));
+        let standing = self.view.inner.standing(Epoch(0)).await.unwrap();
+        let mut fold = Fold::new(Epoch(0), standing, Positions::new());
+        clicks.iter().for_each(|click| fold.add(PARTITIONS[0], Offset(9), click));
         assert_eq!(self.view.flush(fold).await.unwrap(), Flushed::Applied);
     }
 

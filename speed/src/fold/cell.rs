@@ -1,0 +1,106 @@
+//! A fold's cell: what one fold counted of one subject within one received hour, by event time.
+//!
+//! Most cells of a fold hold a click or two, so it is small: lists instead of maps until there is much to find.
+
+use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::click::Kind;
+use linktide_common::count::Counts;
+use linktide_common::enrich::EnrichedClick;
+use linktide_common::label::Label;
+use rustc_hash::FxHashMap;
+
+use super::visitors::Visitors;
+use crate::series::{Series, ValueCounts};
+
+/// Entries that are looked through one by one.
+const FEW: usize = 48;
+
+/// A value's place in the fold's dictionary.
+pub(crate) type ValueId = u32;
+
+/// What one fold counted of one subject within one received hour.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FoldCell {
+    pub(crate) totals: Series<Quarter, Counts>,
+    pub(crate) values: Values,
+    /// By event hour.
+    pub(crate) visitors: Series<Hour, Visitors>,
+    pub(crate) first: Option<Timestamp>,
+    pub(crate) last: Option<Timestamp>,
+    /// The latest label of the link.
+    pub(crate) label: Option<Label>,
+}
+
+impl FoldCell {
+    /// Counts a click that has these values. Previews count in no dimension.
+    pub(crate) fn add(&mut self, click: &EnrichedClick, values: &[ValueId]) {
+        let quarter = Quarter::of(click.clicked_at);
+        let totals = self.totals.at(quarter);
+        if click.kind == Kind::Preview {
+            totals.previews += 1;
+            return;
+        }
+        let person = click.bot.is_none();
+        let one = ValueCounts { humans: u64::from(person), bots: u64::from(!person) };
+        totals.humans += one.humans;
+        totals.bots += one.bots;
+        self.first = Some(self.first.map_or(click.clicked_at, |first| first.min(click.clicked_at)));
+        self.last = self.last.max(Some(click.clicked_at));
+        if let (true, Some(visitor)) = (person, click.visitor) {
+            self.visitors.at(quarter.hour()).insert(visitor);
+        }
+        for value in values {
+            *self.values.at((quarter, *value)) += one;
+        }
+    }
+
+    /// Keeps the click's label, where it is later than the one there is.
+    pub(crate) fn name(&mut self, click: &EnrichedClick) {
+        let later = |known: &Label| (click.clicked_at, click.click_id) > (known.clicked_at, known.click_id);
+        if self.label.as_ref().is_none_or(later)
+            && let Some(label) = Label::of(click)
+        {
+            self.label = Some(label);
+        }
+    }
+}
+
+/// Counts by quarter and value.
+#[derive(Debug, Clone)]
+pub(crate) enum Values {
+    Few(Vec<((Quarter, ValueId), ValueCounts)>),
+    Many(FxHashMap<(Quarter, ValueId), ValueCounts>),
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Values {
+    fn at(&mut self, key: (Quarter, ValueId)) -> &mut ValueCounts {
+        if let Self::Few(list) = self
+            && list.len() >= FEW
+        {
+            *self = Self::Many(list.drain(..).collect());
+        }
+        match self {
+            Self::Few(list) => {
+                let place = list.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+                    list.push((key, ValueCounts::default()));
+                    list.len() - 1
+                });
+                &mut list[place].1
+            }
+            Self::Many(map) => map.entry(key).or_default(),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = ((Quarter, ValueId), ValueCounts)> + '_> {
+        match self {
+            Self::Few(list) => Box::new(list.iter().copied()),
+            Self::Many(map) => Box::new(map.iter().map(|(key, counts)| (*key, *counts))),
+        }
+    }
+}

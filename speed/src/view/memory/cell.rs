@@ -1,0 +1,97 @@
+//! A cell as it is kept: what was received of one subject within one hour, by event time.
+
+use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::count::Counts;
+use linktide_common::dimension::Dimension;
+use linktide_common::enrich::Text;
+use linktide_common::sketch::Sketch;
+use rustc_hash::FxHashMap;
+
+use crate::fold::{Dictionary, FoldCell};
+use crate::series::{Series, ValueCounts};
+use crate::view::gathered::Gathered;
+
+#[derive(Debug, Default)]
+pub(super) struct Cell {
+    pub(super) totals: Series<Quarter, Counts>,
+    pub(super) first: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+    /// None where the tenant had too many cells when this one began.
+    breakdown: Option<Breakdown>,
+}
+
+#[derive(Debug, Default)]
+struct Breakdown {
+    values: FxHashMap<(Dimension, Text), Series<Quarter, ValueCounts>>,
+    /// How many fields the values have.
+    fields: usize,
+    left_out: Series<(Quarter, Dimension), ValueCounts>,
+    visitors: Series<Hour, Sketch>,
+}
+
+impl Cell {
+    pub(super) fn new(with_breakdown: bool) -> Self {
+        Self { breakdown: with_breakdown.then(Breakdown::default), ..Self::default() }
+    }
+
+    pub(super) fn has_breakdown(&self) -> bool {
+        self.breakdown.is_some()
+    }
+
+    /// Adds what a fold counted; values of large dimensions only while there are fewer than `most` fields.
+    pub(super) fn merge(&mut self, fold: &FoldCell, dictionary: &Dictionary, most: usize) {
+        for (quarter, counts) in fold.totals.iter() {
+            *self.totals.at(*quarter) += *counts;
+        }
+        self.first = [self.first, fold.first].into_iter().flatten().min();
+        self.last = self.last.max(fold.last);
+        let Some(breakdown) = &mut self.breakdown else { return };
+        for (hour, visitors) in fold.visitors.iter() {
+            breakdown.visitors.at(*hour).merge(&visitors.sketch());
+        }
+        for ((quarter, value), counts) in fold.values.iter() {
+            breakdown.add(quarter, dictionary.get(value), counts, most);
+        }
+    }
+
+    pub(super) fn gather(&self, into: &mut Gathered<'_>, hours: Option<&std::ops::Range<Hour>>) {
+        for (quarter, counts) in self.totals.iter() {
+            into.total(*quarter, *counts, self.breakdown.is_none());
+        }
+        into.seen(self.first, self.last);
+        let Some(breakdown) = &self.breakdown else { return };
+        for ((dimension, value), series) in &breakdown.values {
+            for (quarter, counts) in series.iter() {
+                if into.wants(*dimension, *quarter) {
+                    into.value(*dimension, value, *counts);
+                }
+            }
+        }
+        for ((quarter, dimension), counts) in breakdown.left_out.iter() {
+            if into.wants(*dimension, *quarter) {
+                into.left_out(*dimension, *counts);
+            }
+        }
+        for (hour, sketch) in breakdown.visitors.iter() {
+            if hours.is_some_and(|hours| hours.contains(hour)) {
+                into.visitors(*hour, sketch);
+            }
+        }
+    }
+}
+
+impl Breakdown {
+    fn add(&mut self, quarter: Quarter, (dimension, text): &(Dimension, Text), counts: ValueCounts, most: usize) {
+        let full = self.fields >= most && !dimension.is_small();
+        let key = (*dimension, Text::clone(text));
+        let series = if full { self.values.get_mut(&key) } else { Some(self.values.entry(key).or_default()) };
+        match series {
+            Some(series) if !full || series.iter().any(|(known, _)| *known == quarter) => {
+                let counted = series.at(quarter);
+                self.fields += usize::from(*counted == ValueCounts::default());
+                *counted += counts;
+            }
+            _ => *self.left_out.at((quarter, *dimension)) += counts,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The view in Redis: for a Linktide of many processes. It may be emptied at any time, and refills from the log.
+//!
+//! Every shard's keys carry its hash tag, so that the layout is Redis Cluster's too. A flush is one script a shard, which
+//! compares the shard's positions, advances them and counts, or changes nothing (`flush.lua`). What the keys hold, and
+//! how, stands in `keys.rs`. The command set is that of Redis 7.0.
+
+mod connection;
+mod keys;
+mod pack;
+mod read;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use linktide_common::bucket::{Hour, Range};
+use linktide_common::id::{Epoch, PartitionId, Subject, TenantId};
+use linktide_common::intake::Lag;
+use linktide_common::log::Positions;
+use linktide_common::publication::Publication;
+use redis::{FromRedisValue, Pipeline, Script, ScriptInvocation};
+
+use super::{Flushed, Fold, Held, Limits, LinksSlice, Slice, Standing, View, ViewError, Want};
+use crate::metrics;
+use crate::shard::Shard;
+use connection::Server;
+
+/// Scripts on their way at once: more only wait in the server, and die of old age there.
+const IN_FLIGHT: usize = 16;
+/// Subjects that one script deletes: a few milliseconds of the server's time.
+const DELETED_AT_ONCE: usize = 200;
+
+/// Where Redis is, and how much of it is used.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://host:port/db`, `redis://host,host` for whichever is the master, `redis-cluster://host,host`.
+    pub url: String,
+    /// Its user; none for the default one.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<String>,
+    /// How much the view takes.
+    pub limits: Limits,
+}
+
+impl RedisConfig {
+    /// The address without what it may hold of user and password.
+    fn shown(&self) -> String {
+        match (self.url.split_once("://"), self.url.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+            _ => self.url.clone(),
+        }
+    }
+}
+
+/// The view in Redis.
+pub struct RedisView {
+    server: Server,
+    limits: Limits,
+    scripts: Arc<Scripts>,
+}
+
+struct Scripts {
+    begin: Script,
+    flush: Script,
+    forget: Script,
+}
+
+impl RedisView {
+    /// A view that connects when it is asked something.
+    ///
+    /// # Errors
+    /// [`ViewError::Unusable`] where the address is none.
+    pub fn new(config: &RedisConfig) -> Result<Self, ViewError> {
+        let scripts = Scripts {
+            begin: Script::new(include_str!("begin.lua")),
+            flush: Script::new(include_str!("flush.lua")),
+            forget: Script::new(include_str!("forget.lua")),
+        };
+        Ok(Self { server: Server::new(config)?, limits: config.limits, scripts: Arc::new(scripts) })
+    }
+
+    /// Connects now.
+    ///
+    /// # Errors
+    /// [`ViewError::Unavailable`] where nobody answers, which is worth a retry; [`ViewError::Unusable`] where the server
+    /// refuses us, or evicts keys.
+    pub async fn connect(&self) -> Result<(), ViewError> {
+        self.server.connection().await.map(|_| ())
+    }
+
+    async fn ask<T: FromRedisValue>(&self, questions: &Pipeline) -> Result<T, ViewError> {
+        let mut connection = self.server.connection().await?;
+        match questions.query_async(&mut connection).await {
+            Ok(answers) => Ok(answers),
+            Err(error) => Err(self.server.failed(&error).await),
+        }
+    }
+
+    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, ViewError> {
+        let mut connection = self.server.connection().await?;
+        match script.invoke_async(&mut connection).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.server.failed(&error).await),
+        }
+    }
+
+    async fn flush_shard(&self, shard: Shard, packed: Vec<u8>) -> Result<Flushed, ViewError> {
+        let mut script = self.scripts.flush.prepare_invoke();
+        script.key(keys::positions(shard)).arg(packed).arg(self.limits.cell_fields).arg(self.limits.tenant_cells);
+        let answer: Vec<redis::Value> = self.run(&script).await?;
+        let mut answer = answer.into_iter();
+        let outcome: String = answer.next().and_then(|value| redis::from_redis_value(value).ok()).unwrap_or_default();
+        if outcome != "applied" {
+            return Ok(Flushed::Mismatch);
+        }
+        let errors: u64 = answer.next().and_then(|value| redis::from_redis_value(value).ok()).unwrap_or_default();
+        if errors > 0 {
+            let first: String = answer.next().and_then(|value| redis::from_redis_value(value).ok()).unwrap_or_default();
+            metrics::VIEW_ERRORS.inc_by(errors);
+            tracing::error!(shard = shard.index(), errors, first, "redis refused counts behind the position; rebuild the view");
+        }
+        Ok(Flushed::Applied)
+    }
+
+    /// Deletes what a shard received before `below`, in scripts that are each short.
+    async fn forget_in(&self, shard: Shard, below: &str, gaps: &[String]) -> Result<(), ViewError> {
+        let mut script = self.scripts.forget.prepare_invoke();
+        script.key(keys::positions(shard)).arg(below).arg(DELETED_AT_ONCE).arg(gaps);
+        while self.run::<u64>(&script).await? > 0 {}
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl View for RedisView {
+    async fn held(&self) -> Result<Held, ViewError> {
+        let states = self.states().await?.into_iter().map(|(held, _)| held);
+        let held = states.reduce(|held, shard| held.and(&shard)).unwrap_or_default();
+        Ok(Held { lags: self.lags().await?, ..held })
+    }
+
+    async fn standing(&self, epoch: Epoch) -> Result<Standing, ViewError> {
+        let of_epoch = |held: Held| {
+            let there = held.positions.into_iter().filter(|((known, _), _)| *known == epoch);
+            there.map(|((_, partition), position)| (partition, position)).collect()
+        };
+        Ok(self.states().await?.into_iter().map(|(held, _)| of_epoch(held)).collect())
+    }
+
+    async fn begin(&self, epoch: Epoch, positions: &Positions, from: Hour) -> Result<(), ViewError> {
+        let places: Vec<String> = positions
+            .iter()
+            .flat_map(|(partition, position)| [keys::place(epoch, *partition), keys::position(*position)])
+            .collect();
+        let begin = |shard| {
+            let places = &places;
+            async move {
+                let mut script = self.scripts.begin.prepare_invoke();
+                script.key(keys::positions(shard)).arg(from.0).arg(places);
+                self.run::<String>(&script).await.map(|_| ())
+            }
+        };
+        stream::iter(Shard::all().map(begin)).buffer_unordered(IN_FLIGHT).try_collect().await
+    }
+
+    async fn flush(&self, fold: Fold) -> Result<Flushed, ViewError> {
+        // Packed when its turn comes: only those on their way take memory.
+        let flush = |(shard, part): (Shard, &crate::fold::ShardFold)| {
+            let packed = pack::pack(&fold, part);
+            async move { self.flush_shard(shard, packed).await }
+        };
+        let flushes = stream::iter(Shard::all().zip(&fold.shards)).map(flush).buffer_unordered(IN_FLIGHT);
+        // One that stands elsewhere stops no other: all that can be applied is applied.
+        let mismatches = flushes.try_filter(|flushed| std::future::ready(*flushed == Flushed::Mismatch));
+        let mismatches: Vec<Flushed> = mismatches.try_collect().await?;
+        Ok(if mismatches.is_empty() { Flushed::Applied } else { Flushed::Mismatch })
+    }
+
+    async fn tell(&self, epoch: Epoch, lags: &BTreeMap<PartitionId, Lag>) -> Result<(), ViewError> {
+        let mut questions = redis::pipe();
+        for (partition, lag) in lags {
+            let json = serde_json::to_string(lag).expect("a lag is plain values");
+            questions.hset(keys::LAGS, keys::place(epoch, *partition), json).ignore();
+        }
+        if lags.is_empty() { Ok(()) } else { self.ask(&questions).await }
+    }
+
+    async fn read(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError> {
+        self.slice(subject, from, want).await
+    }
+
+    async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
+        self.links_slice(tenant, from, range).await
+    }
+
+    async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError> {
+        let states = self.states().await?;
+        let below = publication.watermark.0.to_string();
+        for (shard, (held, _)) in Shard::all().zip(states) {
+            let behind = held.gaps.iter().filter(|gap| publication.is_behind(gap));
+            let epochs: Vec<Epoch> = held.positions.keys().map(|(epoch, _)| *epoch).collect();
+            let gaps: Vec<String> =
+                behind.flat_map(|gap| epochs.iter().map(|epoch| keys::gap(*epoch, gap).0)).collect();
+            self.forget_in(shard, &below, &gaps).await?;
+        }
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<(), ViewError> {
+        for shard in Shard::all() {
+            self.forget_in(shard, "all", &[]).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

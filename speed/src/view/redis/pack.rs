@@ -1,0 +1,171 @@
+//! A shard's part of a fold as the flush script takes it: MessagePack, in which every number is text, since that is how
+//! Redis keeps it.
+
+use std::fmt::Write as _;
+
+use linktide_common::bucket::Hour;
+use linktide_common::id::{Epoch, Subject};
+use linktide_common::log::Positions;
+use rmp::encode::{write_array_len, write_nil, write_str, write_str_len};
+
+use super::keys::{self, Name, Who};
+use crate::fold::{Dictionary, Fold, FoldCell, ShardFold, Visitors};
+
+/// Packs the part of one shard: `[places, gaps, cells]`.
+pub(super) fn pack(fold: &Fold, shard: &ShardFold) -> Vec<u8> {
+    let mut packer = Packer { bytes: Vec::with_capacity(4096 + shard.cells.len() * 512), text: String::new() };
+    packer.list(3);
+    packer.places(fold.epoch, &shard.from, &shard.to(&fold.to));
+    packer.list(2 * fold.gaps.len());
+    for gap in &fold.gaps {
+        let (field, value) = keys::gap(fold.epoch, gap);
+        packer.str(&field);
+        packer.str(&value);
+    }
+    packer.list(shard.cells.len());
+    for ((subject, received), cell) in &shard.cells {
+        packer.cell(*subject, *received, cell, &fold.dictionary);
+    }
+    packer.bytes
+}
+
+struct Packer {
+    bytes: Vec<u8>,
+    text: String,
+}
+
+/// Writing into memory does not fail.
+const WRITES: &str = "memory takes what is written";
+
+impl Packer {
+    fn list(&mut self, len: usize) {
+        write_array_len(&mut self.bytes, u32::try_from(len).expect("a fold is smaller than that")).expect(WRITES);
+    }
+
+    fn str(&mut self, text: &str) {
+        write_str(&mut self.bytes, text).expect(WRITES);
+    }
+
+    /// As a text: Redis' reader of MessagePack knows no other bytes, and takes any for text.
+    fn raw(&mut self, bytes: &[u8]) {
+        write_str_len(&mut self.bytes, u32::try_from(bytes.len()).expect("a sketch is small")).expect(WRITES);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn number(&mut self, number: impl std::fmt::Display) {
+        self.formatted(format_args!("{number}"));
+    }
+
+    fn formatted(&mut self, arguments: std::fmt::Arguments<'_>) {
+        self.text.clear();
+        self.text.write_fmt(arguments).expect(WRITES);
+        write_str(&mut self.bytes, &self.text).expect(WRITES);
+    }
+
+    fn places(&mut self, epoch: Epoch, from: &Positions, to: &Positions) {
+        self.list(3 * from.len());
+        for (partition, position) in from {
+            self.str(&keys::place(epoch, *partition));
+            self.str(&keys::position(*position));
+            self.str(&keys::position(to.get(partition).copied().unwrap_or(*position)));
+        }
+    }
+
+    fn cell(&mut self, subject: Subject, received: Hour, cell: &FoldCell, dictionary: &Dictionary) {
+        self.list(12);
+        self.formatted(format_args!("{}", Name(subject)));
+        self.number(received.0);
+        self.number(subject.tenant());
+        self.totals(received, cell);
+        for seen in [cell.first, cell.last] {
+            match seen {
+                Some(at) => self.number(at.as_millis()),
+                None => write_nil(&mut self.bytes).expect(WRITES),
+            }
+        }
+        self.values(received, cell, dictionary, true);
+        self.values(received, cell, dictionary, false);
+        self.visitors(cell);
+        match subject.link() {
+            Some(link) => self.top(link, cell),
+            None => write_nil(&mut self.bytes).expect(WRITES),
+        }
+        match &cell.label {
+            Some(label) => self.str(&keys::label_text(label)),
+            None => write_nil(&mut self.bytes).expect(WRITES),
+        }
+    }
+
+    fn totals(&mut self, received: Hour, cell: &FoldCell) {
+        let counts = || {
+            cell.totals.iter().flat_map(|(quarter, counts)| {
+                let all = [(Who::People, counts.humans), (Who::Bots, counts.bots), (Who::Previews, counts.previews)];
+                all.into_iter().filter(|(_, count)| *count > 0).map(|(who, count)| (*quarter, who, count))
+            })
+        };
+        self.list(2 * counts().count());
+        for (quarter, who, count) in counts() {
+            self.formatted(format_args!("{}{}", keys::quarter_in(received, quarter), who.suffix()));
+            self.number(count);
+        }
+    }
+
+    fn values(&mut self, received: Hour, cell: &FoldCell, dictionary: &Dictionary, small: bool) {
+        let of_size = || cell.values.iter().filter(|((_, value), _)| dictionary.get(*value).0.is_small() == small);
+        let fields: usize =
+            of_size().map(|(_, counts)| usize::from(counts.humans > 0) + usize::from(counts.bots > 0)).sum();
+        self.list(2 * fields);
+        for ((quarter, value), counts) in of_size() {
+            let (dimension, value) = dictionary.get(value);
+            for (mark, count) in [(':', counts.humans), ('!', counts.bots)].into_iter().filter(|(_, count)| *count > 0) {
+                let (quarter, letter) = (keys::quarter_in(received, quarter), keys::letter(*dimension));
+                self.formatted(format_args!("{quarter}{letter}{mark}{value}"));
+                self.number(count);
+            }
+        }
+    }
+
+    fn visitors(&mut self, cell: &FoldCell) {
+        let few = |visitors: &Visitors| matches!(visitors, Visitors::Few(_));
+        self.list(cell.visitors.iter().filter(|(_, visitors)| few(visitors)).count());
+        for (hour, visitors) in cell.visitors.iter() {
+            if let Visitors::Few(hashes) = visitors {
+                self.list(1 + hashes.len());
+                self.str(&keys::date_and_hour(*hour));
+                hashes.iter().for_each(|hash| self.raw(&hash.0));
+            }
+        }
+        self.list(cell.visitors.iter().filter(|(_, visitors)| !few(visitors)).count());
+        for (hour, visitors) in cell.visitors.iter() {
+            if let Visitors::Many(sketch) = visitors {
+                self.list(2);
+                self.str(&keys::date_and_hour(*hour));
+                self.raw(sketch.as_bytes());
+            }
+        }
+    }
+
+    /// Counts by event hour.
+    fn top(&mut self, link: linktide_common::id::LinkId, cell: &FoldCell) {
+        let mut hours: Vec<(Hour, Who, u64)> = Vec::new();
+        for (quarter, counts) in cell.totals.iter() {
+            for (who, count) in [(Who::People, counts.humans), (Who::Bots, counts.bots), (Who::Previews, counts.previews)] {
+                // Quarters come in order: those of an hour follow one another.
+                match hours.iter_mut().rev().take(3).find(|(hour, known, _)| (*hour, *known) == (quarter.hour(), who)) {
+                    Some((_, _, sum)) => *sum += count,
+                    None if count > 0 => hours.push((quarter.hour(), who, count)),
+                    None => {}
+                }
+            }
+        }
+        self.list(2 * hours.len());
+        for (hour, who, count) in hours {
+            let mut member = std::mem::take(&mut self.text);
+            member.clear();
+            keys::member(&mut member, hour, link, who);
+            write_str(&mut self.bytes, &member).expect(WRITES);
+            self.text = member;
+            self.number(count);
+        }
+    }
+}

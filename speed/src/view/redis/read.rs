@@ -1,0 +1,276 @@
+//! What readers ask: keys known in advance, in one transaction, so that what comes back belongs together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use linktide_common::bucket::{Hour, Quarter, Range};
+use linktide_common::count::Counts;
+use linktide_common::enrich::Text;
+use linktide_common::id::{LinkId, Subject, TenantId};
+use linktide_common::intake::Lag;
+use linktide_common::label::Label;
+use linktide_common::sketch::Sketch;
+use redis::{FromRedisValue, Value, pipe};
+use rustc_hash::FxHashMap;
+
+use super::keys::{self, ValueField, Who};
+use super::{IN_FLIGHT, RedisView};
+use crate::series::ValueCounts;
+use crate::shard::{SHARDS, Shard};
+use crate::view::gathered::Gathered;
+use crate::view::{Held, LinksSlice, Place, Slice, ViewError, Want};
+
+/// A hash as it comes.
+type Fields = Vec<(String, String)>;
+
+/// How often a read begins again because an hour began under it.
+const ATTEMPTS: usize = 3;
+/// Keys asked for at once.
+const KEYS: usize = 1_000;
+
+/// What one shard says of itself: its state, and the hour behind the newest received one.
+pub(super) fn shard_state(fields: &Fields) -> (Held, Option<Hour>) {
+    let mut held = Held::default();
+    for (field, value) in fields {
+        if field == keys::HELD_FROM {
+            held.from = value.parse().ok().map(Hour);
+        } else if let Some(gap) = keys::parse_gap(field, value) {
+            held.gaps.push(gap);
+        } else if let (Some(place), Some(position)) = (keys::parse_place(field), keys::parse_position(value)) {
+            held.positions.insert(place, position);
+        }
+    }
+    let newest = held.positions.values().map(|position| position.received_at).max();
+    (held, newest.map(|newest| Hour::of(newest).next()))
+}
+
+/// The received hours from `from` to before `end`.
+fn hours(from: Hour, end: Option<Hour>) -> impl Iterator<Item = Hour> + Clone {
+    (from.0..end.map_or(from.0, |end| end.0)).map(Hour)
+}
+
+fn parse<T: FromRedisValue>(value: Value) -> Result<T, ViewError> {
+    redis::from_redis_value(value).map_err(|error| ViewError::Unusable(format!("redis gave what was not written: {error}")))
+}
+
+impl RedisView {
+    pub(super) async fn states(&self) -> Result<Vec<(Held, Option<Hour>)>, ViewError> {
+        // A question each: one to several servers of a cluster would have to be taken apart.
+        let ask = |shard| async move {
+            let mut question = pipe();
+            question.hgetall(keys::positions(shard));
+            Ok(self.ask::<Vec<Fields>>(&question).await?.first().map(shard_state).unwrap_or_default())
+        };
+        stream::iter(Shard::all().map(ask)).buffered(SHARDS).try_collect().await
+    }
+
+    pub(super) async fn lags(&self) -> Result<BTreeMap<Place, Lag>, ViewError> {
+        let mut question = pipe();
+        question.hgetall(keys::LAGS);
+        let answers: Vec<Fields> = self.ask(&question).await?;
+        let told = answers.into_iter().flatten();
+        Ok(told.filter_map(|(field, json)| Some((keys::parse_place(&field)?, serde_json::from_str(&json).ok()?))).collect())
+    }
+
+    pub(super) async fn slice(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError> {
+        let shard = Shard::of(subject);
+        let mut question = pipe();
+        question.hgetall(keys::positions(shard));
+        let known: Vec<Fields> = self.ask(&question).await?;
+        let (_, mut end) = known.first().map(shard_state).unwrap_or_default();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let mut questions = pipe();
+            questions.atomic().hgetall(keys::positions(shard)).get(keys::label(subject));
+            for hour in hours(from, end) {
+                questions.hgetall(keys::totals(subject, hour));
+                if !want.dimensions.is_empty() {
+                    questions.hgetall(keys::cell(subject, hour));
+                }
+            }
+            let answers: Vec<Value> = self.ask(&questions).await?;
+            let mut answers = answers.into_iter();
+            let (held, newest) = shard_state(&parse(answers.next().unwrap_or(Value::Nil))?);
+            if newest > end && attempts < ATTEMPTS {
+                end = newest;
+                continue;
+            }
+            let label: Option<String> = parse(answers.next().unwrap_or(Value::Nil))?;
+            let label = label.and_then(|text| keys::parse_label(&text));
+            let mut gathered = Gathered::new(want);
+            let mut visited = Vec::new();
+            for hour in hours(from, end) {
+                let totals: Fields = parse(answers.next().unwrap_or(Value::Nil))?;
+                gather_totals(hour, &totals, &mut gathered, &mut visited);
+                if !want.dimensions.is_empty() {
+                    let values: Fields = parse(answers.next().unwrap_or(Value::Nil))?;
+                    gather_values(hour, &values, &mut gathered);
+                }
+            }
+            let mut slice = Slice { held, label, ..Slice::default() };
+            if want.visitors {
+                let held_from = self.gather_visitors(subject, want, visited, &mut gathered).await?;
+                slice.held.from = slice.held.from.max(held_from);
+            }
+            return Ok(gathered.into_slice(slice));
+        }
+    }
+
+    /// Sketches of the event hours in which there were people. Newer visitors than the counts may be among them, never
+    /// fewer: where something was deleted meanwhile, `held_from` has moved.
+    async fn gather_visitors(
+        &self,
+        subject: Subject,
+        want: &Want,
+        mut visited: Vec<Hour>,
+        into: &mut Gathered<'_>,
+    ) -> Result<Option<Hour>, ViewError> {
+        let wanted = want.range.hours_touched();
+        visited.retain(|hour| wanted.contains(hour));
+        visited.sort_unstable();
+        visited.dedup();
+        let mut questions = pipe();
+        questions.atomic().hget(keys::positions(Shard::of(subject)), keys::HELD_FROM);
+        for hour in &visited {
+            questions.get(keys::visitors(subject, *hour));
+        }
+        let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
+        let held_from: Option<i32> = parse(answers.next().unwrap_or(Value::Nil))?;
+        for (hour, answer) in visited.into_iter().zip(answers) {
+            let bytes: Option<Vec<u8>> = parse(answer)?;
+            let Some(bytes) = bytes else { continue };
+            let sketch = Sketch::from_bytes(&bytes).map_err(|error| {
+                ViewError::Unusable(format!("redis: {} is no sketch: {error}", keys::visitors(subject, hour)))
+            })?;
+            into.visitors(hour, &sketch);
+        }
+        Ok(held_from.map(Hour))
+    }
+
+    pub(super) async fn links_slice(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
+        let states = self.states().await?;
+        let parts = Shard::all().zip(states).map(|(shard, (_, end))| self.links_in(shard, tenant, from, end, range));
+        let parts: Vec<_> = stream::iter(parts).buffer_unordered(IN_FLIGHT).try_collect().await?;
+        let mut slice = LinksSlice::default();
+        let mut whole: Option<Held> = None;
+        for (held, links, labels) in parts {
+            whole = Some(whole.map_or_else(|| held.clone(), |whole| whole.and(&held)));
+            slice.links.extend(links);
+            slice.labels.extend(labels);
+        }
+        slice.held = whole.unwrap_or_default();
+        Ok(slice)
+    }
+
+    async fn links_in(
+        &self,
+        shard: Shard,
+        tenant: TenantId,
+        from: Hour,
+        end: Option<Hour>,
+        range: Range,
+    ) -> Result<(Held, FxHashMap<LinkId, Counts>, Vec<(LinkId, Label)>), ViewError> {
+        let mut questions = pipe();
+        questions.atomic().hgetall(keys::positions(shard));
+        for hour in hours(from, end) {
+            questions.zrange_withscores(keys::top(shard, tenant, hour), 0, -1);
+        }
+        let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
+        let (held, _) = shard_state(&parse(answers.next().unwrap_or(Value::Nil))?);
+        let mut links: FxHashMap<LinkId, Counts> = FxHashMap::default();
+        let mut cut = BTreeSet::new();
+        for (received, answer) in hours(from, end).zip(answers) {
+            for (member, score) in parse::<Vec<(String, f64)>>(answer)? {
+                let Some((hour, link, who)) = keys::parse_member(&member) else { continue };
+                let whole = Range::new(hour.first_quarter(), hour.next().first_quarter());
+                match range.intersect(whole) {
+                    covered if covered == whole => *count_of(links.entry(link).or_default(), who) += whole_number(score),
+                    covered if covered.is_empty() => {}
+                    // Cut within an hour: the quarters stand in the link's totals.
+                    covered => drop(cut.insert((received, link, covered.start, covered.end))),
+                }
+            }
+        }
+        let cut: Vec<_> = cut.into_iter().collect();
+        for part in cut.chunks(KEYS) {
+            let mut questions = pipe();
+            for (received, link, ..) in part {
+                questions.hgetall(keys::totals(Subject::Link(tenant, *link), *received));
+            }
+            for ((received, link, start, end), fields) in part.iter().zip(self.ask::<Vec<Fields>>(&questions).await?) {
+                let covered = Range::new(*start, *end);
+                for (_, who, count) in totals(*received, &fields).filter(|(quarter, ..)| covered.contains(*quarter)) {
+                    *count_of(links.entry(*link).or_default(), who) += count;
+                }
+            }
+        }
+        links.retain(|_, counts| !counts.is_zero());
+        let mut labels = Vec::new();
+        let names: Vec<LinkId> = links.keys().copied().collect();
+        for part in names.chunks(KEYS) {
+            let mut questions = pipe();
+            for link in part {
+                questions.get(keys::label(Subject::Link(tenant, *link)));
+            }
+            let texts: Vec<Option<String>> = self.ask(&questions).await?;
+            let found = part.iter().zip(texts).filter_map(|(link, text)| Some((*link, keys::parse_label(&text?)?)));
+            labels.extend(found);
+        }
+        Ok((held, links, labels))
+    }
+}
+
+/// A score counts clicks.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a double is exact up to 2^53 clicks")]
+fn whole_number(score: f64) -> u64 {
+    score as u64
+}
+
+fn count_of(counts: &mut Counts, who: Who) -> &mut u64 {
+    match who {
+        Who::People => &mut counts.humans,
+        Who::Bots => &mut counts.bots,
+        Who::Previews => &mut counts.previews,
+    }
+}
+
+/// The counts of a totals hash.
+fn totals(received: Hour, fields: &Fields) -> impl Iterator<Item = (Quarter, Who, u64)> {
+    fields.iter().filter_map(move |(field, value)| {
+        let (quarter, who) = keys::parse_total(field);
+        Some((keys::parse_quarter(received, quarter)?, who, value.parse().ok()?))
+    })
+}
+
+fn gather_totals(received: Hour, fields: &Fields, into: &mut Gathered<'_>, visited: &mut Vec<Hour>) {
+    let instant = |name: &str| {
+        let (_, value) = fields.iter().find(|(field, _)| field == name)?;
+        linktide_common::bucket::Timestamp::from_millis(value.parse().ok()?)
+    };
+    let left_out = fields.iter().any(|(field, _)| field == keys::LEFT_OUT);
+    for (quarter, who, count) in totals(received, fields) {
+        let mut counts = Counts::default();
+        *count_of(&mut counts, who) = count;
+        into.total(quarter, counts, left_out);
+        if who == Who::People {
+            visited.push(quarter.hour());
+        }
+    }
+    into.seen(instant(keys::FIRST), instant(keys::LAST));
+}
+
+fn gather_values(received: Hour, fields: &Fields, into: &mut Gathered<'_>) {
+    for (field, value) in fields {
+        let (Some((quarter, field)), Ok(count)) = (keys::parse_value(field), value.parse()) else { continue };
+        let Some(quarter) = keys::parse_quarter(received, quarter) else { continue };
+        let counted = |bots: bool| ValueCounts { humans: if bots { 0 } else { count }, bots: if bots { count } else { 0 } };
+        match field {
+            ValueField::Value(dimension, value, bots) if into.wants(dimension, quarter) => {
+                into.value(dimension, &Text::from(value), counted(bots));
+            }
+            ValueField::LeftOut(dimension, bots) if into.wants(dimension, quarter) => into.left_out(dimension, counted(bots)),
+            _ => {}
+        }
+    }
+}
