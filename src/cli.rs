@@ -11,7 +11,7 @@ use linktide_common::bucket::{Hour, Timestamp};
 use linktide_common::clock::Clock;
 
 use crate::config::{self, Config, Sources};
-use crate::services::Services;
+use crate::services::{Services, SpeedService};
 use crate::{demo, import, status, telemetry};
 
 /// Link analytics: exact counts, fresh within seconds, open history.
@@ -68,6 +68,23 @@ enum Command {
         #[arg(long, value_name = "TIME", value_parser = hour)]
         through: Option<Hour>,
     },
+    /// Keep what came in lately in Redis, from Kafka
+    #[command(
+        after_help = "Example:\n  linktide speed --lake /srv/lake --set kafka.brokers=kafka:9092 --set redis.url=redis://redis:6379\n  linktide speed --lake /srv/lake rebuild"
+    )]
+    Speed {
+        /// The folder of tables and publications
+        #[arg(long, value_name = "DIR")]
+        lake: Option<String>,
+        /// Where to answer /metrics, /healthz and /readyz
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<std::net::SocketAddr>,
+        /// End where a server does not answer at the start, instead of waiting for it
+        #[arg(long)]
+        fail_fast: bool,
+        #[command(subcommand)]
+        what: Option<SpeedCommand>,
+    },
     /// How fresh a running Linktide is, and what it lacks
     #[command(after_help = "Example:\n  linktide status --url http://127.0.0.1:8080")]
     Status {
@@ -83,6 +100,12 @@ enum Command {
         #[command(subcommand)]
         what: ConfigCommand,
     },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum SpeedCommand {
+    /// Empty the view and fill it again from the log, with progress; other workers may go on meanwhile
+    Rebuild,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -106,6 +129,8 @@ fn hour(text: &str) -> Result<Hour, String> {
 /// Runs what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Where tests want it to die; does nothing in a build without failpoints.
+    let _places_to_die = fail::FailScenario::setup();
     let cli = Cli::parse();
     let outcome =
         tokio::runtime::Runtime::new().context("starting the runtime").and_then(|runtime| runtime.block_on(run(cli)));
@@ -132,6 +157,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     {
         set.push(("api.listen".to_owned(), listen.clone()));
     }
+    if let Command::Speed { lake: Some(lake), .. } = &command {
+        set.push(("lake.folder".to_owned(), lake.clone()));
+    }
     let config = config::load(Sources::of_process(settings.config.as_deref(), set)?)?;
     telemetry::init(&config.telemetry)?;
     match command {
@@ -139,6 +167,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(config, options).await,
         Command::Import(options) => import::run(options).await,
         Command::Nightly { data, through } => nightly(&data, through).await,
+        Command::Speed { listen, fail_fast, what, .. } => speed(&config, listen, fail_fast, what).await,
         Command::Status { url } => say(&status::describe(&url).await?),
         Command::Config { what: ConfigCommand::Check } => say("the settings are right"),
         Command::Config { what: ConfigCommand::Show } => say(toml::to_string(&config)?.trim_end()),
@@ -150,6 +179,19 @@ async fn standalone(config: &Config, data: &std::path::Path) -> anyhow::Result<(
     services.roll_up_every(config.nightly.every.0);
     say(&format!("linktide listens on http://{}, on this machine alone: no keys are set", services.address))?;
     services.run(told_to_stop()).await
+}
+
+async fn speed(
+    config: &Config,
+    listen: Option<std::net::SocketAddr>,
+    fail_fast: bool,
+    what: Option<SpeedCommand>,
+) -> anyhow::Result<()> {
+    let service = SpeedService::spawn(config, listen, fail_fast).await?;
+    match what {
+        None => service.run(told_to_stop()).await,
+        Some(SpeedCommand::Rebuild) => service.rebuild(told_to_stop(), &say).await,
+    }
 }
 
 /// Returns when the process is told to end.

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fail::fail_point;
 use linktide_common::id::PartitionId;
 use linktide_common::intake::{Batch, Intake, IntakeError, What};
 use linktide_common::log::{LogError, Positions};
@@ -199,9 +200,11 @@ impl SpeedWorker {
             Ok(Flushed::Applied) => {
                 metrics::FLUSHES.inc();
                 let to = flushing.map(|flushing| flushing.to).unwrap_or_default();
+                fail_point!("speed::flush::before_commit", |_| std::process::abort());
                 if let Err(error) = self.intake.commit(&to).await {
                     tracing::debug!(%error, "the position was not told to the log");
                 }
+                fail_point!("speed::flush::behind_commit", |_| std::process::abort());
                 Ok(())
             }
             Ok(Flushed::Mismatch) => {

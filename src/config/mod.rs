@@ -134,6 +134,8 @@ pub struct Kafka {
     pub replication: u32,
     /// How long the topic keeps clicks: longer than any reader may stand still.
     pub retention: Span,
+    /// The consumer groups are `<group>-speed` and `<group>-archive`.
+    pub group: String,
     /// Which life of the topic this is: raise it when the topic was recreated.
     pub epoch: u32,
     /// Settings of librdkafka, such as `security.protocol` and `sasl.password`. Those that are secret are never shown.
@@ -148,6 +150,7 @@ impl Default for Kafka {
             partitions: 10,
             replication: 3,
             retention: Span::days(7),
+            group: "linktide".to_owned(),
             epoch: 0,
             settings: Settings::default(),
         }
@@ -218,11 +221,23 @@ pub struct Speed {
     pub flush_interval: Span,
     /// How long cells behind the watermark stay for queries that began before it moved.
     pub keep_behind: Span,
+    /// Clicks gathered at most before they are flushed: bounds the memory of a worker.
+    pub fold_clicks: usize,
+    /// Fields of a cell from which on values of cities, regions, referrers and campaigns are no longer added.
+    pub cell_fields: usize,
+    /// Breakdowns of one tenant's links in each of 256 shards from which on further links get totals alone.
+    pub tenant_cells: usize,
 }
 
 impl Default for Speed {
     fn default() -> Self {
-        Self { flush_interval: Span::millis(200), keep_behind: Span::seconds(30) }
+        Self {
+            flush_interval: Span::millis(200),
+            keep_behind: Span::seconds(30),
+            fold_clicks: 200_000,
+            cell_fields: 2_000,
+            tenant_cells: 20_000,
+        }
     }
 }
 

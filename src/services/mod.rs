@@ -1,6 +1,8 @@
 //! The one place of wiring: which layers run in this process, and over what.
 
 pub mod kafka;
+mod probes;
+mod speed;
 mod standalone;
 
 use std::path::Path;
@@ -11,10 +13,12 @@ use anyhow::Context as _;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
 use linktide_common::secret::Secret;
 use linktide_ingest::{EmitterConfig, IngestConfig, LinkFile};
+use linktide_speed::SpeedConfig;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
+pub use speed::SpeedService;
 pub use standalone::Services;
 
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
@@ -26,6 +30,15 @@ fn enrichment(config: &Config, salt_key: &Path) -> anyhow::Result<EnrichConfig> 
         geo: GeoFiles { city: config.enrich.geoip.clone(), asn: config.enrich.asn.clone() },
         floor_days: floor_days(config),
     })
+}
+
+fn speed(config: &Config) -> SpeedConfig {
+    SpeedConfig {
+        flush_interval: config.speed.flush_interval.0,
+        keep_behind: config.speed.keep_behind.0,
+        fold_clicks: config.speed.fold_clicks,
+        ..SpeedConfig::default()
+    }
 }
 
 fn floor_days(config: &Config) -> i64 {

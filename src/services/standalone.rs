@@ -23,12 +23,12 @@ use linktide_ingest::{Emitter, LinkFile};
 use linktide_query::{Query, QueryConfig};
 use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
-use linktide_speed::{SpeedConfig, SpeedWorker};
+use linktide_speed::SpeedWorker;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{door, emitter, enrichment, look_at_files};
+use super::{door, emitter, enrichment, look_at_files, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -191,14 +191,6 @@ fn archive(config: &Config) -> ArchiveConfig {
         commit_clicks: config.archive.commit_clicks,
         commit_age: config.archive.commit_age.0,
         ..ArchiveConfig::default()
-    }
-}
-
-fn speed(config: &Config) -> SpeedConfig {
-    SpeedConfig {
-        flush_interval: config.speed.flush_interval.0,
-        keep_behind: config.speed.keep_behind.0,
-        ..SpeedConfig::default()
     }
 }
 

@@ -8,3 +8,4 @@ mod harness;
 mod kill;
 mod real_log;
 mod seam;
+mod speed;

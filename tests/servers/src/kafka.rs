@@ -37,6 +37,12 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The id of its process.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// Ends it as a crash does.
     pub fn stop(&mut self) {
         self.process = None;

@@ -35,6 +35,10 @@ impl Process {
         Self { guard, pid }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.pid.as_raw_pid().unsigned_abs()
+    }
+
     /// Whether it still runs.
     pub(crate) fn runs(&self) -> bool {
         rustix::process::test_kill_process(self.pid).is_ok()

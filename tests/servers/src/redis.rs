@@ -140,6 +140,13 @@ impl RedisCluster {
         format!("redis-cluster://{}", hosts.join(","))
     }
 
+    /// Where each master is reached.
+    #[must_use]
+    pub fn masters(&self) -> Vec<String> {
+        let masters = self.nodes.iter().filter(|node| node.cli(&["role"]).starts_with("master"));
+        masters.map(Redis::url).collect()
+    }
+
     /// A node of it.
     #[must_use]
     pub fn node(&self, at: usize) -> &Redis {

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use fail::fail_point;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use linktide_common::bucket::{Hour, Range};
 use linktide_common::id::{Epoch, PartitionId, Subject, TenantId};
@@ -109,7 +110,9 @@ impl RedisView {
     async fn flush_shard(&self, shard: Shard, packed: Vec<u8>) -> Result<Flushed, ViewError> {
         let mut script = self.scripts.flush.prepare_invoke();
         script.key(keys::positions(shard)).arg(packed).arg(self.limits.cell_fields).arg(self.limits.tenant_cells);
+        fail_point!("speed::flush::before_shard", |_| std::process::abort());
         let answer: Vec<redis::Value> = self.run(&script).await?;
+        fail_point!("speed::flush::behind_shard", |_| std::process::abort());
         let mut answer = answer.into_iter();
         let outcome: String = answer.next().and_then(|value| redis::from_redis_value(value).ok()).unwrap_or_default();
         if outcome != "applied" {
@@ -128,7 +131,10 @@ impl RedisView {
     async fn forget_in(&self, shard: Shard, below: &str, gaps: &[String]) -> Result<(), ViewError> {
         let mut script = self.scripts.forget.prepare_invoke();
         script.key(keys::positions(shard)).arg(below).arg(DELETED_AT_ONCE).arg(gaps);
-        while self.run::<u64>(&script).await? > 0 {}
+        while self.run::<u64>(&script).await? > 0 {
+            fail_point!("speed::forget::within_shard", |_| std::process::abort());
+        }
+        fail_point!("speed::forget::behind_shard", |_| std::process::abort());
         Ok(())
     }
 }
@@ -159,6 +165,7 @@ impl View for RedisView {
             async move {
                 let mut script = self.scripts.begin.prepare_invoke();
                 script.key(keys::positions(shard)).arg(from.0).arg(places);
+                fail_point!("speed::begin::before_shard", |_| std::process::abort());
                 self.run::<String>(&script).await.map(|_| ())
             }
         };
@@ -212,7 +219,9 @@ impl View for RedisView {
         for shard in Shard::all() {
             self.forget_in(shard, "all", &[]).await?;
         }
-        Ok(())
+        let mut question = redis::pipe();
+        question.del(keys::LAGS).ignore();
+        self.ask(&question).await
     }
 }
 

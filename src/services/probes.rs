@@ -1,0 +1,32 @@
+//! What a process without an API of its own answers: how it is, and what it measures.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Answers `/healthz`, `/readyz` and `/metrics` until `stop`; `ready` says why the process is not.
+pub(super) async fn serve<R>(
+    listen: SocketAddr,
+    ready: impl Fn() -> R + Clone + Send + Sync + 'static,
+    stop: CancellationToken,
+) -> anyhow::Result<&'static str>
+where
+    R: Future<Output = Result<(), String>> + Send,
+{
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+    let readiness = move || {
+        let ready = ready.clone();
+        async move { ready().await.map_or_else(|why| (StatusCode::SERVICE_UNAVAILABLE, why), |()| (StatusCode::OK, "ready".to_owned())) }
+    };
+    let router = Router::new()
+        .route("/healthz", get(|| std::future::ready("healthy")))
+        .route("/readyz", get(readiness))
+        .route("/metrics", get(|| std::future::ready(linktide_common::metrics::render())));
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok("probes")
+}

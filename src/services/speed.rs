@@ -1,0 +1,182 @@
+//! `linktide speed`: one worker over Kafka and Redis. Any number of them share the partitions.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use linktide_batch::Lake;
+use linktide_common::clock::Clock;
+use linktide_common::enrich::Enricher;
+use linktide_common::intake::Intake;
+use linktide_speed::SpeedWorker;
+use linktide_speed::view::{Held, Limits, RedisConfig, RedisView, View, ViewError};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{enrichment, kafka, probes, speed};
+use crate::config::Config;
+use crate::schedule;
+
+const AGAIN: Duration = Duration::from_secs(2);
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// A partition that lies no further behind is caught up.
+const CAUGHT_UP_SECONDS: u64 = 2;
+
+/// A worker and what belongs to it.
+pub struct SpeedService {
+    view: Arc<RedisView>,
+    tasks: JoinSet<anyhow::Result<&'static str>>,
+    worker: SpeedWorker,
+    stop: CancellationToken,
+}
+
+impl SpeedService {
+    /// Connects to everything. Servers that do not answer are waited for, unless `fail_fast`.
+    ///
+    /// # Errors
+    /// Where a setting is wrong or missing, a server refuses us or is unfit, or with `fail_fast` does not answer.
+    pub async fn spawn(config: &Config, listen: Option<SocketAddr>, fail_fast: bool) -> anyhow::Result<Self> {
+        let folder = config.lake.folder.as_deref().context("lake.folder is not set: where are the publications? give --lake")?;
+        let salt_key = config.enrich.salt_key.as_deref().context(
+            "enrich.salt_key is not set: every process of a linktide must make the same salts; name one file of 32 random bytes to all of them",
+        )?;
+        let lake = Lake::in_folder(folder)?;
+        let view = Arc::new(RedisView::new(&redis(config))?);
+        connect(&view, fail_fast).await?;
+        let log = kafka::open(&config.kafka, fail_fast).await?;
+        let enricher = Arc::new(Enricher::new(enrichment(config, salt_key)?)?);
+        let reader = Box::new(log.reader(&format!("{}-speed", config.kafka.group))?);
+        let intake = Intake::new("speed", reader, enricher, Clock::system(), config.log.copy_window);
+        if lake.publications().latest().await?.is_none() {
+            tracing::warn!(folder = %folder.display(), "nothing is published yet: partitions wait until the archive names them");
+        }
+        let worker = SpeedWorker::new(intake, Arc::clone(&view) as Arc<dyn View>, lake.publications().watch(), speed(config));
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        tasks.spawn(schedule::follow(lake, stop.clone()));
+        if let Some(listen) = listen {
+            let ready = Arc::clone(&view);
+            let ready = move || {
+                let view = Arc::clone(&ready);
+                async move { view.held().await.map(|_| ()).map_err(|error| error.to_string()) }
+            };
+            tasks.spawn(probes::serve(listen, ready, stop.clone()));
+        }
+        Ok(Self { view, tasks, worker, stop })
+    }
+
+    /// Works until told to stop.
+    ///
+    /// # Errors
+    /// What ended the worker.
+    pub async fn run(self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { mut tasks, worker, stop, .. } = self;
+        let worked = stop.clone();
+        tasks.spawn(async move { Ok(worker.run(worked).await.map(|()| "speed")?) });
+        let outage = tokio::select! {
+            () = told => None,
+            ended = tasks.join_next() => ended,
+        };
+        stop.cancel();
+        let mut outcome = match outage {
+            None => Ok(()),
+            Some(Ok(Ok(name))) => Err(anyhow::anyhow!("the task {name} ended on its own")),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(error)) => Err(error.into()),
+        };
+        while let Some(ended) = tasks.join_next().await {
+            outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended.map(|_| ())));
+        }
+        outcome
+    }
+
+    /// Empties the view, and fills it again together with whatever workers there are.
+    ///
+    /// # Errors
+    /// What ended the worker.
+    pub async fn rebuild(self, told: impl Future<Output = ()>, say: &dyn Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        say("emptying the view")?;
+        self.view.clear().await?;
+        let view = Arc::clone(&self.view);
+        let caught_up = async {
+            let mut progress = Progress::default();
+            let mut due = tokio::time::interval(PROGRESS_EVERY);
+            loop {
+                due.tick().await;
+                match view.held().await {
+                    Ok(held) if progress.is_whole(&held) => break,
+                    Ok(held) => say(&progress.describe(&held))?,
+                    Err(error) => say(&error.to_string())?,
+                }
+            }
+            say("the view is whole again")
+        };
+        self.run(async {
+            tokio::select! {
+                () = told => {}
+                told = caught_up => {
+                    if let Err(error) = told {
+                        tracing::warn!(%error, "progress cannot be told");
+                    }
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// How a rebuild gets on.
+struct Progress {
+    began: Instant,
+    /// Records to go when it was first known.
+    all: u64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { began: Instant::now(), all: 0 }
+    }
+}
+
+impl Progress {
+    fn is_whole(&self, held: &Held) -> bool {
+        let known = held.positions.keys().all(|place| held.lags.contains_key(place));
+        held.from.is_some() && known && !held.lags.is_empty() && held.lags.values().all(|lag| lag.seconds <= CAUGHT_UP_SECONDS)
+    }
+
+    fn describe(&mut self, held: &Held) -> String {
+        let left: u64 = held.lags.values().map(|lag| lag.records()).sum();
+        if held.lags.is_empty() {
+            return "waiting for partitions".to_owned();
+        }
+        if left > self.all {
+            *self = Self { began: Instant::now(), all: left };
+        }
+        let (done, seconds) = (self.all - left, self.began.elapsed().as_secs().max(1));
+        let rate = (done / seconds).max(1);
+        let from = held.from.map_or_else(String::new, |from| format!(", from {} on", from.start()));
+        format!("{} of {} records{from}: {rate} a second, {} s left", done, self.all, left / rate)
+    }
+}
+
+fn redis(config: &Config) -> RedisConfig {
+    RedisConfig {
+        url: config.redis.url.clone(),
+        user: config.redis.user.clone(),
+        password: config.redis.password.as_ref().map(|password| password.0.clone()),
+        limits: Limits { cell_fields: config.speed.cell_fields, tenant_cells: config.speed.tenant_cells },
+    }
+}
+
+async fn connect(view: &RedisView, fail_fast: bool) -> anyhow::Result<()> {
+    loop {
+        match view.connect().await {
+            Ok(()) => return Ok(()),
+            Err(ViewError::Unavailable(why)) if !fail_fast => {
+                tracing::warn!(why, "redis does not answer; trying again (--fail-fast ends instead)");
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The speed layer over a real Kafka and a real Redis, while everything that can break breaks: in the end every total,
+//! cell, top list and sketch equals a plain count in memory.
+
+mod oracle;
+mod stage;
+
+use std::time::{Duration, Instant};
+
+use linktide_common::clock::Clock;
+use linktide_servers::{Kafka, Proxy, Redis, RedisCluster};
+use stage::{Stage, connect, shared_broker};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn worker_killed_between_any_two_steps_changes_no_count() {
+    let redis = Redis::start();
+    let mut stage = Stage::new(&shared_broker(), "killed", 1).await;
+    let deaths = [
+        "speed::begin::before_shard=100*off->return",
+        "speed::flush::before_shard=return",
+        "speed::flush::before_shard=300*off->return",
+        "speed::flush::behind_shard=return",
+        "speed::flush::behind_shard=100*off->return",
+        "speed::flush::behind_shard=255*off->return",
+        "speed::flush::before_commit=return",
+        "speed::flush::behind_commit=2*off->return",
+    ];
+    for death in deaths {
+        stage.send(400).await;
+        let worker = stage.worker(&redis.url(), death);
+        stage.send(400).await;
+        worker.dies(death).await;
+    }
+    let _last = stage.worker(&redis.url(), "");
+    let client = connect(&redis.url()).await;
+    stage.assert_counted(&client, &[redis.url()], "kill -9").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moving_partitions_and_a_zombie_change_no_count() {
+    let redis = Redis::start();
+    let mut stage = Stage::new(&shared_broker(), "moving", 2).await;
+    let one = stage.worker(&redis.url(), "");
+    stage.send(2_000).await;
+    let other = stage.worker(&redis.url(), "");
+    let client = connect(&redis.url()).await;
+    for _ in 0..20 {
+        stage.send(200).await;
+    }
+    // It sleeps until the group has given its partitions away, with a fold in its hands, and wakes as a zombie.
+    one.pause();
+    stage.send(1_000).await;
+    let asleep = Instant::now();
+    while asleep.elapsed() < Duration::from_secs(14) {
+        stage.send(100).await;
+    }
+    one.resume();
+    stage.send(2_000).await;
+    other.end();
+    stage.send(500).await;
+    let _third = stage.worker(&redis.url(), "");
+    one.kill();
+    stage.send(500).await;
+    stage.assert_counted(&client, &[redis.url()], "moving partitions").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_set_back_emptied_and_cut_off_changes_no_count() {
+    let mut redis = Redis::start();
+    let proxy = Proxy::before(redis.port());
+    let through = format!("redis://{}", proxy.address());
+    let mut stage = Stage::new(&shared_broker(), "setback", 3).await;
+    let _workers = [stage.worker(&through, ""), stage.worker(&through, "")];
+    stage.send(3_000).await;
+    let snapshot = redis.snapshot();
+    for bytes in [10, 700, 5_000, 40_000] {
+        stage.send(1_000).await;
+        proxy.cut_after(bytes);
+    }
+    stage.send(1_000).await;
+    redis.set_back(&snapshot);
+    stage.send(1_000).await;
+    assert_eq!(redis.cli(&["flushall"]).trim(), "OK");
+    stage.send(1_000).await;
+    proxy.cut();
+    redis.stop();
+    stage.send(1_000).await;
+    redis.run();
+    let client = connect(&redis.url()).await;
+    stage.assert_counted(&client, &[redis.url()], "redis set back, emptied, cut off").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_master_of_a_cluster_changes_no_count() {
+    let mut cluster = RedisCluster::start();
+    let mut stage = Stage::new(&shared_broker(), "cluster", 4).await;
+    let _workers = [stage.worker(&cluster.url(), ""), stage.worker(&cluster.url(), "")];
+    stage.send(3_000).await;
+    cluster.lose_a_master();
+    stage.send(3_000).await;
+    let client = connect(&cluster.url()).await;
+    let masters = cluster.masters();
+    stage.assert_counted(&client, &masters, "a master lost").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promoted_replica_changes_no_count() {
+    let mut master = Redis::start();
+    let replica = Redis::start();
+    assert_eq!(replica.cli(&["replicaof", "127.0.0.1", &master.port().to_string()]).trim(), "OK");
+    let mut stage = Stage::new(&shared_broker(), "replica", 5).await;
+    let both = format!("redis://127.0.0.1:{},127.0.0.1:{}", master.port(), replica.port());
+    let _worker = stage.worker(&both, "");
+    stage.send(3_000).await;
+    master.stop();
+    stage.send(1_000).await;
+    assert_eq!(replica.cli(&["replicaof", "no", "one"]).trim(), "OK");
+    stage.send(1_000).await;
+    let client = connect(&replica.url()).await;
+    stage.assert_counted(&client, &[replica.url()], "a replica promoted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_kafka_and_a_new_partition_change_no_count() {
+    let (mut kafka, redis) = (Kafka::start(), Redis::start());
+    let mut stage = Stage::new(&kafka.address(), "stopped", 6).await;
+    let _workers = [stage.worker(&redis.url(), ""), stage.worker(&redis.url(), "")];
+    stage.send(3_000).await;
+    kafka.stop();
+    // The workers' patience with a question is a third of this.
+    std::thread::sleep(Duration::from_secs(30));
+    kafka.run();
+    stage.send(1_000).await;
+    stage.add_partition(11).await;
+    stage.send(2_000).await;
+    let newest = stage.publications.latest().await.unwrap().unwrap();
+    let partitions = stage.log.partitions().await.unwrap();
+    let unnamed = newest.unnamed(stage.epoch(), &partitions);
+    assert_eq!(unnamed.len(), 1);
+    stage.publications.publish(newest.extended(stage.epoch(), &unnamed, Clock::system().now())).await.unwrap();
+    stage.send(1_000).await;
+    let client = connect(&redis.url()).await;
+    stage.assert_counted(&client, &[redis.url()], "kafka stopped, a partition added").await;
+}

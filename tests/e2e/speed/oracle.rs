@@ -1,0 +1,200 @@
+//! A plain count in memory, and the same numbers as a foreign client finds them in Redis.
+//!
+//! The keys are read here by their documented form alone, so that a mistake of the product's reader cannot hide one of its
+//! writer.
+
+use std::collections::BTreeMap;
+
+use fred::prelude::*;
+use linktide_common::bucket::{Hour, Quarter};
+use linktide_common::click::Kind;
+use linktide_common::dimension::{Dimension, NONE};
+use linktide_common::enrich::EnrichedClick;
+use linktide_common::sketch::Sketch;
+
+/// Everything that is counted, whatever hour it was received in.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Counted {
+    /// By subject, event quarter, and `""` for people, `b` for bots, `p` for previews.
+    totals: BTreeMap<(String, i32, &'static str), u64>,
+    /// By subject, event quarter, dimension, value, and whether bots are counted.
+    cells: BTreeMap<(String, i32, &'static str, String, bool), u64>,
+    /// By tenant, event hour, link and who.
+    top: BTreeMap<(String, i32, String, &'static str), u64>,
+    /// Registers by the sketch's name.
+    visitors: BTreeMap<String, Vec<u8>>,
+    /// Event time of the first and last click of each subject.
+    seen: BTreeMap<String, (i64, i64)>,
+}
+
+/// The plain count.
+#[derive(Default)]
+pub(super) struct Oracle {
+    counted: Counted,
+    sketches: BTreeMap<String, Sketch>,
+}
+
+impl Oracle {
+    pub(super) fn count(&mut self, click: &EnrichedClick) {
+        let quarter = Quarter::of(click.clicked_at);
+        let who = match (click.kind, &click.bot) {
+            (Kind::Preview, _) => "p",
+            (_, Some(_)) => "b",
+            _ => "",
+        };
+        let tenant = click.tenant_id.to_string();
+        let link = click.link_id.to_string();
+        *self.counted.top.entry((tenant.clone(), quarter.hour().0, link.clone(), who)).or_default() += 1;
+        for (kind, subject) in [("link", format!("{tenant}/{link}")), ("tenant", tenant)] {
+            *self.counted.totals.entry((subject.clone(), quarter.0, who)).or_default() += 1;
+            if who == "p" {
+                continue;
+            }
+            let at = click.clicked_at.as_millis();
+            let seen = self.counted.seen.entry(subject.clone()).or_insert((at, at));
+            *seen = (seen.0.min(at), seen.1.max(at));
+            for dimension in Dimension::ALL.iter().filter(|dimension| dimension.value(click) != NONE) {
+                let value = dimension.value(click).to_owned();
+                let key = (subject.clone(), quarter.0, dimension.name(), value, who == "b");
+                *self.counted.cells.entry(key).or_default() += 1;
+            }
+            if let (Some(visitor), "") = (click.visitor, who) {
+                let instant = quarter.hour().start().to_string();
+                for window in [&instant[..10], &instant[..13]] {
+                    self.sketches.entry(format!("{kind}:{subject}:uv:{window}")).or_default().insert(&visitor.0);
+                }
+            }
+        }
+    }
+
+    pub(super) fn into_counted(self) -> Counted {
+        let registers = self.sketches.into_iter().map(|(name, sketch)| (name, sketch.registers().collect()));
+        Counted { visitors: registers.collect(), ..self.counted }
+    }
+}
+
+impl Counted {
+    /// Everything there is in Redis, of one server or of all masters of a cluster.
+    pub(super) async fn read(redis: &Client, keys: &[String]) -> Self {
+        let mut counted = Self::default();
+        for key in keys {
+            let Some((shard, name)) = key.split_once("}:") else { continue };
+            assert!(shard.starts_with("{s"), "{key}");
+            let parts: Vec<&str> = name.split(':').collect();
+            match parts[..] {
+                ["totals", subject, hour] => counted.take_totals(subject, first_quarter(hour), &hash(redis, key).await),
+                ["cell", subject, hour] => counted.take_cell(subject, first_quarter(hour), &hash(redis, key).await),
+                ["top", tenant, _] => {
+                    let members: Vec<(String, f64)> = redis.zrange(key.as_str(), 0, -1, None, false, None, true).await.unwrap();
+                    counted.take_top(tenant, members);
+                }
+                ["link" | "tenant", _, "uv", _] => {
+                    let bytes: Vec<u8> = redis.get(key.as_str()).await.unwrap();
+                    counted.visitors.insert(name.to_owned(), Sketch::from_bytes(&bytes).unwrap().registers().collect());
+                }
+                ["positions" | "breakdowns"] | ["tenants", _] | ["label", ..] => {}
+                _ => panic!("an unknown key: {key}"),
+            }
+        }
+        counted
+    }
+
+    fn take_totals(&mut self, subject: &str, first: i32, fields: &BTreeMap<String, String>) {
+        for (field, value) in fields {
+            if field == "f" || field == "l" {
+                let at: i64 = value.parse().unwrap();
+                let seen = self.seen.entry(subject.to_owned()).or_insert((at, at));
+                *seen = (seen.0.min(at), seen.1.max(at));
+                continue;
+            }
+            let who = ["b", "p"].into_iter().find(|who| field.ends_with(who)).unwrap_or_default();
+            let quarter: i32 = field.trim_end_matches(who).parse().unwrap();
+            *self.totals.entry((subject.to_owned(), first + quarter, who)).or_default() += value.parse::<u64>().unwrap();
+        }
+    }
+
+    fn take_cell(&mut self, subject: &str, first: i32, fields: &BTreeMap<String, String>) {
+        for (field, value) in fields {
+            let at = field.find(|c: char| c.is_ascii_alphabetic()).unwrap();
+            let quarter: i32 = field[..at].parse().unwrap();
+            let dimension = dimension(field.as_bytes()[at]);
+            let bots = match field.as_bytes()[at + 1] {
+                b':' => false,
+                b'!' => true,
+                other => panic!("{field}: {other}"),
+            };
+            let key = (subject.to_owned(), first + quarter, dimension, field[at + 2..].to_owned(), bots);
+            *self.cells.entry(key).or_default() += value.parse::<u64>().unwrap();
+        }
+    }
+
+    fn take_top(&mut self, tenant: &str, members: Vec<(String, f64)>) {
+        for (member, score) in members {
+            let parts: Vec<&str> = member.split('|').collect();
+            let who = match parts.get(2) {
+                None => "",
+                Some(&"b") => "b",
+                Some(_) => "p",
+            };
+            let key = (tenant.to_owned(), parts[0].parse().unwrap(), parts[1].to_owned(), who);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a score counts clicks")]
+            let clicks = score as u64;
+            *self.top.entry(key).or_default() += clicks;
+        }
+    }
+
+    /// Fails with the first differences.
+    pub(super) fn assert_is(&self, oracle: &Self, what: &str) {
+        fn differences<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
+            found: &BTreeMap<K, V>,
+            expected: &BTreeMap<K, V>,
+        ) -> Vec<String> {
+            let keys = found.keys().chain(expected.keys()).collect::<std::collections::BTreeSet<_>>();
+            let differ = keys.into_iter().filter(|key| found.get(key) != expected.get(key));
+            differ.map(|key| format!("{key:?}: {:?}, not {:?}", found.get(key), expected.get(key))).collect()
+        }
+        assert!(!oracle.totals.is_empty() && !oracle.cells.is_empty() && !oracle.visitors.is_empty());
+        let names = |counted: &Self| counted.visitors.keys().cloned().map(|name| (name, ())).collect();
+        let all = [
+            ("totals", differences(&self.totals, &oracle.totals)),
+            ("cells", differences(&self.cells, &oracle.cells)),
+            ("top links", differences(&self.top, &oracle.top)),
+            ("first and last", differences(&self.seen, &oracle.seen)),
+            ("sketches' names", differences(&names(self), &names(oracle))),
+        ];
+        for (kind, differ) in all {
+            assert!(differ.is_empty(), "{what}: {} {kind} differ, such as {:#?}", differ.len(), &differ[..differ.len().min(5)]);
+        }
+        let differ = oracle.visitors.iter().filter(|(name, registers)| self.visitors.get(*name) != Some(registers)).count();
+        assert_eq!(differ, 0, "{what}: registers of sketches differ");
+    }
+}
+
+async fn hash(redis: &Client, key: &str) -> BTreeMap<String, String> {
+    redis.hgetall(key).await.unwrap()
+}
+
+fn first_quarter(hour: &str) -> i32 {
+    Hour(hour.parse().unwrap()).first_quarter().0
+}
+
+fn dimension(letter: u8) -> &'static str {
+    match letter {
+        b'c' => "country",
+        b'r' => "region",
+        b't' => "city",
+        b'n' => "continent",
+        b'h' => "referrer",
+        b'k' => "referrer_class",
+        b'd' => "device",
+        b'b' => "browser",
+        b'o' => "os",
+        b's' => "utm_source",
+        b'm' => "utm_medium",
+        b'p' => "utm_campaign",
+        b'g' => "trigger",
+        b'l' => "language",
+        b'w' => "bot_reason",
+        other => panic!("no dimension has the letter {other}"),
+    }
+}
