@@ -32,7 +32,11 @@ pub async fn open(config: &Kafka, fail_fast: bool) -> anyhow::Result<Arc<KafkaLo
         match KafkaLog::open(log_config(config)).await {
             Ok(log) => return Ok(log),
             Err(LogError::Unavailable(why)) if !fail_fast => {
-                tracing::warn!(brokers = config.brokers, why, "no broker answers; trying again (--fail-fast ends instead)");
+                tracing::warn!(
+                    brokers = config.brokers,
+                    why,
+                    "no broker answers; trying again (--fail-fast ends instead)"
+                );
                 tokio::time::sleep(AGAIN).await;
             }
             Err(error) => return Err(error.into()),
