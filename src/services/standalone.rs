@@ -74,13 +74,7 @@ impl Services {
             .with_context(|| format!("listening on {}", config.api.listen))?;
         let address = listener.local_addr()?;
         let intake = |layer| {
-            Intake::new(
-                layer,
-                Box::new(log.reader()),
-                Arc::clone(&enricher),
-                clock.clone(),
-                config.log.copy_window,
-            )
+            Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), config.log.copy_window)
         };
         let (archiver, flusher) =
             Archiver::open(lake.clone(), intake("archive"), clock.clone(), archive(config)).await?;
