@@ -139,7 +139,11 @@ pub(crate) async fn collect(
         Ack::Log => {
             ingest.log.append(clicks.iter().map(record).collect()).await.map_err(|error| unavailable(&error))?
         }
-        Ack::Buffer => clicks.into_iter().for_each(|click| ingest.emitter.emit(click)),
+        Ack::Buffer => {
+            for click in clicks {
+                ingest.emitter.emit(click);
+            }
+        }
     }
     metrics::COLLECTED.with_label_values(&["collector", "taken"]).inc_by(taken as u64);
     metrics::COLLECTED.with_label_values(&["collector", "refused"]).inc_by(refused as u64);

@@ -21,7 +21,7 @@ mod redirect;
 #[cfg(feature = "http")]
 mod router;
 
-pub use emitter::{Emitter, EmitterConfig};
+pub use emitter::{DropReason, Emitter, EmitterConfig, Tally};
 #[cfg(feature = "http")]
 pub use links::{LinkFile, LinkFileError};
 #[cfg(feature = "http")]
