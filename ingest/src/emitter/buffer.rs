@@ -78,7 +78,8 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new(click: Click, since: Timestamp) -> Result<Self, DropReason> {
-        let texts = [&click.user_agent, &click.referrer, &click.language, &click.destination, &click.slug, &click.title];
+        let texts =
+            [&click.user_agent, &click.referrer, &click.language, &click.destination, &click.slug, &click.title];
         let texts: usize = texts.into_iter().flatten().map(String::len).sum();
         if texts > limits::RECORD {
             return Err(DropReason::TooLarge);
@@ -184,7 +185,8 @@ impl Buffer {
     }
 
     pub(super) fn tally(&self) -> Tally {
-        let [queue_full, expired, too_large, shutdown] = self.dropped.each_ref().map(|count| count.load(Ordering::Acquire));
+        let [queue_full, expired, too_large, shutdown] =
+            self.dropped.each_ref().map(|count| count.load(Ordering::Acquire));
         let (held, held_bytes) = self.holds();
         let emitted = self.emitted.load(Ordering::Acquire);
         Tally { emitted, queue_full, expired, too_large, shutdown, held, held_bytes }

@@ -110,7 +110,10 @@ impl Drain {
             self.launch();
             self.show();
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return tracing::warn!(clicks = self.buffer.holds().0, "the log did not take all clicks before shutdown");
+                return tracing::warn!(
+                    clicks = self.buffer.holds().0,
+                    "the log did not take all clicks before shutdown"
+                );
             }
             if deadline.is_some() && self.buffer.holds().0 == 0 {
                 return;
@@ -157,7 +160,9 @@ impl Drain {
     fn encode(&mut self) -> Batch {
         let mut batch = Batch::new();
         while batch.len() < self.config.batch_clicks.max(1) {
-            let Some(Waiting { mut click, since, bytes }) = self.head.take().or_else(|| self.buffer.next()) else { break };
+            let Some(Waiting { mut click, since, bytes }) = self.head.take().or_else(|| self.buffer.next()) else {
+                break;
+            };
             let key = *click.click_id.get_or_insert_with(|| new_id(since));
             let mut json = Vec::with_capacity(bytes);
             click.to_json(&mut json);
