@@ -63,6 +63,7 @@ impl Services {
     /// Where the folder, an address or a file of the configuration cannot be used: nothing runs then.
     pub async fn spawn(config: &Config, data: &Path, clock: Clock) -> anyhow::Result<Self> {
         refuse_strangers(config.api.listen)?;
+        let door = door(config)?;
         let log = open_log(config, data, &clock)?;
         let enricher = Arc::new(Enricher::new(enrichment(config, &data.join("salt.key"))?)?);
         let links = Arc::new(config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open)?);
@@ -74,13 +75,7 @@ impl Services {
             .with_context(|| format!("listening on {}", config.api.listen))?;
         let address = listener.local_addr()?;
         let intake = |layer| {
-            Intake::new(
-                layer,
-                Box::new(log.reader()),
-                Arc::clone(&enricher),
-                clock.clone(),
-                config.log.copy_window,
-            )
+            Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), config.log.copy_window)
         };
         let (archiver, flusher) =
             Archiver::open(lake.clone(), intake("archive"), clock.clone(), archive(config)).await?;
@@ -89,8 +84,7 @@ impl Services {
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let query = query(config, &lake, view, &clock);
-        let door =
-            linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door(config));
+        let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
 
         let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
