@@ -11,6 +11,7 @@ use linktide_common::bucket::{Hour, Timestamp};
 use linktide_common::clock::Clock;
 
 use crate::config::{self, Config, Sources};
+use crate::services::ingest::FrontDoor;
 use crate::services::{self, Services, SpeedService};
 use crate::{demo, import, status, telemetry};
 
@@ -45,6 +46,18 @@ enum Command {
         /// Where to listen: an address of this machine alone
         #[arg(long, value_name = "ADDR")]
         listen: Option<String>,
+    },
+    /// Run the front door alone, over Kafka: collector, imports and redirector
+    #[command(
+        after_help = "Example:\n  linktide ingest --listen 0.0.0.0:8081 --set kafka.brokers=kafka-1:9092,kafka-2:9092 --set ingest.links=links.csv"
+    )]
+    Ingest {
+        /// Where to listen; it may be reached from other machines
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<String>,
+        /// End where no broker answers, instead of waiting for one
+        #[arg(long)]
+        fail_fast: bool,
     },
     /// Run with generated clicks: 60 days of them, then a few a second
     #[command(
@@ -178,10 +191,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     if let Command::Speed { lake: Some(lake), .. } = &command {
         set.push(("lake.folder".to_owned(), lake.clone()));
     }
+    if let Command::Ingest { listen: Some(listen), .. } = &command {
+        set.push(("ingest.listen".to_owned(), listen.clone()));
+    }
     let config = config::load(Sources::of_process(settings.config.as_deref(), set)?)?;
     telemetry::init(&config.telemetry)?;
     match command {
         Command::Standalone { data, .. } => standalone(&config, &data).await,
+        Command::Ingest { fail_fast, .. } => ingest(&config, fail_fast).await,
         Command::Demo(options) => demo::run(config, options).await,
         Command::Import(options) => import::run(options).await,
         Command::Nightly { data, through } => nightly(&data, through).await,
@@ -213,6 +230,17 @@ async fn speed(
         None => service.run(told_to_stop()).await,
         Some(SpeedCommand::Rebuild) => service.rebuild(told_to_stop(), &say).await,
     }
+}
+
+async fn ingest(config: &Config, fail_fast: bool) -> anyhow::Result<()> {
+    let door = FrontDoor::spawn(config, Clock::system(), fail_fast).await?;
+    let tenants = if config.ingest.any_tenant { "any tenant's" } else { "tenant 0's" };
+    let reach = if door.address.ip().is_loopback() { "on this machine alone" } else { "to whoever reaches it" };
+    say(&format!(
+        "linktide ingest listens on http://{}, {reach}: it shows no clicks, and takes {tenants} from everyone, as no keys are set",
+        door.address
+    ))?;
+    door.run(told_to_stop()).await
 }
 
 /// Returns when the process is told to end.

@@ -13,16 +13,24 @@ mod body;
 #[cfg(feature = "http")]
 mod collector;
 #[cfg(feature = "http")]
+mod health;
+#[cfg(feature = "http")]
 mod import;
 #[cfg(feature = "http")]
 mod links;
+#[cfg(feature = "http")]
+mod quota;
 #[cfg(feature = "http")]
 mod redirect;
 #[cfg(feature = "http")]
 mod router;
 
-pub use emitter::{Emitter, EmitterConfig};
+pub use emitter::{DropReason, Emitter, EmitterConfig, Tally};
+#[cfg(feature = "http")]
+pub use health::{Readiness, health};
 #[cfg(feature = "http")]
 pub use links::{LinkFile, LinkFileError};
+#[cfg(feature = "http")]
+pub use quota::{QuotaConfig, Rate};
 #[cfg(feature = "http")]
 pub use router::{IngestConfig, openapi, router};

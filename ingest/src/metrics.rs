@@ -3,20 +3,31 @@
 use std::sync::LazyLock;
 
 use linktide_common::metrics::{counter, counters, gauge};
-use prometheus::{IntCounter, IntCounterVec, IntGauge};
+#[cfg(feature = "http")]
+use prometheus::IntCounterVec;
+use prometheus::{IntCounter, IntGauge};
+
+use crate::emitter::DropReason;
 
 /// Clicks the log has from emitters.
 pub(crate) static EMITTED: LazyLock<IntCounter> =
     LazyLock::new(|| counter("linktide_clicks_emitted_total", "Clicks the log has from emitters"));
 
-/// Clicks that are lost for good, each once, by reason.
-pub(crate) static DROPPED: LazyLock<IntCounterVec> = LazyLock::new(|| {
-    counters("linktide_clicks_dropped_total", "Clicks that are lost for good, each once, by reason", &["reason"])
+/// Clicks that are lost for good, each once, by reason: one counter for each [`DropReason`], so that counting takes no
+/// lock to find it.
+pub(crate) static DROPPED: LazyLock<[IntCounter; DropReason::ALL.len()]> = LazyLock::new(|| {
+    let help = "Clicks that are lost for good, each once, by reason";
+    let dropped = counters("linktide_clicks_dropped_total", help, &["reason"]);
+    DropReason::ALL.map(|reason| dropped.with_label_values(&[reason.name()]))
 });
 
-/// Clicks that wait in emitters' buffers.
+/// Clicks that emitters hold.
 pub(crate) static BUFFERED: LazyLock<IntGauge> =
-    LazyLock::new(|| gauge("linktide_emitter_buffered_clicks", "Clicks that wait in emitters' buffers"));
+    LazyLock::new(|| gauge("linktide_emitter_buffered_clicks", "Clicks that emitters hold"));
+
+/// Bytes that emitters hold.
+pub(crate) static BUFFERED_BYTES: LazyLock<IntGauge> =
+    LazyLock::new(|| gauge("linktide_emitter_buffered_bytes", "Bytes that emitters hold"));
 
 /// Records of the collector and of imports, by what became of them.
 #[cfg(feature = "http")]
@@ -26,4 +37,10 @@ pub(crate) static COLLECTED: LazyLock<IntCounterVec> = LazyLock::new(|| {
         "Records of the collector and of imports, by outcome",
         &["door", "outcome"],
     )
+});
+
+/// Records the collector refused, by reason. Their sender was told, and may send them again.
+#[cfg(feature = "http")]
+pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("linktide_refused_records_total", "Records the collector refused, by reason", &["reason"])
 });

@@ -11,6 +11,7 @@ use linktide_common::click::{Click, Kind, Trigger};
 use linktide_common::id::TenantId;
 use linktide_common::problem::{Problem, ProblemKind};
 
+use crate::links::Link;
 use crate::router::Ingest;
 
 /// Leads to where a link leads.
@@ -66,8 +67,17 @@ fn follow(
             format!("no link is called `{}`", slug.chars().take(80).collect::<String>()),
         )
     })?;
+    if ingest.config.track {
+        ingest.emitter.emit(click(ingest, &link, peer, method, headers, trigger));
+    }
+    // Nothing on the way may keep the answer: a click that is not seen is not counted.
+    let headers = [(header::LOCATION, link.destination.as_str()), (header::CACHE_CONTROL, "private, no-store")];
+    Ok((StatusCode::FOUND, headers).into_response())
+}
+
+fn click(ingest: &Ingest, link: &Link, peer: Peer, method: &Method, headers: &HeaderMap, trigger: Trigger) -> Click {
     let text = |name: HeaderName| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    ingest.emitter.emit(Click {
+    Click {
         tenant_id: TenantId(0),
         link_id: link.link_id,
         click_id: None,
@@ -82,10 +92,7 @@ fn follow(
         kind: if method == Method::HEAD { Kind::Preview } else { Kind::Click },
         trigger,
         imported: false,
-    });
-    // Nothing on the way may keep the answer: a click that is not seen is not counted.
-    let headers = [(header::LOCATION, link.destination.as_str()), (header::CACHE_CONTROL, "private, no-store")];
-    Ok((StatusCode::FOUND, headers).into_response())
+    }
 }
 
 /// The visitor's address: the peer's, or behind `proxies` of our own the one that the outermost of them saw.

@@ -1,6 +1,7 @@
 //! The routes of the front door.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -11,6 +12,7 @@ use utoipa::OpenApi;
 
 use crate::emitter::Emitter;
 use crate::links::LinkFile;
+use crate::quota::{QuotaConfig, Quotas};
 use crate::{collector, import, redirect};
 
 /// What the front door takes.
@@ -22,11 +24,27 @@ pub struct IngestConfig {
     pub floor_days: i64,
     /// How many proxies of our own stand in front, each adding to `X-Forwarded-For`.
     pub trusted_proxies: usize,
+    /// Whether a record may name any tenant; otherwise only tenant 0 sends.
+    pub any_tenant: bool,
+    /// What a tenant may send to the collector.
+    pub quotas: QuotaConfig,
+    /// How long the log may take to acknowledge what the collector got.
+    pub ack_within: Duration,
+    /// Whether redirects are emitted as clicks.
+    pub track: bool,
 }
 
 impl Default for IngestConfig {
     fn default() -> Self {
-        Self { body_bytes: 16 << 20, floor_days: 3653, trusted_proxies: 0 }
+        Self {
+            body_bytes: 16 << 20,
+            floor_days: 3653,
+            trusted_proxies: 0,
+            any_tenant: false,
+            quotas: QuotaConfig::default(),
+            ack_within: Duration::from_secs(10),
+            track: true,
+        }
     }
 }
 
@@ -36,8 +54,9 @@ pub(crate) struct Ingest {
     pub(crate) log: Arc<dyn LogWriter>,
     pub(crate) emitter: Arc<Emitter>,
     pub(crate) links: Arc<LinkFile>,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) clock: Clock,
-    pub(crate) config: IngestConfig,
+    pub(crate) config: Arc<IngestConfig>,
 }
 
 /// The front door over a log, with an emitter for the redirector.
@@ -49,13 +68,15 @@ pub fn router(
     config: IngestConfig,
 ) -> Router {
     let limit = DefaultBodyLimit::max(config.body_bytes);
+    let quotas = Arc::new(Quotas::new(config.quotas.clone(), clock.clone()));
+    let config = Arc::new(config);
     Router::new()
         .route("/v1/clicks", post(collector::collect))
         .route("/v1/imports/{digest}/chunks/{number}", put(import::put_chunk))
         .route("/r/{slug}", get(redirect::link))
         .route("/q/{slug}", get(redirect::code))
         .layer(limit)
-        .with_state(Ingest { log, emitter, links, clock, config })
+        .with_state(Ingest { log, emitter, links, quotas, clock, config })
 }
 
 /// What the front door says of itself.

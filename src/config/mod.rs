@@ -3,6 +3,7 @@
 //! Unknown keys are refused, and every problem is told at once, before anything is opened. `linktide config show` prints
 //! what is in force.
 
+mod ingest;
 mod load;
 mod values;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use linktide_common::enrich::VisitorIdentity;
 use serde::{Deserialize, Serialize};
 
+pub use ingest::{Ingest, Quota};
 pub use load::{ConfigError, Problem, Sources, load};
 pub use values::{ByteSize, Hidden, Settings, Span};
 
@@ -64,38 +66,6 @@ impl Default for Api {
             deadline: Span::seconds(5),
             stale_after: Span::seconds(60),
             file_cache: ByteSize(256 << 20),
-        }
-    }
-}
-
-/// How clicks come in.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Ingest {
-    /// A CSV file of links for the redirector: `slug,link_id,destination,title`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub links: Option<PathBuf>,
-    /// The largest body, as sent.
-    pub body: ByteSize,
-    /// How many proxies of our own stand in front, each adding to `X-Forwarded-For`.
-    pub trusted_proxies: usize,
-    /// Clicks that may wait in the emitter.
-    pub buffer_clicks: usize,
-    /// Bytes that may wait in the emitter.
-    pub buffer: ByteSize,
-    /// How long a click may wait in the emitter.
-    pub expiry: Span,
-}
-
-impl Default for Ingest {
-    fn default() -> Self {
-        Self {
-            links: None,
-            body: ByteSize(16 << 20),
-            trusted_proxies: 0,
-            buffer_clicks: 200_000,
-            buffer: ByteSize(256 << 20),
-            expiry: Span::seconds(120),
         }
     }
 }

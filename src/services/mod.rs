@@ -1,5 +1,6 @@
 //! The one place of wiring: which layers run in this process, and over what.
 
+pub mod ingest;
 pub mod kafka;
 mod probes;
 mod speed;
@@ -10,13 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use linktide_common::click::limits;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
 use linktide_common::secret::Secret;
-use linktide_ingest::{EmitterConfig, IngestConfig, LinkFile};
+use linktide_ingest::{EmitterConfig, IngestConfig, LinkFile, QuotaConfig, Rate};
 use linktide_speed::SpeedConfig;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Quota};
 
 pub use speed::SpeedService;
 pub use standalone::Services;
@@ -65,16 +67,41 @@ fn emitter(config: &Config) -> EmitterConfig {
         buffer_clicks: config.ingest.buffer_clicks,
         buffer_bytes: usize::try_from(config.ingest.buffer.0).unwrap_or(usize::MAX),
         expiry: config.ingest.expiry.0,
+        rate: config.ingest.rate,
         ..EmitterConfig::default()
     }
 }
 
-fn door(config: &Config) -> IngestConfig {
-    IngestConfig {
-        body_bytes: usize::try_from(config.ingest.body.0).unwrap_or(usize::MAX),
+fn door(config: &Config) -> anyhow::Result<IngestConfig> {
+    let ingest = &config.ingest;
+    Ok(IngestConfig {
+        body_bytes: usize::try_from(ingest.body.0).unwrap_or(usize::MAX),
         floor_days: floor_days(config),
-        trusted_proxies: config.ingest.trusted_proxies,
-    }
+        trusted_proxies: ingest.trusted_proxies,
+        any_tenant: ingest.any_tenant,
+        quotas: quotas(&ingest.quota)?,
+        ack_within: ingest.ack_within.0,
+        track: ingest.track,
+    })
+}
+
+/// A quota that can never be met would be a door that is shut without saying so.
+fn quotas(quota: &Quota) -> anyhow::Result<QuotaConfig> {
+    let clicks = Rate { per_second: quota.clicks_per_second, burst: quota.clicks_burst };
+    let bytes = Rate { per_second: quota.bytes_per_second.0, burst: quota.bytes_burst.0 };
+    anyhow::ensure!(
+        clicks.per_second > 0 && clicks.burst > 0 && bytes.per_second > 0,
+        "ingest.quota has {} clicks a second, {} at once and {} bytes a second: none of them may be 0",
+        clicks.per_second,
+        clicks.burst,
+        bytes.per_second
+    );
+    anyhow::ensure!(
+        bytes.burst >= limits::RECORD as u64,
+        "ingest.quota.bytes_burst is {}, but one record may have 64KiB: give at least so much",
+        quota.bytes_burst
+    );
+    Ok(QuotaConfig { clicks, bytes, tenants: quota.tenants })
 }
 
 /// Takes newer GeoIP databases and links; a broken file leaves what is in use.
@@ -98,13 +125,17 @@ async fn look_at_files(
                 }
                 Reload::Kept(error) => tracing::error!(%error, "a GeoIP database is broken; the old one stays"),
             }
-            match links.reload() {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("the redirector's links were read again"),
-                Err(error) => tracing::error!(%error, "the redirector's links are broken; the old ones stay"),
-            }
+            reload(&links);
         })
         .await?;
     }
     Ok("files")
+}
+
+fn reload(links: &LinkFile) {
+    match links.reload() {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("the redirector's links were read again"),
+        Err(error) => tracing::error!(%error, "the redirector's links are broken; the old ones stay"),
+    }
 }

@@ -63,6 +63,7 @@ impl Services {
     /// Where the folder, an address or a file of the configuration cannot be used: nothing runs then.
     pub async fn spawn(config: &Config, data: &Path, clock: Clock) -> anyhow::Result<Self> {
         refuse_strangers(config.api.listen)?;
+        let door = door(config)?;
         let log = open_log(config, data, &clock)?;
         let enricher = Arc::new(Enricher::new(enrichment(config, &data.join("salt.key"))?)?);
         let links = Arc::new(config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open)?);
@@ -83,8 +84,7 @@ impl Services {
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let query = query(config, &lake, view, &clock);
-        let door =
-            linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door(config));
+        let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
 
         let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod demo;
+mod front_door;
 mod harness;
 mod kill;
 mod real_log;

@@ -61,7 +61,7 @@ impl Stage {
             settings: BTreeMap::new(),
         };
         let plan = TopicPlan { partitions: PARTITIONS, replication: 1, retention: Duration::from_secs(86_400) };
-        KafkaLog::provision(&config, &plan).await.unwrap();
+        KafkaLog::provision(&config, &plan, false).await.unwrap();
         let log = KafkaLog::open(config.clone()).await.unwrap();
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("salt.key"), SALT).unwrap();

@@ -16,27 +16,33 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::EmitterConfig;
 
+mod limits;
+
 struct Door {
     log: Arc<EmbeddedLog>,
     emitter: Arc<Emitter>,
     router: Router,
+    clock: Clock,
     _folder: tempfile::TempDir,
 }
 
 impl Door {
     fn with_reserve(reserve: u64) -> Self {
+        Self::with(reserve, EmitterConfig::default(), IngestConfig::default())
+    }
+
+    fn with(reserve: u64, buffer: EmitterConfig, config: IngestConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Day(20_000).start());
-        let config = EmbeddedConfig { partitions: 1, reserve, ..EmbeddedConfig::default() };
-        let log = EmbeddedLog::open(&folder.path().join("log"), &config, clock.clone()).unwrap();
+        let about = EmbeddedConfig { partitions: 1, reserve, ..EmbeddedConfig::default() };
+        let log = EmbeddedLog::open(&folder.path().join("log"), &about, clock.clone()).unwrap();
         let csv = folder.path().join("links.csv");
         std::fs::write(&csv, "slug,link_id,destination\nspring,7,https://a.example/?utm_source=x\n").unwrap();
         let links = Arc::new(LinkFile::open(&csv).unwrap());
-        let emitter =
-            Arc::new(Emitter::new(Arc::clone(&log) as Arc<dyn LogWriter>, clock.clone(), EmitterConfig::default()));
-        let config = IngestConfig { body_bytes: 12 << 20, ..IngestConfig::default() };
-        let router = router(Arc::clone(&log) as Arc<dyn LogWriter>, Arc::clone(&emitter), links, clock, config);
-        Self { log, emitter, router, _folder: folder }
+        let emitter = Arc::new(Emitter::new(Arc::clone(&log) as Arc<dyn LogWriter>, clock.clone(), buffer));
+        let config = IngestConfig { body_bytes: 12 << 20, ..config };
+        let router = router(Arc::clone(&log) as Arc<dyn LogWriter>, Arc::clone(&emitter), links, clock.clone(), config);
+        Self { log, emitter, router, clock, _folder: folder }
     }
 
     fn new() -> Self {

@@ -1,0 +1,92 @@
+//! How clicks come in: `[ingest]`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ByteSize, Span};
+
+/// How clicks come in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingest {
+    /// Where `linktide ingest` listens. It shows no clicks, so this may be any address; whoever reaches it may send some.
+    pub listen: SocketAddr,
+    /// A CSV file of links for the redirector: `slug,link_id,destination,title`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<PathBuf>,
+    /// Whether redirects are recorded as clicks.
+    pub track: bool,
+    /// Whether a record may name any tenant. Without keys nobody checks who sends: only where every sender is trusted.
+    pub any_tenant: bool,
+    /// The largest body, as sent.
+    pub body: ByteSize,
+    /// How long the log may take to acknowledge what the collector got.
+    pub ack_within: Span,
+    /// How many proxies of our own stand in front, each adding to `X-Forwarded-For`.
+    pub trusted_proxies: usize,
+    /// Clicks that the emitter may hold.
+    pub buffer_clicks: usize,
+    /// Bytes that the emitter may hold.
+    pub buffer: ByteSize,
+    /// How long a click may wait in the emitter.
+    pub expiry: Span,
+    /// Clicks a second that are expected: it bounds nothing, and says how many seconds the buffer bridges.
+    pub rate: u32,
+    /// How long `linktide ingest` answers on after it is told to end, unready, so that those in front notice.
+    pub leave: Span,
+    /// How long the emitter may take to empty its buffer at the end.
+    pub drain: Span,
+    /// What a tenant may send to the collector.
+    pub quota: Quota,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            links: None,
+            track: true,
+            any_tenant: false,
+            body: ByteSize(16 << 20),
+            ack_within: Span::seconds(10),
+            trusted_proxies: 0,
+            buffer_clicks: 200_000,
+            buffer: ByteSize(256 << 20),
+            expiry: Span::seconds(120),
+            rate: 10_000,
+            leave: Span::seconds(3),
+            drain: Span::seconds(10),
+            quota: Quota::default(),
+        }
+    }
+}
+
+/// What a tenant may send to the collector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quota {
+    /// Clicks a second, over time.
+    pub clicks_per_second: u64,
+    /// Clicks at once.
+    pub clicks_burst: u64,
+    /// Bytes of records a second, over time.
+    pub bytes_per_second: ByteSize,
+    /// Bytes of records at once: no less than a record may have, 64KiB.
+    pub bytes_burst: ByteSize,
+    /// Tenants whose use is remembered one by one; those beyond share one quota.
+    pub tenants: usize,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            clicks_per_second: 10_000,
+            clicks_burst: 100_000,
+            bytes_per_second: ByteSize(8 << 20),
+            bytes_burst: ByteSize(64 << 20),
+            tenants: 10_000,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The front door as a process of its own: collector, imports and redirector over Kafka.
+//!
+//! It listens before a broker has answered, and answers redirects whatever becomes of the log: clicks wait in the emitter.
+//! A log that cannot be used at all (no topic, a topic that is not fit) ends the process.
+//!
+//! It ends in this order: unready, while those in front notice; no more requests; the emitter's buffer into the log.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use axum::{Json, Router};
+use linktide_common::clock::Clock;
+use linktide_common::log::kafka::KafkaLog;
+use linktide_common::log::{Append, LogError, LogWriter, Marked};
+use linktide_ingest::{Emitter, LinkFile, Readiness};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{LOOK_AT_FILES, door, emitter, kafka, reload};
+use crate::config::Config;
+
+/// How long requests that are being answered may take at the end.
+const BUDGET: Duration = Duration::from_secs(10);
+
+/// The front door.
+pub struct FrontDoor {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The redirector's emitter.
+    pub emitter: Arc<Emitter>,
+    ready: Readiness,
+    leave: Duration,
+    drain: Duration,
+    tasks: JoinSet<anyhow::Result<&'static str>>,
+    requests: CancellationToken,
+}
+
+impl FrontDoor {
+    /// Begins to listen. Brokers that do not answer are waited for meanwhile; with `fail_fast` they must answer first.
+    ///
+    /// # Errors
+    /// Where a setting, the address or the file of links cannot be used: nothing runs then.
+    pub async fn spawn(config: &Config, clock: Clock, fail_fast: bool) -> anyhow::Result<Self> {
+        let door = door(config)?;
+        let links = Arc::new(config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open)?);
+        let log = Arc::new(LateLog::default());
+        if fail_fast {
+            log.open(config, true).await?;
+        }
+        let listen = config.ingest.listen;
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+        let address = listener.local_addr()?;
+        let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
+        let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
+        let ready = Readiness::default();
+        let router = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock, door)
+            .merge(linktide_ingest::health(ready.clone()));
+
+        let requests = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, router, requests.clone()));
+        tasks.spawn(look_at_links(links, requests.clone()));
+        let (settings, stop) = (config.clone(), requests.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                opened = log.open(&settings, false) => opened?,
+                () = stop.cancelled() => {}
+            }
+            stop.cancelled().await;
+            Ok("log")
+        });
+        ready.set(true);
+        let (leave, drain) = (config.ingest.leave.0, config.ingest.drain.0);
+        Ok(Self { address, emitter, ready, leave, drain, tasks, requests })
+    }
+
+    /// Works until `stop`, or until a task ends on its own, which is an error.
+    ///
+    /// # Errors
+    /// What ended the task.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let outage = tokio::select! {
+            () = stop => None,
+            ended = self.tasks.join_next() => ended,
+        };
+        if outage.is_none() {
+            self.ready.set(false);
+            tokio::time::sleep(self.leave).await;
+        }
+        let ended = self.stop().await;
+        match outage {
+            None => ended,
+            Some(Ok(Ok(name))) => anyhow::bail!("the task {name} ended on its own"),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    /// Ends in order: what was taken is in the log, or counted as dropped.
+    ///
+    /// # Errors
+    /// What a task failed with while it ended.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.ready.set(false);
+        self.requests.cancel();
+        let mut outcome = Ok(());
+        let all = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended.map(|_| ())));
+            }
+            outcome
+        };
+        let ended = tokio::time::timeout(BUDGET, all).await;
+        // Only now: a redirect that was being answered has emitted its click.
+        self.emitter.shutdown(self.drain).await;
+        ended.context("a request did not end in time").flatten()
+    }
+}
+
+/// A log that may not have been reached yet.
+#[derive(Default)]
+struct LateLog {
+    log: OnceLock<Arc<KafkaLog>>,
+}
+
+impl LateLog {
+    async fn open(&self, config: &Config, fail_fast: bool) -> anyhow::Result<()> {
+        if self.log.get().is_none() {
+            let log = kafka::open(&config.kafka, fail_fast).await?;
+            tracing::info!(brokers = config.kafka.brokers, topic = config.kafka.topic, "the log is open");
+            self.log.get_or_init(|| log);
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> Result<&KafkaLog, LogError> {
+        let away = || LogError::Unavailable("no broker has answered yet".to_owned());
+        self.log.get().map(AsRef::as_ref).ok_or_else(away)
+    }
+}
+
+#[async_trait]
+impl LogWriter for LateLog {
+    async fn append(&self, records: Vec<Append>) -> Result<(), LogError> {
+        self.get()?.append(records).await
+    }
+
+    async fn append_marked(&self, mark: &str, records: Vec<Append>) -> Result<Marked, LogError> {
+        self.get()?.append_marked(mark, records).await
+    }
+}
+
+async fn look_at_links(links: Arc<LinkFile>, stop: CancellationToken) -> anyhow::Result<&'static str> {
+    let mut due = tokio::time::interval(LOOK_AT_FILES);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok("files"),
+            _ = due.tick() => {}
+        }
+        let links = Arc::clone(&links);
+        tokio::task::spawn_blocking(move || reload(&links)).await?;
+    }
+}
+
+async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> anyhow::Result<&'static str> {
+    let about = Arc::new(linktide_ingest::openapi());
+    let place = axum::routing::get(move || std::future::ready(Json(about.as_ref().clone())));
+    let service = router.route("/v1/openapi.json", place).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    Ok("front door")
+}
