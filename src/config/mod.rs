@@ -205,7 +205,7 @@ impl Default for Speed {
             flush_interval: Span::millis(200),
             keep_behind: Span::seconds(30),
             fold_clicks: 200_000,
-            cell_fields: 2_000,
+            cell_fields: 10_000,
             tenant_cells: 20_000,
         }
     }

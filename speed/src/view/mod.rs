@@ -48,7 +48,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { cell_fields: 2_000, tenant_cells: 20_000 }
+        Self { cell_fields: 10_000, tenant_cells: 20_000 }
     }
 }
 

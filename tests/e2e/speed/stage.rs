@@ -62,7 +62,7 @@ impl Stage {
         };
         let plan = TopicPlan { partitions: PARTITIONS, replication: 1, retention: Duration::from_secs(86_400) };
         KafkaLog::provision(&config, &plan, false).await.unwrap();
-        let log = KafkaLog::open(config.clone()).await.unwrap();
+        let log = opened(&config).await;
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("salt.key"), SALT).unwrap();
         let objects = object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap();
@@ -142,7 +142,11 @@ impl Stage {
             .args(["--set", &format!("kafka.brokers={}", self.config.brokers)])
             .args(["--set", &format!("kafka.topic={}", self.config.topic)])
             .args(["--set", &format!("kafka.group={}", self.config.topic)])
+            // The dead are noticed as soon as a broker allows it.
+            .args(["--set", "kafka.settings.session.timeout.ms=6000"])
             .args(["--set", &format!("redis.url={redis}")])
+            // Nothing is left out here: late clicks of three days fill cells.
+            .args(["--set", "speed.cell_fields=1000000"])
             .args(["--set", &format!("enrich.salt_key={}", folder.join("salt.key").display())])
             .env("FAILPOINTS", failpoints)
             .stdout(Stdio::null());
@@ -182,6 +186,17 @@ impl Stage {
 
     pub(super) fn epoch(&self) -> Epoch {
         self.config.epoch
+    }
+}
+
+/// The log, once the broker knows the topic that was just made.
+async fn opened(config: &KafkaConfig) -> Arc<KafkaLog> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match KafkaLog::open(config.clone()).await {
+            Ok(log) => return log,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
     }
 }
 

@@ -192,16 +192,14 @@ fn is_refusal(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// What cannot get better by waiting is told apart from what can.
+/// What cannot get better by waiting is told apart from what can. A broker that has just begun does not know its own
+/// partitions yet, so an unknown one may; that a topic is missing is said where the log is opened.
 pub(super) fn failed(error: KafkaError) -> LogError {
-    use RDKafkaErrorCode as Code;
     let code = match &error {
         KafkaError::AdminOp(code) => Some(*code),
         other => other.rdkafka_error_code(),
     };
-    let hopeless = code.is_some_and(|code| {
-        is_refusal(code) || matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
-    });
+    let hopeless = code.is_some_and(is_refusal);
     let misconfigured = matches!(error, KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_));
     match error {
         KafkaError::ClientConfig(_, what, name, value) if name.contains("password") || name.contains("secret") => {
