@@ -3,6 +3,7 @@
 mod clicks;
 mod stage;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,9 +28,13 @@ async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["worker", brokers, redis, folder] => stage::work(brokers, redis, Path::new(folder)).await,
-        ["drain", clicks] => drain(clicks.parse()?).await,
+        ["drain", clicks] => drain(&Stage::new().await?, clicks.parse()?).await,
         ["steady"] => steady(&Stage::new().await?).await,
-        _ => drain(BACKLOG).await,
+        _ => {
+            let stage = Stage::new().await?;
+            drain(&stage, BACKLOG).await?;
+            steady(&stage).await
+        }
     }
 }
 
@@ -38,13 +43,12 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-/// A backlog is drained, then clicks come steadily.
+/// A backlog is drained.
 #[expect(clippy::cast_precision_loss, reason = "figures are for people")]
-async fn drain(backlog: usize) -> anyhow::Result<()> {
-    let stage = Stage::new().await?;
+async fn drain(stage: &Stage, backlog: usize) -> anyhow::Result<()> {
     stage.fill(backlog, |clicks| clicks.next(1)).await?;
     let reader = stage.log.reader("bench")?;
-    let before = Servers::now(&stage).await?;
+    let before = Servers::now(stage).await?;
     let worker = stage.worker()?;
     // The group takes a moment to come together: time runs from the first click on.
     let all = stage.behind(&reader).await?;
@@ -60,8 +64,7 @@ async fn drain(backlog: usize) -> anyhow::Result<()> {
         tokio::time::sleep(LOOK).await;
     }
     let seconds = began.elapsed().as_secs_f64();
-    report_drain(&stage, &worker, &before, backlog as f64, seconds).await?;
-    steady(&stage).await
+    report_drain(stage, &worker, &before, backlog as f64, seconds).await
 }
 
 async fn report_drain(stage: &Stage, worker: &Worker, before: &Servers, clicks: f64, seconds: f64) -> anyhow::Result<()> {
@@ -76,6 +79,7 @@ async fn report_drain(stage: &Stage, worker: &Worker, before: &Servers, clicks: 
         (after.redis - before.redis) / hundred_thousands,
         (after.kafka - before.kafka) / hundred_thousands
     ));
+    say(&format!("redis, calls within scripts a 100,000 clicks: {}", after.commands(before, hundred_thousands)));
     let cells = count_keys(stage, "cell:").await?;
     say(&format!(
         "redis: {:.0} MiB for {cells} cells: {:.0} bytes a cell, all that belongs to it included",
@@ -91,23 +95,42 @@ struct Servers {
     redis: f64,
     kafka: f64,
     memory: f64,
+    /// Calls and seconds by command.
+    commands: BTreeMap<String, (f64, f64)>,
 }
 
 impl Servers {
+    /// What was called since, by command.
+    fn commands(&self, before: &Self, hundred_thousands: f64) -> String {
+        let since = |(name, (calls, seconds)): (&String, &(f64, f64))| {
+            let (old_calls, old_seconds) = before.commands.get(name).copied().unwrap_or_default();
+            (name.clone(), (calls - old_calls) / hundred_thousands, (seconds - old_seconds) / hundred_thousands)
+        };
+        let mut commands: Vec<_> = self.commands.iter().map(since).filter(|(name, calls, _)| *calls > 100.0 && name != "evalsha").collect();
+        commands.sort_by(|(_, _, one), (_, _, other)| other.total_cmp(one));
+        let texts: Vec<_> = commands.iter().map(|(name, calls, seconds)| format!("{name} {calls:.0} ({seconds:.3} s)")).collect();
+        texts.join(", ")
+    }
+
     async fn now(stage: &Stage) -> anyhow::Result<Self> {
         let about = stage.redis.cli(&["info", "all"]);
         let number = |name: &str| about.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok()).unwrap_or_default();
-        let scripts = about.lines().find_map(|line| {
-            let (_, rest) = line.strip_prefix("cmdstat_evalsha:")?.split_once("usec=")?;
-            rest.split(',').next()?.parse::<f64>().ok()
-        });
+        let commands: BTreeMap<String, (f64, f64)> = about.lines().filter_map(command).collect();
         Ok(Self {
-            scripts: scripts.unwrap_or_default() / 1e6,
+            scripts: commands.get("evalsha").map_or(0.0, |(_, seconds)| *seconds),
             redis: number("used_cpu_sys:") + number("used_cpu_user:"),
             kafka: processor_seconds(stage.kafka.process()),
             memory: number("used_memory:"),
+            commands,
         })
     }
+}
+
+/// `cmdstat_hset:calls=5,usec=7,…`
+fn command(line: &str) -> Option<(String, (f64, f64))> {
+    let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+    let (calls, rest) = rest.split_once(",usec=")?;
+    Some((name.to_owned(), (calls.parse().ok()?, rest.split(',').next()?.parse::<f64>().ok()? / 1e6)))
 }
 
 async fn count_keys(stage: &Stage, kind: &str) -> anyhow::Result<usize> {

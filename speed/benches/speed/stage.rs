@@ -54,7 +54,9 @@ fn publications(folder: &Path) -> anyhow::Result<PublicationStore> {
 impl Stage {
     /// An empty log, an empty view, and the first publication.
     pub(crate) async fn new() -> anyhow::Result<Self> {
-        let (kafka, redis) = (Kafka::start(), Redis::start());
+        // A view refills from the log: what it holds needs no file.
+        let redis = Redis::with(&["--maxmemory-policy", "noeviction", "--appendonly", "no"]);
+        let kafka = Kafka::start();
         let config = kafka_config(&kafka.address());
         let plan = TopicPlan { partitions: PARTITIONS, replication: 1, retention: Duration::from_secs(7 * 86_400) };
         KafkaLog::provision(&config, &plan, false).await?;

@@ -68,13 +68,17 @@ end
 
 -- What a hash holds in the fields of a flat list of fields and numbers.
 local function known(key, fields)
-    local found, names = {}, {}
-    for i = 1, #fields, 2 do
-        names[#names + 1] = fields[i]
+    local names = {}
+    for i = 1, #fields / 2 do
+        names[i] = fields[2 * i - 1]
     end
+    if #names <= MOST then
+        return run('HMGET', key, unpack(names)) or {}
+    end
+    local found = {}
     for from = 1, #names, MOST do
-        local part = run('HMGET', key, unpack(names, from, math.min(from + MOST - 1, #names)))
-        for i = 1, part and #part or 0 do
+        local part = run('HMGET', key, unpack(names, from, math.min(from + MOST - 1, #names))) or {}
+        for i = 1, #part do
             found[from + i - 1] = part[i]
         end
     end
@@ -95,8 +99,8 @@ local function add(key, fields)
     set(key, fields)
 end
 
--- Adds values of large dimensions while there is room; what has none is counted under its dimension alone.
-local function add_within(key, fields, length)
+-- Adds those from a place on while there is room; what has none is counted under its dimension alone.
+local function add_within(key, fields, large, length)
     local found = known(key, fields)
     local taken, left = {}, {}
     for i = 1, #fields / 2 do
@@ -104,7 +108,7 @@ local function add_within(key, fields, length)
         if found[i] then
             taken[#taken + 1] = field
             taken[#taken + 1] = text(found[i] + count)
-        elseif length < most_fields then
+        elseif i < large or length < most_fields then
             length = length + 1
             taken[#taken + 1] = field
             taken[#taken + 1] = count
@@ -123,30 +127,51 @@ local function add_within(key, fields, length)
     add(key, rest)
 end
 
--- Whether the subject has a breakdown in this hour; one that begins without room stays without for the whole hour.
-local function has_breakdown(cell, totals, breakdown, length)
-    if cell.top == nil or length > 0 then
-        return true
+-- Adds a subject's totals, and widens the time from its first to its last click. Returns whether its breakdown is left out.
+local function add_totals(key, fields, first, last)
+    local count = #fields
+    fields[count + 1], fields[count + 2] = 'f', first or ''
+    fields[count + 3], fields[count + 4] = 'l', last or ''
+    fields[count + 5], fields[count + 6] = 'x', ''
+    local found = known(key, fields)
+    for i = 1, count / 2 do
+        if found[i] then
+            fields[2 * i] = text(found[i] + fields[2 * i])
+        end
     end
-    if run('HEXISTS', totals, 'x') == 1 then
+    local was_first, was_last, left_out = found[count / 2 + 1], found[count / 2 + 2], found[count / 2 + 3]
+    for i = count + 1, count + 6 do
+        fields[i] = nil
+    end
+    if first then
+        if was_first and tonumber(was_first) < tonumber(first) then first = was_first end
+        if was_last and tonumber(was_last) > tonumber(last) then last = was_last end
+        fields[count + 1], fields[count + 2], fields[count + 3], fields[count + 4] = 'f', first, 'l', last
+    end
+    set(key, fields)
+    return left_out
+end
+
+-- Breakdowns of each tenant's links in this shard.
+local breakdowns = {}
+local function room_for(tenant)
+    if not breakdowns[tenant] then
+        breakdowns[tenant] = tonumber(run('HGET', prefix .. 'breakdowns', tenant) or 0)
+    end
+    if breakdowns[tenant] >= most_breakdowns then
         return false
     end
-    if tonumber(run('HGET', prefix .. 'breakdowns', cell.tenant) or 0) >= most_breakdowns then
-        run('HSET', totals, 'x', '1')
-        return false
-    end
-    run('HINCRBY', prefix .. 'breakdowns', cell.tenant, 1)
+    breakdowns[tenant] = breakdowns[tenant] + 1
     return true
 end
 
 local scratch = prefix .. 'scratch'
-local function add_visitors(cell)
-    local key = prefix .. (cell.top and 'link:' or 'tenant:') .. cell.name .. ':uv:'
-    for _, hour in ipairs(cell.visitors) do
+local function add_visitors(key, few, many)
+    for _, hour in ipairs(few) do
         run('PFADD', key .. hour[1], unpack(hour, 2))
         run('PFADD', key .. string.sub(hour[1], 1, 10), unpack(hour, 2))
     end
-    for _, hour in ipairs(cell.sketches) do
+    for _, hour in ipairs(many) do
         run('SET', scratch, hour[2])
         run('PFMERGE', key .. hour[1], scratch)
         run('PFMERGE', key .. string.sub(hour[1], 1, 10), scratch)
@@ -156,58 +181,51 @@ end
 
 local registered = {}
 local held_from = tonumber(stands[1] or 0)
-for _, packed in ipairs(cells) do
-    local cell = {
-        name = packed[1], hour = packed[2], tenant = packed[3], totals = packed[4], first = packed[5], last = packed[6],
-        small = packed[7], large = packed[8], visitors = packed[9], sketches = packed[10], top = packed[11], label = packed[12],
-    }
-    if tonumber(cell.hour) >= held_from then
-        local totals = prefix .. 'totals:' .. cell.name .. ':' .. cell.hour
-        add(totals, cell.totals)
-        if cell.first then
-            local seen = run('HMGET', totals, 'f', 'l') or {}
-            local first, last = seen[1], seen[2]
-            if not first or tonumber(cell.first) < tonumber(first) then first = cell.first end
-            if not last or tonumber(cell.last) > tonumber(last) then last = cell.last end
-            run('HSET', totals, 'f', first, 'l', last)
-        end
-        if #cell.small > 0 then
-            local breakdown = prefix .. 'cell:' .. cell.name .. ':' .. cell.hour
-            local length = run('HLEN', breakdown) or 0
-            if has_breakdown(cell, totals, breakdown, length) then
-                if length == 0 and (#cell.small + #cell.large) / 2 <= most_fields then
-                    set(breakdown, cell.small)
-                    set(breakdown, cell.large)
+for _, cell in ipairs(cells) do
+    local name, hour, tenant, totals, first, last = cell[1], cell[2], cell[3], cell[4], cell[5], cell[6]
+    local values, large, few, many, top, label = cell[7], cell[8], cell[9], cell[10], cell[11], cell[12]
+    if tonumber(hour) >= held_from then
+        local totals_key = prefix .. 'totals:' .. name .. ':' .. hour
+        local left_out = add_totals(totals_key, totals, first, last)
+        if #values > 0 and not left_out then
+            local key = prefix .. 'cell:' .. name .. ':' .. hour
+            local length = run('HLEN', key) or 0
+            -- A breakdown that begins without room stays away for the whole hour.
+            if length == 0 and top and not room_for(tenant) then
+                run('HSET', totals_key, 'x', '1')
+            else
+                if length + #values / 2 > most_fields then
+                    add_within(key, values, large, length)
+                elseif length == 0 then
+                    set(key, values)
                 else
-                    add(breakdown, cell.small)
-                    if length + (#cell.small + #cell.large) / 2 <= most_fields then
-                        add(breakdown, cell.large)
-                    else
-                        add_within(breakdown, cell.large, run('HLEN', breakdown) or most_fields)
-                    end
+                    add(key, values)
                 end
-                add_visitors(cell)
+                add_visitors(prefix .. (top and 'link:' or 'tenant:') .. name .. ':uv:', few, many)
             end
         end
-        if cell.top then
-            local top = prefix .. 'top:' .. cell.tenant .. ':' .. cell.hour
-            for i = 1, #cell.top, 2 do
-                run('ZINCRBY', top, cell.top[i + 1], cell.top[i])
+        if top then
+            local key = prefix .. 'top:' .. tenant .. ':' .. hour
+            for i = 1, #top, 2 do
+                run('ZINCRBY', key, top[i + 1], top[i])
             end
         end
-        local registry = prefix .. 'tenants:' .. cell.hour
-        if not registered[registry .. cell.tenant] then
-            registered[registry .. cell.tenant] = true
-            run('SADD', registry, cell.tenant)
+        local registry = prefix .. 'tenants:' .. hour
+        if not registered[registry .. tenant] then
+            registered[registry .. tenant] = true
+            run('SADD', registry, tenant)
         end
-        if cell.label then
+        if label then
             -- It begins with the stamp that tells which of two is the later one.
-            local key = prefix .. 'label:' .. cell.name
+            local key = prefix .. 'label:' .. name
             local there = run('GET', key)
-            if not there or there < cell.label then
-                run('SET', key, cell.label)
+            if not there or there < label then
+                run('SET', key, label)
             end
         end
     end
+end
+for tenant, count in pairs(breakdowns) do
+    run('HSET', prefix .. 'breakdowns', tenant, text(count))
 end
 return { 'applied', errors, first_error }

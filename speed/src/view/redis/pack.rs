@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use linktide_common::bucket::Hour;
 use linktide_common::id::{Epoch, Subject};
 use linktide_common::log::Positions;
-use rmp::encode::{write_array_len, write_nil, write_str, write_str_len};
+use rmp::encode::{write_array_len, write_nil, write_str, write_str_len, write_uint};
 
 use super::keys::{self, Name, Who};
 use crate::fold::{Dictionary, Fold, FoldCell, ShardFold, Visitors};
@@ -83,8 +83,7 @@ impl Packer {
                 None => write_nil(&mut self.bytes).expect(WRITES),
             }
         }
-        self.values(received, cell, dictionary, true);
-        self.values(received, cell, dictionary, false);
+        self.values(received, cell, dictionary);
         self.visitors(cell);
         match subject.link() {
             Some(link) => self.top(link, cell),
@@ -110,19 +109,25 @@ impl Packer {
         }
     }
 
-    fn values(&mut self, received: Hour, cell: &FoldCell, dictionary: &Dictionary, small: bool) {
-        let of_size = || cell.values.iter().filter(|((_, value), _)| dictionary.get(*value).0.is_small() == small);
-        let fields: usize =
-            of_size().map(|(_, counts)| usize::from(counts.humans > 0) + usize::from(counts.bots > 0)).sum();
-        self.list(2 * fields);
-        for ((quarter, value), counts) in of_size() {
+    /// Those of small dimensions, then those of large ones, and the place where these begin, from 1.
+    fn values(&mut self, received: Hour, cell: &FoldCell, dictionary: &Dictionary) {
+        let of_size = |small: bool| {
+            cell.values.iter().filter(move |((_, value), _)| dictionary.get(*value).0.is_small() == small)
+        };
+        let fields = |small: bool| -> usize {
+            of_size(small).map(|(_, counts)| usize::from(counts.humans > 0) + usize::from(counts.bots > 0)).sum()
+        };
+        let (small, large) = (fields(true), fields(false));
+        self.list(2 * (small + large));
+        for ((quarter, value), counts) in of_size(true).chain(of_size(false)) {
             let (dimension, value) = dictionary.get(value);
+            let (quarter, letter) = (keys::quarter_in(received, quarter), keys::letter(*dimension));
             for (mark, count) in [(':', counts.humans), ('!', counts.bots)].into_iter().filter(|(_, count)| *count > 0) {
-                let (quarter, letter) = (keys::quarter_in(received, quarter), keys::letter(*dimension));
                 self.formatted(format_args!("{quarter}{letter}{mark}{value}"));
                 self.number(count);
             }
         }
+        write_uint(&mut self.bytes, small as u64 + 1).expect(WRITES);
     }
 
     fn visitors(&mut self, cell: &FoldCell) {
