@@ -17,6 +17,7 @@ mod history;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -129,6 +130,8 @@ pub struct Intake {
     reach: u64,
     /// Whether the last read found nothing in any partition.
     quiet: bool,
+    /// Whether it was told that ticks are refused: it would be told every second.
+    ticks_refused: AtomicBool,
     partitions: BTreeMap<PartitionId, Partition>,
 }
 
@@ -154,7 +157,16 @@ impl Intake {
         clock: Clock,
         reach: u64,
     ) -> Self {
-        Self { layer, reader, enricher, clock, reach, quiet: false, partitions: BTreeMap::new() }
+        Self {
+            layer,
+            reader,
+            enricher,
+            clock,
+            reach,
+            quiet: false,
+            ticks_refused: AtomicBool::new(false),
+            partitions: BTreeMap::new(),
+        }
     }
 
     /// Which life of the log this is.
@@ -357,6 +369,11 @@ impl Intake {
             }
             match self.reader.tick(partition).await {
                 Ok(()) => metrics::TICKS.with_label_values(&[self.layer]).inc(),
+                Err(error @ LogError::Unusable(_)) => {
+                    if !self.ticks_refused.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(layer = self.layer, %partition, %error, "ticks cannot be appended: idle partitions hold back what is complete");
+                    }
+                }
                 // A tick only says that nothing happened: on a full disk, silence says the same, later.
                 Err(error) => tracing::debug!(%partition, %error, "a tick was not appended"),
             }

@@ -23,6 +23,12 @@ pub fn log_config(config: &Kafka) -> KafkaConfig {
     }
 }
 
+/// The consumer group of a layer, such as `linktide-speed`: autoscalers and access rights know it by this name.
+#[must_use]
+pub fn group(layer: &str) -> String {
+    format!("linktide-{layer}")
+}
+
 /// Opens the log. Brokers that do not answer are waited for, unless `fail_fast`.
 ///
 /// # Errors

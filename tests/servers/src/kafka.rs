@@ -62,7 +62,9 @@ impl Kafka {
 
     /// Who may come in by [`Self::sasl_address`].
     pub const USER: &'static str = "linktide";
-    /// The user's password.
+    /// Who may come in, too, and may do nothing.
+    pub const STRANGER: &'static str = "stranger";
+    /// The password of both.
     pub const PASSWORD: &'static str = "open-sesame";
 
     /// Where clients reach it.
@@ -98,7 +100,7 @@ impl Kafka {
 }
 
 fn settings([port, sasl, controller]: [u16; 3], folder: &Path) -> String {
-    let (data, user, password) = (folder.join("data"), Kafka::USER, Kafka::PASSWORD);
+    let (data, user, stranger, password) = (folder.join("data"), Kafka::USER, Kafka::STRANGER, Kafka::PASSWORD);
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
@@ -108,7 +110,9 @@ fn settings([port, sasl, controller]: [u16; 3], folder: &Path) -> String {
          inter.broker.listener.name=PLAINTEXT\n\
          listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
          listener.name.sasl.sasl.enabled.mechanisms=PLAIN\n\
-         listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}=\"{password}\";\n\
+         listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}=\"{password}\" user_{stranger}=\"{password}\";\n\
+         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:ANONYMOUS;User:{user}\n\
          controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
          offsets.topic.replication.factor=1\n\
          offsets.topic.num.partitions=4\n\

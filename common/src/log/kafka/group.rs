@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext
 use rdkafka::error::KafkaResult;
 use rdkafka::{ClientContext, TopicPartitionList};
 
-use super::client::{failed, id_of, number_of, place_of};
+use super::client::{failed, id_of, is_refusal, number_of, place_of};
 use super::{KafkaConfig, LogError};
 use crate::id::PartitionId;
 use crate::log::Positions;
@@ -26,6 +26,7 @@ pub(super) enum Change {
 pub(super) struct Membership {
     consumer: BaseConsumer<Changes>,
     topic: String,
+    group: String,
 }
 
 impl Membership {
@@ -46,17 +47,25 @@ impl Membership {
         let consumer: BaseConsumer<Changes> =
             config.with_settings(client).create_with_context(Changes::default()).map_err(failed)?;
         consumer.subscribe(&[&config.topic]).map_err(failed)?;
-        Ok(Self { consumer, topic: config.topic.clone() })
+        Ok(Self { consumer, topic: config.topic.clone(), group: group.to_owned() })
     }
 
     /// Serves the group's protocol, and tells the next change.
-    pub(super) fn next_change(&self) -> Option<Change> {
+    ///
+    /// # Errors
+    /// [`LogError::Unusable`] where we may not belong to the group: it would be waited for without end.
+    pub(super) fn next_change(&self) -> Result<Option<Change>, LogError> {
         while let Some(event) = self.consumer.poll(Duration::ZERO) {
-            if let Err(error) = event {
-                tracing::warn!(%error, "kafka: the consumer group has trouble; it goes on by itself");
+            let Err(error) = event else { continue };
+            if error.rdkafka_error_code().is_some_and(is_refusal) {
+                return Err(LogError::Unusable(format!(
+                    "kafka: {error}: group {}; see docs/kafka.md for the rights it takes",
+                    self.group
+                )));
             }
+            tracing::warn!(%error, "kafka: the consumer group has trouble; it goes on by itself");
         }
-        self.consumer.context().queue.lock().pop_front()
+        Ok(self.consumer.context().queue.lock().pop_front())
     }
 
     /// Tells the group how far it has come.

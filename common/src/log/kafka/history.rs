@@ -25,7 +25,12 @@ pub(super) struct History {
 
 impl History {
     pub(super) fn new(config: &KafkaConfig, group: &str, asker: Arc<Asker>) -> Result<Self, LogError> {
-        let settings = [("queued.max.messages.kbytes", "16384"), ("fetch.queue.backoff.ms", "5")];
+        let settings = [
+            ("queued.max.messages.kbytes", "16384"),
+            ("fetch.queue.backoff.ms", "5"),
+            // A fetch that waits at the end of one partition holds up the first one of the next.
+            ("fetch.wait.max.ms", "10"),
+        ];
         Ok(Self { consumer: consumer(config, group, &settings)?, asker, at: None })
     }
 

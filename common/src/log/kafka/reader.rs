@@ -2,6 +2,7 @@
 //!
 //! A call that is dropped loses nothing: the thread's answer stays with the reader, and the next call takes it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct KafkaReader {
     log: Arc<KafkaLog>,
     commands: mpsc::Sender<Command>,
     history: Arc<Mutex<History>>,
+    /// Whether the past was read since the last poll.
+    looked_back: AtomicBool,
     /// The answer to a poll whose caller went away.
     asked: Option<oneshot::Receiver<Polled>>,
     /// What such a poll delivered.
@@ -48,7 +51,7 @@ impl KafkaReader {
         threads.retain(|thread| !thread.is_finished());
         threads.push(thread);
         drop(threads);
-        Ok(Self { log, commands, history, asked: None, ready: None })
+        Ok(Self { log, commands, history, looked_back: AtomicBool::new(false), asked: None, ready: None })
     }
 
     async fn ask<T>(
@@ -93,6 +96,11 @@ impl LogReader for KafkaReader {
     }
 
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Event, LogError> {
+        // Whoever polls is done with the past: nothing more of it is fetched ahead.
+        if self.looked_back.swap(false, Ordering::AcqRel) {
+            let history = Arc::clone(&self.history);
+            blocking(move || history.lock().rest()).await?;
+        }
         if self.asked.is_none() && self.ready.is_none() {
             let (reply, answer) = oneshot::channel();
             self.commands.send(Command::Poll { max, wait, reply }).map_err(|_| gone())?;
@@ -107,13 +115,11 @@ impl LogReader for KafkaReader {
         if let Some(Ok(Event::Records(records))) = &mut self.ready {
             records.retain(|record| record.partition != partition);
         }
-        let history = Arc::clone(&self.history);
-        // Whoever seeks is done with the past.
-        blocking(move || history.lock().rest()).await?;
         self.ask(|reply| Command::Seek { partition, to, reply }).await
     }
 
     async fn read(&self, partition: PartitionId, from: Offset, to: Offset) -> Result<Vec<Record>, LogError> {
+        self.looked_back.store(true, Ordering::Release);
         let history = Arc::clone(&self.history);
         blocking(move || history.lock().read(partition, from, to)).await
     }

@@ -63,7 +63,7 @@ impl Worker {
     pub(super) fn poll(&mut self, max: usize, wait: Duration) -> Result<Event, LogError> {
         let until = Instant::now() + wait;
         loop {
-            match self.membership.next_change() {
+            match self.membership.next_change()? {
                 Some(Change::Assigned(partitions)) => return Ok(Event::Assigned(partitions)),
                 Some(Change::Revoked(partitions)) => {
                     for partition in &partitions {

@@ -89,22 +89,63 @@ async fn more_copies_than_brokers_are_refused_by_the_setting_to_change() {
     assert!(text.contains("3 copies") && text.contains("kafka.replication"), "{text}");
 }
 
+fn as_user(config: &KafkaConfig, user: &str, password: &str) -> KafkaConfig {
+    let settings = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", user),
+        ("sasl.password", password),
+    ];
+    KafkaConfig {
+        brokers: Kafka::shared().sasl_address(),
+        settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        ..config.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_missing_are_told_by_what_they_are_missing_for() {
+    let log = fresh(config("rights")).await;
+    let stranger = as_user(&log.config, Kafka::STRANGER, Kafka::PASSWORD);
+    for outcome in [
+        KafkaLog::open(stranger.clone()).await.map(drop),
+        KafkaLog::provision(&stranger, &plan(), false).await.map(drop),
+    ] {
+        let text = why(outcome);
+        assert!(
+            text.contains("authorization") && text.contains("topic rights") && text.contains("rights it takes"),
+            "{text}"
+        );
+    }
+    // Who may not belong to a group learns it when it waits for partitions.
+    let mut reader = Arc::new(unchecked(&stranger)).reader("theirs").unwrap();
+    let deadline = Instant::now() + WITHIN;
+    let text = loop {
+        assert!(Instant::now() < deadline, "a group without rights is waited for");
+        match reader.poll(1, SOON).await {
+            Ok(event) => assert_eq!(event, Event::Records(Vec::new())),
+            Err(error) => break why::<()>(Err(error)),
+        }
+    };
+    assert!(text.contains("authorization") && text.contains("theirs"), "{text}");
+}
+
+/// A log that was opened without a look at its topic.
+fn unchecked(config: &KafkaConfig) -> KafkaLog {
+    let asker = Arc::new(Asker::new(config).unwrap());
+    KafkaLog {
+        config: config.clone(),
+        producer: Producer::new(config).unwrap(),
+        ledger: Ledger::new(config.clone(), Arc::clone(&asker)),
+        asker,
+        threads: Mutex::default(),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_are_taken_from_the_settings_and_wrong_ones_are_told() {
     let log = fresh(config("sasl")).await;
-    let with_password = |password: &str| {
-        let settings = [
-            ("security.protocol", "SASL_PLAINTEXT"),
-            ("sasl.mechanism", "PLAIN"),
-            ("sasl.username", Kafka::USER),
-            ("sasl.password", password),
-        ];
-        KafkaConfig {
-            brokers: Kafka::shared().sasl_address(),
-            settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            ..log.config.clone()
-        }
-    };
+    let with_password = |password: &str| as_user(&log.config, Kafka::USER, password);
     let known = KafkaLog::open(with_password(Kafka::PASSWORD)).await.unwrap();
     known.append(vec![click(1)]).await.unwrap();
     for outcome in [
