@@ -120,8 +120,12 @@ fn hour(text: &str) -> Result<Hour, String> {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome =
-        tokio::runtime::Runtime::new().context("starting the runtime").and_then(|runtime| runtime.block_on(run(cli)));
+    let outcome = tokio::runtime::Runtime::new().context("starting the runtime").and_then(|runtime| {
+        let outcome = runtime.block_on(run(cli));
+        // All that matters has ended in order; a question to a broker that does not answer keeps no one.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        outcome
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
