@@ -81,6 +81,19 @@ enum Command {
         #[arg(long, value_name = "TIME", value_parser = hour)]
         through: Option<Hour>,
     },
+    /// Keep every click of Kafka in the tables
+    #[command(after_help = "Example:\n  linktide archive --lake /srv/lake --set kafka.brokers=kafka:9092")]
+    Archive {
+        /// The folder of tables and publications
+        #[arg(long, value_name = "DIR")]
+        lake: Option<String>,
+        /// Where to answer /metrics, /healthz and /readyz
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<std::net::SocketAddr>,
+        /// End where no broker answers at the start, instead of waiting for one
+        #[arg(long)]
+        fail_fast: bool,
+    },
     /// Keep what came in lately in Redis, from Kafka
     #[command(
         after_help = "Example:\n  linktide speed --lake /srv/lake --set kafka.brokers=kafka:9092 --set redis.url=redis://redis:6379\n  linktide speed --lake /srv/lake rebuild"
@@ -163,8 +176,12 @@ pub fn main() -> ExitCode {
     // Where tests want it to die; does nothing in a build without failpoints.
     let _places_to_die = fail::FailScenario::setup();
     let cli = Cli::parse();
-    let outcome =
-        tokio::runtime::Runtime::new().context("starting the runtime").and_then(|runtime| runtime.block_on(run(cli)));
+    let outcome = tokio::runtime::Runtime::new().context("starting the runtime").and_then(|runtime| {
+        let outcome = runtime.block_on(run(cli));
+        // All that matters has ended in order; a question to a broker that does not answer keeps no one.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        outcome
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -188,7 +205,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     {
         set.push(("api.listen".to_owned(), listen.clone()));
     }
-    if let Command::Speed { lake: Some(lake), .. } = &command {
+    if let Command::Speed { lake: Some(lake), .. } | Command::Archive { lake: Some(lake), .. } = &command {
         set.push(("lake.folder".to_owned(), lake.clone()));
     }
     if let Command::Ingest { listen: Some(listen), .. } = &command {
@@ -202,6 +219,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(options) => demo::run(config, options).await,
         Command::Import(options) => import::run(options).await,
         Command::Nightly { data, through } => nightly(&data, through).await,
+        Command::Archive { listen, fail_fast, .. } => {
+            services::archive::run(&config, listen, fail_fast, told_to_stop()).await
+        }
         Command::Speed { listen, fail_fast, what, .. } => speed(&config, listen, fail_fast, what).await,
         Command::Status { url } => say(&status::describe(&url).await?),
         Command::Provision { what: ProvisionCommand::Kafka { dry_run } } => {

@@ -3,7 +3,8 @@
 //! 1. At assignment each partition starts at the table's own `txn`, never at what the log's group committed. A partition
 //!    that no publication names is published first (same watermark, same tables, the cut extended), then read.
 //! 2. Clicks gather until there are enough, or the oldest has waited long enough, or an hour boundary has been crossed.
-//! 3. One commit adds the sorted files and sets `txn` for every owned partition, idle ones too: the next offset under
+//! 3. Records that are no clicks are kept beside the log first, by their places: a crash before the commit keeps none twice.
+//!    One commit adds the sorted files and sets `txn` for every owned partition, idle ones too: the next offset under
 //!    `archive/<epoch>/<partition>` and received time under `received/<epoch>/<partition>`.
 //! 4. When a commit fails, the table is read again. If it stands where this commit began, another job of the table came
 //!    first, and the commit is tried again; if it stands where this commit ends, it landed all the same.
@@ -19,7 +20,7 @@ use linktide_common::clock::Clock;
 use linktide_common::enrich::EnrichedClick;
 use linktide_common::id::{Epoch, Offset, PartitionId};
 use linktide_common::intake::{Intake, What};
-use linktide_common::log::{Position, Positions};
+use linktide_common::log::{Position, Positions, Rejected};
 use linktide_common::publication::{Announced, Publication};
 use object_store::path::Path;
 use tokio::sync::{mpsc, oneshot};
@@ -88,6 +89,8 @@ pub struct Archiver {
     table: Table,
     assigned: Vec<PartitionId>,
     rows: Vec<Row>,
+    /// Records that are no clicks, to be kept beside the log.
+    rejected: Vec<Rejected>,
     bytes: usize,
     gathering_since: Instant,
     committed: Positions,
@@ -116,6 +119,7 @@ impl Archiver {
             table,
             assigned: Vec::new(),
             rows: Vec::new(),
+            rejected: Vec::new(),
             bytes: 0,
             gathering_since: Instant::now(),
             committed: Positions::new(),
@@ -144,7 +148,14 @@ impl Archiver {
         while let Ok(request) = self.requests.try_recv() {
             self.pending.push(request);
         }
-        let batch = self.intake.next(self.config.poll_records, wait).await?;
+        let batch = match self.intake.next(self.config.poll_records, wait).await.map_err(BatchError::from) {
+            Ok(batch) => batch,
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "the log cannot be read on from here; going on from where the table stands");
+                return self.recover().await;
+            }
+            Err(error) => return Err(error),
+        };
         if !batch.assigned.is_empty() || !batch.revoked.is_empty() {
             self.assigned.retain(|partition| !batch.revoked.contains(partition));
             self.assigned.extend(batch.assigned);
@@ -155,9 +166,19 @@ impl Archiver {
         }
         let epoch = self.intake.epoch();
         for item in batch.items {
-            if let What::Click(click) = item.what {
-                self.bytes += weight(&click);
-                self.rows.push(Row { epoch, partition: item.partition, offset: item.offset, click });
+            match item.what {
+                What::Click(click) => {
+                    self.bytes += weight(&click);
+                    self.rows.push(Row { epoch, partition: item.partition, offset: item.offset, click });
+                }
+                What::Reject(reject) => self.rejected.push(Rejected {
+                    partition: item.partition,
+                    offset: item.offset,
+                    received_at: item.received_at,
+                    reason: reject.reason.name(),
+                    detail: reject.to_string(),
+                }),
+                What::Copy => {}
             }
         }
         if self.is_due() {
@@ -221,6 +242,8 @@ impl Archiver {
     }
 
     async fn commit_to(&mut self, positions: &Positions) -> Result<(), BatchError> {
+        // Before the positions pass them; kept by their places, so that the next try keeps none twice.
+        self.intake.keep_rejects(&self.rejected).await?;
         let now = self.clock.now();
         self.rows.sort_by_key(|row| {
             let click = &row.click;
@@ -285,6 +308,7 @@ impl Archiver {
 
     fn clear(&mut self) {
         self.rows.clear();
+        self.rejected.clear();
         self.bytes = 0;
     }
 

@@ -43,7 +43,11 @@ impl BatchError {
     /// Whether trying again may help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Publication(PublicationError::Unavailable(_)))
+        match self {
+            Self::Unavailable(_) | Self::Publication(PublicationError::Unavailable(_)) => true,
+            Self::Intake(error) => error.is_transient(),
+            _ => false,
+        }
     }
 }
 

@@ -41,6 +41,14 @@ pub enum IntakeError {
     Log(#[from] LogError),
 }
 
+impl IntakeError {
+    /// Whether beginning again, where the counts stand, may mend it.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Log(LogError::Unavailable(_) | LogError::BelowLow { .. }))
+    }
+}
+
 /// Offsets that are no longer there to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {

@@ -147,7 +147,11 @@ impl Basis {
 
     /// Partitions that the publication names and the view has not begun.
     fn not_begun(&self, held: &Held) -> usize {
-        self.publication.cut.iter().filter(|entry| !held.positions.contains_key(&(entry.epoch, entry.partition))).count()
+        self.publication
+            .cut
+            .iter()
+            .filter(|entry| !held.positions.contains_key(&(entry.epoch, entry.partition)))
+            .count()
     }
 
     fn speed_reason(&self, state: SpeedState, lag_seconds: i64) -> Option<String> {

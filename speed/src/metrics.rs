@@ -18,8 +18,9 @@ pub(crate) static RECOVERIES: LazyLock<IntCounter> = LazyLock::new(|| {
 });
 
 /// Clicks handed to the view, those of flushes that it did not take included.
-pub(crate) static FLUSHED_CLICKS: LazyLock<IntCounter> =
-    LazyLock::new(|| counter("linktide_speed_flushed_clicks_total", "Clicks handed to the view, again after a failure too"));
+pub(crate) static FLUSHED_CLICKS: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("linktide_speed_flushed_clicks_total", "Clicks handed to the view, again after a failure too")
+});
 
 /// Records that were gone from the log before they were counted.
 pub(crate) static LOST_RECORDS: LazyLock<IntCounter> = LazyLock::new(|| {

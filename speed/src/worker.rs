@@ -16,7 +16,7 @@ use std::time::Duration;
 use fail::fail_point;
 use linktide_common::id::PartitionId;
 use linktide_common::intake::{Batch, Intake, IntakeError, What};
-use linktide_common::log::{LogError, Positions};
+use linktide_common::log::Positions;
 use linktide_common::publication::Publication;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -137,7 +137,9 @@ impl SpeedWorker {
         // What is not flushed now is folded again by whoever goes on.
         match self.view.flush(self.fold).await {
             Ok(_) => Ok(()),
-            Err(error) => Ok(tracing::warn!(%error, "the last clicks were not flushed; the next worker folds them again")),
+            Err(error) => {
+                Ok(tracing::warn!(%error, "the last clicks were not flushed; the next worker folds them again"))
+            }
         }
     }
 
@@ -162,7 +164,7 @@ impl SpeedWorker {
     async fn take(&mut self, batch: Result<Batch, IntakeError>) -> Result<(), SpeedError> {
         let batch = match batch {
             Ok(batch) => batch,
-            Err(error) if mends(&error) => {
+            Err(error) if error.is_transient() => {
                 tracing::warn!(%error, "the log cannot be read on from here; beginning again where the view stands");
                 return self.recover().await;
             }
@@ -233,7 +235,7 @@ impl SpeedWorker {
                 Err(SpeedError::View(error @ ViewError::Unavailable(_))) => {
                     tracing::warn!(%error, "the view is away; trying again");
                 }
-                Err(SpeedError::Intake(error)) if mends(&error) => {
+                Err(SpeedError::Intake(error)) if error.is_transient() => {
                     tracing::warn!(%error, "the log is away; trying again");
                 }
                 Err(error) => return Err(error),
@@ -269,7 +271,8 @@ impl SpeedWorker {
                 }
             }
         }
-        let started: Vec<_> = self.assigned.iter().filter(|partition| !self.waiting.contains(partition)).copied().collect();
+        let started: Vec<_> =
+            self.assigned.iter().filter(|partition| !self.waiting.contains(partition)).copied().collect();
         standing.iter_mut().for_each(|shard| shard.retain(|partition, _| started.contains(partition)));
         let mut gaps = Vec::new();
         for partition in started {
@@ -329,11 +332,6 @@ impl SpeedWorker {
         }
         Ok(())
     }
-}
-
-/// Whether it may be gone after beginning again.
-fn mends(error: &IntakeError) -> bool {
-    matches!(error, IntakeError::Log(LogError::Unavailable(_) | LogError::BelowLow { .. }))
 }
 
 /// The outcome of the flush under way; waits for ever where there is none.

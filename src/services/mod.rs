@@ -1,5 +1,6 @@
 //! The one place of wiring: which layers run in this process, and over what.
 
+pub mod archive;
 pub mod ingest;
 pub mod kafka;
 mod probes;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use linktide_batch::ArchiveConfig;
 use linktide_common::click::limits;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
 use linktide_common::secret::Secret;
@@ -25,6 +27,18 @@ pub use standalone::Services;
 
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 
+/// Where tables and publications are.
+fn lake_folder(config: &Config) -> anyhow::Result<&Path> {
+    config.lake.folder.as_deref().context("lake.folder is not set: where are tables and publications? give --lake")
+}
+
+/// The secret that every process makes the same salts from.
+fn salt_key(config: &Config) -> anyhow::Result<&Path> {
+    config.enrich.salt_key.as_deref().context(
+        "enrich.salt_key is not set: every process of a linktide must make the same salts; name the same file of 32 random bytes to all of them",
+    )
+}
+
 fn enrichment(config: &Config, salt_key: &Path) -> anyhow::Result<EnrichConfig> {
     Ok(EnrichConfig {
         salt_secret: salt_secret(salt_key)?,
@@ -32,6 +46,14 @@ fn enrichment(config: &Config, salt_key: &Path) -> anyhow::Result<EnrichConfig> 
         geo: GeoFiles { city: config.enrich.geoip.clone(), asn: config.enrich.asn.clone() },
         floor_days: floor_days(config),
     })
+}
+
+fn archive_config(config: &Config) -> ArchiveConfig {
+    ArchiveConfig {
+        commit_clicks: config.archive.commit_clicks,
+        commit_age: config.archive.commit_age.0,
+        ..ArchiveConfig::default()
+    }
 }
 
 fn speed(config: &Config) -> SpeedConfig {

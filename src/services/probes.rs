@@ -21,7 +21,11 @@ where
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
     let readiness = move || {
         let ready = ready.clone();
-        async move { ready().await.map_or_else(|why| (StatusCode::SERVICE_UNAVAILABLE, why), |()| (StatusCode::OK, "ready".to_owned())) }
+        async move {
+            ready()
+                .await
+                .map_or_else(|why| (StatusCode::SERVICE_UNAVAILABLE, why), |()| (StatusCode::OK, "ready".to_owned()))
+        }
     };
     let router = Router::new()
         .route("/healthz", get(|| std::future::ready("healthy")))

@@ -14,7 +14,7 @@ use linktide_speed::view::{Held, Limits, RedisConfig, RedisView, View, ViewError
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{enrichment, kafka, probes, speed};
+use super::{enrichment, kafka, lake_folder, probes, salt_key, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -37,10 +37,7 @@ impl SpeedService {
     /// # Errors
     /// Where a setting is wrong or missing, a server refuses us or is unfit, or with `fail_fast` does not answer.
     pub async fn spawn(config: &Config, listen: Option<SocketAddr>, fail_fast: bool) -> anyhow::Result<Self> {
-        let folder = config.lake.folder.as_deref().context("lake.folder is not set: where are the publications? give --lake")?;
-        let salt_key = config.enrich.salt_key.as_deref().context(
-            "enrich.salt_key is not set: every process of a linktide must make the same salts; name one file of 32 random bytes to all of them",
-        )?;
+        let (folder, salt_key) = (lake_folder(config)?, salt_key(config)?);
         let lake = Lake::in_folder(folder)?;
         let view = Arc::new(RedisView::new(&redis(config))?);
         connect(&view, fail_fast).await?;
@@ -51,7 +48,8 @@ impl SpeedService {
         if lake.publications().latest().await?.is_none() {
             tracing::warn!(folder = %folder.display(), "nothing is published yet: partitions wait until the archive names them");
         }
-        let worker = SpeedWorker::new(intake, Arc::clone(&view) as Arc<dyn View>, lake.publications().watch(), speed(config));
+        let worker =
+            SpeedWorker::new(intake, Arc::clone(&view) as Arc<dyn View>, lake.publications().watch(), speed(config));
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(schedule::follow(lake, stop.clone()));
         if let Some(listen) = listen {
@@ -94,7 +92,11 @@ impl SpeedService {
     ///
     /// # Errors
     /// What ended the worker.
-    pub async fn rebuild(self, told: impl Future<Output = ()>, say: &dyn Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    pub async fn rebuild(
+        self,
+        told: impl Future<Output = ()>,
+        say: &dyn Fn(&str) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         say("emptying the view")?;
         self.view.clear().await?;
         let view = Arc::clone(&self.view);
@@ -141,7 +143,10 @@ impl Default for Progress {
 impl Progress {
     fn is_whole(&self, held: &Held) -> bool {
         let known = held.positions.keys().all(|place| held.lags.contains_key(place));
-        held.from.is_some() && known && !held.lags.is_empty() && held.lags.values().all(|lag| lag.seconds <= CAUGHT_UP_SECONDS)
+        held.from.is_some()
+            && known
+            && !held.lags.is_empty()
+            && held.lags.values().all(|lag| lag.seconds <= CAUGHT_UP_SECONDS)
     }
 
     fn describe(&mut self, held: &Held) -> String {

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use axum::routing::get;
 use axum::{Json, Router};
 use linktide_batch::reader::Tables;
-use linktide_batch::{ArchiveConfig, Archiver, Flusher, Lake, Nightly};
+use linktide_batch::{Archiver, Flusher, Lake, Nightly};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Enricher;
 use linktide_common::id::Epoch;
@@ -21,14 +21,14 @@ use linktide_common::log::LogWriter;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
 use linktide_ingest::{Emitter, LinkFile};
 use linktide_query::{Query, QueryConfig};
+use linktide_speed::SpeedWorker;
 use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
-use linktide_speed::SpeedWorker;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{door, emitter, enrichment, look_at_files, speed};
+use super::{archive_config, door, emitter, enrichment, look_at_files, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -78,7 +78,7 @@ impl Services {
             Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), config.log.copy_window)
         };
         let (archiver, flusher) =
-            Archiver::open(lake.clone(), intake("archive"), clock.clone(), archive(config)).await?;
+            Archiver::open(lake.clone(), intake("archive"), clock.clone(), archive_config(config)).await?;
         let view: Arc<dyn View> = Arc::new(MemoryView::new());
         let worker = SpeedWorker::new(intake("speed"), Arc::clone(&view), lake.publications().watch(), speed(config));
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
@@ -178,14 +178,6 @@ fn open_log(config: &Config, data: &Path, clock: &Clock) -> anyhow::Result<Arc<E
         epoch: Epoch(0),
     };
     Ok(EmbeddedLog::open(data, &log, clock.clone())?)
-}
-
-fn archive(config: &Config) -> ArchiveConfig {
-    ArchiveConfig {
-        commit_clicks: config.archive.commit_clicks,
-        commit_age: config.archive.commit_age.0,
-        ..ArchiveConfig::default()
-    }
 }
 
 fn query(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &Clock) -> Query {

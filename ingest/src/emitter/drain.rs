@@ -30,7 +30,7 @@ const LOOK_SELDOM: Duration = Duration::from_millis(50);
 const QUIET: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Dropped clicks are told in the log lines this often.
+/// Trouble is told in the log lines this often.
 const TELL: Duration = Duration::from_secs(10);
 
 /// What the thread is told.
@@ -63,6 +63,9 @@ pub(super) struct Drain {
     /// Nothing is appended before.
     not_before: Option<Instant>,
     quiet: u32,
+    /// When the log lines last told that the log takes nothing; none while it does.
+    trouble: Option<Instant>,
+    /// When they last told of dropped clicks, and how many there were.
     told: (Option<Instant>, u64),
     shown: (i64, i64),
     end: watch::Sender<bool>,
@@ -87,6 +90,7 @@ impl Drain {
             pause: PAUSE,
             not_before: None,
             quiet: 0,
+            trouble: None,
             told: (None, 0),
             shown: (0, 0),
             end,
@@ -186,9 +190,15 @@ impl Drain {
                 self.buffer.emitted(batch.len(), batch.iter().map(|click| click.bytes).sum());
                 self.pause = PAUSE;
                 self.not_before = None;
+                if self.trouble.take().is_some() {
+                    tracing::info!(held = self.buffer.holds().0, "the log takes clicks again");
+                }
             }
             Err(error) => {
-                tracing::warn!(%error, clicks = batch.len(), "the log took no clicks; trying again");
+                if self.trouble.is_none_or(|told| told.elapsed() >= TELL) {
+                    tracing::warn!(%error, held = self.buffer.holds().0, "the log takes no clicks; trying again");
+                    self.trouble = Some(Instant::now());
+                }
                 self.failed.push_back(batch);
                 if self.not_before.is_none() {
                     self.not_before = Some(Instant::now() + self.pause);

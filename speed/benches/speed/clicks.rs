@@ -18,8 +18,18 @@ pub(crate) const LINKS: f64 = 100_000.0;
 const AGENTS: f64 = 20_000.0;
 /// Number of the country, by the address: `240.<number>.0.0/16`, which was never given to anyone.
 const COUNTRIES: [(&str, &str); 12] = [
-    ("NA", "US"), ("EU", "DE"), ("AS", "IN"), ("SA", "BR"), ("EU", "FR"), ("AS", "JP"), ("EU", "GB"), ("OC", "AU"),
-    ("AF", "NG"), ("NA", "CA"), ("AS", "ID"), ("EU", "PL"),
+    ("NA", "US"),
+    ("EU", "DE"),
+    ("AS", "IN"),
+    ("SA", "BR"),
+    ("EU", "FR"),
+    ("AS", "JP"),
+    ("EU", "GB"),
+    ("OC", "AU"),
+    ("AF", "NG"),
+    ("NA", "CA"),
+    ("AS", "ID"),
+    ("EU", "PL"),
 ];
 const REFERRERS: [&str; 8] = [
     "https://www.google.com/search?q=spring+sale+best+offers+near+me&client=firefox-b-d",
@@ -31,7 +41,14 @@ const REFERRERS: [&str; 8] = [
     "https://mail.google.com/mail/u/0/",
     "https://www.youtube.com/watch?v=dQw4w9WgXcQ&list=PLx0sYbCqOb8TBPRdmBHs5Iftvv9TPboYG",
 ];
-const LANGUAGES: [&str; 6] = ["en-US,en;q=0.9", "de-DE,de;q=0.9,en;q=0.7", "pt-BR,pt;q=0.9", "fr-FR,fr;q=0.9", "hi-IN,hi;q=0.8", "ja-JP,ja;q=0.9"];
+const LANGUAGES: [&str; 6] = [
+    "en-US,en;q=0.9",
+    "de-DE,de;q=0.9,en;q=0.7",
+    "pt-BR,pt;q=0.9",
+    "fr-FR,fr;q=0.9",
+    "hi-IN,hi;q=0.8",
+    "ja-JP,ja;q=0.9",
+];
 
 /// Makes clicks of one tenant, or of several.
 pub(crate) struct Clicks {
@@ -56,7 +73,8 @@ impl Clicks {
     pub(crate) fn on(&mut self, tenant: u64, link: std::fmt::Arguments<'_>) -> Append {
         let random = &mut self.random;
         let id = Uuid::from_u128(random.random());
-        let address = Ipv4Addr::new(240, random.random_range(0..COUNTRIES.len() as u8), random.random(), random.random());
+        let address =
+            Ipv4Addr::new(240, random.random_range(0..COUNTRIES.len() as u8), random.random(), random.random());
         let mut json = String::with_capacity(512);
         let agent = agent(self.agents.sample(random));
         write!(
@@ -80,16 +98,26 @@ fn agent(rank: f64) -> String {
     let rank = rank as u32;
     let (major, build) = (100 + rank % 44, 5000 + rank / 4);
     match rank % 4 {
-        0 => format!("Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.{build}.0 Safari/537.36"),
-        1 => format!("Mozilla/5.0 (iPhone; CPU iPhone OS 18_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.{} Mobile/15E{build} Safari/604.1", rank % 7, rank % 5),
-        2 => format!("Mozilla/5.0 (Linux; Android 1{}; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.{build}.0 Mobile Safari/537.36", rank % 6),
+        0 => format!(
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.{build}.0 Safari/537.36"
+        ),
+        1 => format!(
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 18_{} like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.{} Mobile/15E{build} Safari/604.1",
+            rank % 7,
+            rank % 5
+        ),
+        2 => format!(
+            "Mozilla/5.0 (Linux; Android 1{}; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.{build}.0 Mobile Safari/537.36",
+            rank % 6
+        ),
         _ => format!("Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7; rv:{build}.0) Gecko/20100101 Firefox/{major}.0"),
     }
 }
 
 /// Writes the database of the countries' networks.
 pub(crate) fn write_countries(path: &Path) -> anyhow::Result<()> {
-    let mut writer = Writer::builder("Linktide-Bench-Country").description(&[("en", "countries nobody lives in")]).build();
+    let mut writer =
+        Writer::builder("Linktide-Bench-Country").description(&[("en", "countries nobody lives in")]).build();
     for (number, (continent, country)) in COUNTRIES.iter().enumerate() {
         let record = Value::map([
             ("continent", Value::map([("code", Value::from(*continent))])),

@@ -67,12 +67,21 @@ async fn drain(stage: &Stage, backlog: usize) -> anyhow::Result<()> {
     report_drain(stage, &worker, &before, backlog as f64, seconds).await
 }
 
-async fn report_drain(stage: &Stage, worker: &Worker, before: &Servers, clicks: f64, seconds: f64) -> anyhow::Result<()> {
+async fn report_drain(
+    stage: &Stage,
+    worker: &Worker,
+    before: &Servers,
+    clicks: f64,
+    seconds: f64,
+) -> anyhow::Result<()> {
     let after = Servers::now(stage).await?;
     let (processor, memory) = worker.used();
     let hundred_thousands = clicks / 1e5;
     say(&format!("drained {clicks} clicks in {seconds:.1} s: {:.0} clicks/s (wanted: 100,000)", clicks / seconds));
-    say(&format!("worker: {memory:.0} MiB at most (wanted: 300), {:.3} s of processor time a 100,000 clicks", processor / hundred_thousands));
+    say(&format!(
+        "worker: {memory:.0} MiB at most (wanted: 300), {:.3} s of processor time a 100,000 clicks",
+        processor / hundred_thousands
+    ));
     say(&format!(
         "redis: {:.3} s in scripts a 100,000 clicks (budget: 0.5), {:.3} s of processor time; kafka: {:.3} s",
         (after.scripts - before.scripts) / hundred_thousands,
@@ -106,15 +115,19 @@ impl Servers {
             let (old_calls, old_seconds) = before.commands.get(name).copied().unwrap_or_default();
             (name.clone(), (calls - old_calls) / hundred_thousands, (seconds - old_seconds) / hundred_thousands)
         };
-        let mut commands: Vec<_> = self.commands.iter().map(since).filter(|(name, calls, _)| *calls > 100.0 && name != "evalsha").collect();
+        let mut commands: Vec<_> =
+            self.commands.iter().map(since).filter(|(name, calls, _)| *calls > 100.0 && name != "evalsha").collect();
         commands.sort_by(|(_, _, one), (_, _, other)| other.total_cmp(one));
-        let texts: Vec<_> = commands.iter().map(|(name, calls, seconds)| format!("{name} {calls:.0} ({seconds:.3} s)")).collect();
+        let texts: Vec<_> =
+            commands.iter().map(|(name, calls, seconds)| format!("{name} {calls:.0} ({seconds:.3} s)")).collect();
         texts.join(", ")
     }
 
     async fn now(stage: &Stage) -> anyhow::Result<Self> {
         let about = stage.redis.cli(&["info", "all"]);
-        let number = |name: &str| about.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok()).unwrap_or_default();
+        let number = |name: &str| {
+            about.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok()).unwrap_or_default()
+        };
         let commands: BTreeMap<String, (f64, f64)> = about.lines().filter_map(command).collect();
         Ok(Self {
             scripts: commands.get("evalsha").map_or(0.0, |(_, seconds)| *seconds),
@@ -163,16 +176,17 @@ async fn steady(stage: &Stage) -> anyhow::Result<()> {
             continue;
         }
         let redis = redis.clone();
-        looks.spawn(async move {
-            seen(&redis, tick as u64).await.map(|()| emitted.elapsed())
-        });
+        looks.spawn(async move { seen(&redis, tick as u64).await.map(|()| emitted.elapsed()) });
     }
     let mut times = looks.join_all().await.into_iter().collect::<Result<Vec<Duration>, _>>()?;
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64();
     say(&format!(
         "steady {RATE} clicks/s for {SECONDS} s: from emission to Redis p50 {:.2} s (wanted: 1), p99 {:.2} s (wanted: 2), worst {:.2} s; {} records behind at the end",
-        at(50), at(99), at(100), stage.behind(&reader).await?
+        at(50),
+        at(99),
+        at(100),
+        stage.behind(&reader).await?
     ));
     say(&format!("worker: {:.0} MiB at most", worker.used().1));
     Ok(())

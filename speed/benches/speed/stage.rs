@@ -70,7 +70,11 @@ impl Stage {
     }
 
     /// Appends so many clicks; records a second.
-    pub(crate) async fn fill(&self, count: usize, mut next: impl FnMut(&mut Clicks) -> linktide_common::log::Append) -> anyhow::Result<()> {
+    pub(crate) async fn fill(
+        &self,
+        count: usize,
+        mut next: impl FnMut(&mut Clicks) -> linktide_common::log::Append,
+    ) -> anyhow::Result<()> {
         let mut clicks = Clicks::new(1);
         for _ in 0..count.div_ceil(AT_ONCE) {
             self.log.append((0..AT_ONCE).map(|_| next(&mut clicks)).collect()).await?;
@@ -112,7 +116,9 @@ impl Worker {
         let place = PathBuf::from(format!("/proc/{}", self.0.id()));
         let read = |name: &str| std::fs::read_to_string(place.join(name)).unwrap_or_default();
         let status = read("status");
-        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+        let most = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
         (processor_seconds(self.0.id()), most.unwrap_or_default() / 1024.0)
     }
 }

@@ -61,8 +61,7 @@ impl Fold {
     /// An empty fold that begins where each shard stands, and reads on from `read`.
     #[must_use]
     pub fn new(epoch: Epoch, standing: Standing, read: Positions) -> Self {
-        let mut shards: Vec<_> =
-            standing.into_iter().map(|from| ShardFold { from, ..ShardFold::default() }).collect();
+        let mut shards: Vec<_> = standing.into_iter().map(|from| ShardFold { from, ..ShardFold::default() }).collect();
         shards.resize_with(SHARDS, ShardFold::default);
         Self { epoch, to: read, shards, dictionary: Dictionary::default(), gaps: Vec::new(), clicks: 0 }
     }

@@ -166,7 +166,8 @@ async fn what_was_counted_is_read(view: &dyn View) {
     assert_eq!(values(&slice, Dimension::Language), [("en".to_owned(), 2, 1)]);
     assert_eq!(values(&slice, Dimension::UtmSource), [("(none)".to_owned(), 2, 0), ("mail".to_owned(), 0, 1)]);
     assert!(!slice.guarded);
-    let counted = |slice: &Slice| slice.visitors.iter().map(|(hour, sketch)| (*hour, sketch.count())).collect::<Vec<_>>();
+    let counted =
+        |slice: &Slice| slice.visitors.iter().map(|(hour, sketch)| (*hour, sketch.count())).collect::<Vec<_>>();
     assert_eq!(counted(&slice), [(W, 1)], "a bot is no visitor");
     assert_eq!(counted(&read(view, Subject::Tenant(TENANT), W).await), [(W, 2)]);
 
@@ -192,7 +193,11 @@ async fn shard_that_is_ahead_skips_what_it_has(view: &dyn View) {
         }
     }
     assert_eq!(view.flush(partly).await.unwrap(), Flushed::Applied);
-    assert_eq!(view.held().await.unwrap().positions[&(EPOCH, PARTITION)].offset.0, from, "no further than the last shard");
+    assert_eq!(
+        view.held().await.unwrap().positions[&(EPOCH, PARTITION)].offset.0,
+        from,
+        "no further than the last shard"
+    );
     assert_eq!(view.flush(fold_at(standing, from, &clicks)).await.unwrap(), Flushed::Mismatch);
     let standing = view.standing(EPOCH).await.unwrap();
     assert_eq!(standing[ahead][&PARTITION].offset.0, from + 1);
@@ -286,7 +291,11 @@ async fn tenant_with_too_many_links_keeps_totals(view: &dyn View) {
     let mut without = 0;
     for link in &links {
         let slice = read(view, Subject::Link(TenantId(9), LinkId(*link)), W.next()).await;
-        assert_eq!(slice.totals, [(Quarter::of(at), Counts { humans: 2, ..Counts::default() })], "totals are never guarded");
+        assert_eq!(
+            slice.totals,
+            [(Quarter::of(at), Counts { humans: 2, ..Counts::default() })],
+            "totals are never guarded"
+        );
         if slice.guarded {
             without += 1;
             assert_eq!((slice.values.len(), slice.visitors.len()), (0, 0), "all of it has other values");

@@ -85,7 +85,8 @@ impl Counted {
                 ["totals", subject, hour] => counted.take_totals(subject, first_quarter(hour), &hash(redis, key).await),
                 ["cell", subject, hour] => counted.take_cell(subject, first_quarter(hour), &hash(redis, key).await),
                 ["top", tenant, _] => {
-                    let members: Vec<(String, f64)> = redis.zrange(key.as_str(), 0, -1, None, false, None, true).await.unwrap();
+                    let members: Vec<(String, f64)> =
+                        redis.zrange(key.as_str(), 0, -1, None, false, None, true).await.unwrap();
                     counted.take_top(tenant, members);
                 }
                 ["link" | "tenant", _, "uv", _] => {
@@ -109,7 +110,8 @@ impl Counted {
             }
             let who = ["b", "p"].into_iter().find(|who| field.ends_with(who)).unwrap_or_default();
             let quarter: i32 = field.trim_end_matches(who).parse().unwrap();
-            *self.totals.entry((subject.to_owned(), first + quarter, who)).or_default() += value.parse::<u64>().unwrap();
+            *self.totals.entry((subject.to_owned(), first + quarter, who)).or_default() +=
+                value.parse::<u64>().unwrap();
         }
     }
 
@@ -163,9 +165,15 @@ impl Counted {
             ("sketches' names", differences(&names(self), &names(oracle))),
         ];
         for (kind, differ) in all {
-            assert!(differ.is_empty(), "{what}: {} {kind} differ, such as {:#?}", differ.len(), &differ[..differ.len().min(5)]);
+            assert!(
+                differ.is_empty(),
+                "{what}: {} {kind} differ, such as {:#?}",
+                differ.len(),
+                &differ[..differ.len().min(5)]
+            );
         }
-        let differ = oracle.visitors.iter().filter(|(name, registers)| self.visitors.get(*name) != Some(registers)).count();
+        let differ =
+            oracle.visitors.iter().filter(|(name, registers)| self.visitors.get(*name) != Some(registers)).count();
         assert_eq!(differ, 0, "{what}: registers of sketches differ");
     }
 }

@@ -90,7 +90,10 @@ impl Stage {
                     let copied = self.random.random_range(0..self.sent.len());
                     records.push(self.sent[copied].clone());
                 }
-                1 => records.push(Append { key: ClickId(Uuid::from_u128(self.random.random())), payload: Bytes::from_static(b"{\"link_id\":") }),
+                1 => records.push(Append {
+                    key: ClickId(Uuid::from_u128(self.random.random())),
+                    payload: Bytes::from_static(b"{\"link_id\":"),
+                }),
                 _ => records.push(self.click()),
             }
         }
@@ -204,7 +207,8 @@ async fn counted_up_to(redis: &Client, ends: &BTreeMap<PartitionId, u64>) -> boo
     for shard in 0..256 {
         let positions: Result<BTreeMap<String, String>, _> = redis.hgetall(format!("{{s{shard}}}:positions")).await;
         let Ok(positions) = positions else { return false };
-        let offset = |partition: &PartitionId| positions.get(&format!("0/{partition}"))?.split(':').next()?.parse::<u64>().ok();
+        let offset =
+            |partition: &PartitionId| positions.get(&format!("0/{partition}"))?.split(':').next()?.parse::<u64>().ok();
         if !ends.iter().all(|(partition, end)| offset(partition).is_some_and(|offset| offset >= *end)) {
             return false;
         }
@@ -232,7 +236,10 @@ async fn keys(nodes: &[String]) -> Vec<String> {
 
 /// A client that has nothing to do with the product's.
 pub(super) async fn connect(url: &str) -> Client {
-    let client = Builder::from_config(Config::from_url(url).unwrap()).set_policy(ReconnectPolicy::new_constant(0, 100)).build().unwrap();
+    let client = Builder::from_config(Config::from_url(url).unwrap())
+        .set_policy(ReconnectPolicy::new_constant(0, 100))
+        .build()
+        .unwrap();
     client.init().await.unwrap();
     client
 }

@@ -89,8 +89,9 @@ impl Server {
 
     fn judge(&self, error: &RedisError) -> ViewError {
         let text = format!("redis at {}: {error}", self.name);
-        let refused = matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm))
-            || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
+        let refused =
+            matches!(error.kind(), ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm))
+                || matches!(error.code(), Some("WRONGPASS" | "NOAUTH"));
         if refused {
             return ViewError::Unusable(format!("{text}; check redis.user and redis.password"));
         }
@@ -122,10 +123,12 @@ impl Server {
     }
 
     async fn refuse_eviction(&self, connection: &mut Connection) -> Result<(), ViewError> {
-        let about: Value = redis::cmd("INFO").arg("memory").query_async(connection).await.map_err(|error| self.judge(&error))?;
+        let about: Value =
+            redis::cmd("INFO").arg("memory").query_async(connection).await.map_err(|error| self.judge(&error))?;
         let mut texts = Vec::new();
         collect_texts(&about, &mut texts);
-        let policies = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix("maxmemory_policy:"));
+        let policies =
+            texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix("maxmemory_policy:"));
         match policies.map(str::trim).find(|policy| *policy != "noeviction") {
             None => Ok(()),
             Some(policy) => Err(ViewError::Unusable(format!(
@@ -137,8 +140,9 @@ impl Server {
 }
 
 async fn connect_to(node: &ConnectionInfo) -> Result<Option<MultiplexedConnection>, RedisError> {
-    let settings =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_WITHIN)).set_response_timeout(Some(ANSWER_WITHIN));
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_WITHIN))
+        .set_response_timeout(Some(ANSWER_WITHIN));
     let client = Client::open(node.clone())?;
     let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
     let role: Vec<Value> = redis::cmd("ROLE").query_async(&mut connection).await?;

@@ -122,7 +122,12 @@ impl RedisView {
         if errors > 0 {
             let first: String = answer.next().and_then(|value| redis::from_redis_value(value).ok()).unwrap_or_default();
             metrics::VIEW_ERRORS.inc_by(errors);
-            tracing::error!(shard = shard.index(), errors, first, "redis refused counts behind the position; rebuild the view");
+            tracing::error!(
+                shard = shard.index(),
+                errors,
+                first,
+                "redis refused counts behind the position; rebuild the view"
+            );
         }
         Ok(Flushed::Applied)
     }

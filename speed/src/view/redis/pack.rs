@@ -122,7 +122,8 @@ impl Packer {
         for ((quarter, value), counts) in of_size(true).chain(of_size(false)) {
             let (dimension, value) = dictionary.get(value);
             let (quarter, letter) = (keys::quarter_in(received, quarter), keys::letter(*dimension));
-            for (mark, count) in [(':', counts.humans), ('!', counts.bots)].into_iter().filter(|(_, count)| *count > 0) {
+            for (mark, count) in [(':', counts.humans), ('!', counts.bots)].into_iter().filter(|(_, count)| *count > 0)
+            {
                 self.formatted(format_args!("{quarter}{letter}{mark}{value}"));
                 self.number(count);
             }
@@ -154,7 +155,9 @@ impl Packer {
     fn top(&mut self, link: linktide_common::id::LinkId, cell: &FoldCell) {
         let mut hours: Vec<(Hour, Who, u64)> = Vec::new();
         for (quarter, counts) in cell.totals.iter() {
-            for (who, count) in [(Who::People, counts.humans), (Who::Bots, counts.bots), (Who::Previews, counts.previews)] {
+            for (who, count) in
+                [(Who::People, counts.humans), (Who::Bots, counts.bots), (Who::Previews, counts.previews)]
+            {
                 // Quarters come in order: those of an hour follow one another.
                 match hours.iter_mut().rev().take(3).find(|(hour, known, _)| (*hour, *known) == (quarter.hour(), who)) {
                     Some((_, _, sum)) => *sum += count,

@@ -50,7 +50,8 @@ fn hours(from: Hour, end: Option<Hour>) -> impl Iterator<Item = Hour> + Clone {
 }
 
 fn parse<T: FromRedisValue>(value: Value) -> Result<T, ViewError> {
-    redis::from_redis_value(value).map_err(|error| ViewError::Unusable(format!("redis gave what was not written: {error}")))
+    redis::from_redis_value(value)
+        .map_err(|error| ViewError::Unusable(format!("redis gave what was not written: {error}")))
 }
 
 impl RedisView {
@@ -69,7 +70,9 @@ impl RedisView {
         question.hgetall(keys::LAGS);
         let answers: Vec<Fields> = self.ask(&question).await?;
         let told = answers.into_iter().flatten();
-        Ok(told.filter_map(|(field, json)| Some((keys::parse_place(&field)?, serde_json::from_str(&json).ok()?))).collect())
+        Ok(told
+            .filter_map(|(field, json)| Some((keys::parse_place(&field)?, serde_json::from_str(&json).ok()?)))
+            .collect())
     }
 
     pub(super) async fn slice(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError> {
@@ -148,7 +151,12 @@ impl RedisView {
         Ok(held_from.map(Hour))
     }
 
-    pub(super) async fn links_slice(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
+    pub(super) async fn links_slice(
+        &self,
+        tenant: TenantId,
+        from: Hour,
+        range: Range,
+    ) -> Result<LinksSlice, ViewError> {
         let states = self.states().await?;
         let parts = Shard::all().zip(states).map(|(shard, (_, end))| self.links_in(shard, tenant, from, end, range));
         let parts: Vec<_> = stream::iter(parts).buffer_unordered(IN_FLIGHT).try_collect().await?;
@@ -185,7 +193,9 @@ impl RedisView {
                 let Some((hour, link, who)) = keys::parse_member(&member) else { continue };
                 let whole = Range::new(hour.first_quarter(), hour.next().first_quarter());
                 match range.intersect(whole) {
-                    covered if covered == whole => *count_of(links.entry(link).or_default(), who) += whole_number(score),
+                    covered if covered == whole => {
+                        *count_of(links.entry(link).or_default(), who) += whole_number(score)
+                    }
                     covered if covered.is_empty() => {}
                     // Cut within an hour: the quarters stand in the link's totals.
                     covered => drop(cut.insert((received, link, covered.start, covered.end))),
@@ -264,12 +274,15 @@ fn gather_values(received: Hour, fields: &Fields, into: &mut Gathered<'_>) {
     for (field, value) in fields {
         let (Some((quarter, field)), Ok(count)) = (keys::parse_value(field), value.parse()) else { continue };
         let Some(quarter) = keys::parse_quarter(received, quarter) else { continue };
-        let counted = |bots: bool| ValueCounts { humans: if bots { 0 } else { count }, bots: if bots { count } else { 0 } };
+        let counted =
+            |bots: bool| ValueCounts { humans: if bots { 0 } else { count }, bots: if bots { count } else { 0 } };
         match field {
             ValueField::Value(dimension, value, bots) if into.wants(dimension, quarter) => {
                 into.value(dimension, &Text::from(value), counted(bots));
             }
-            ValueField::LeftOut(dimension, bots) if into.wants(dimension, quarter) => into.left_out(dimension, counted(bots)),
+            ValueField::LeftOut(dimension, bots) if into.wants(dimension, quarter) => {
+                into.left_out(dimension, counted(bots))
+            }
             _ => {}
         }
     }
