@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::{Asker, PATIENCE, blocking, failed};
+use super::client::{Asker, Complaints, PATIENCE, blocking, failed};
 use super::{KafkaConfig, LogError};
 
 const STAMP: &str = "message.timestamp.type";
@@ -169,12 +168,12 @@ pub(super) async fn check(config: &KafkaConfig, asker: &Arc<Asker>) -> Result<()
 
 /// Looks at topics, and makes them.
 struct Topics {
-    admin: AdminClient<DefaultClientContext>,
+    admin: AdminClient<Complaints>,
     asker: Arc<Asker>,
 }
 
-fn admin(config: &KafkaConfig) -> Result<AdminClient<DefaultClientContext>, LogError> {
-    config.with_settings(config.client()).create().map_err(failed)
+fn admin(config: &KafkaConfig) -> Result<AdminClient<Complaints>, LogError> {
+    config.with_settings(config.client()).create_with_context(Complaints::default()).map_err(failed)
 }
 
 impl Topics {
