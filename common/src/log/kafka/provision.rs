@@ -43,7 +43,7 @@ pub enum State {
     Right,
     /// It was there, and is not as it must be; nothing was changed.
     Wrong(Vec<Difference>),
-    /// It is missing, and was not made: the run was dry, or another topic is wrong.
+    /// It is missing, and was not made: it was only looked for, or another topic is wrong.
     Missing,
 }
 
@@ -111,32 +111,23 @@ fn wanted(config: &KafkaConfig, plan: &TopicPlan) -> Vec<Wanted> {
     ]
 }
 
-pub(super) async fn provision(
-    config: &KafkaConfig,
-    plan: &TopicPlan,
-    dry_run: bool,
-) -> Result<Vec<Provisioned>, LogError> {
-    let topics = Topics::new(config)?;
-    let wanted = wanted(config, plan);
-    let mut outcomes = Vec::new();
-    for wanted in &wanted {
-        let state = match topics.differences(wanted).await? {
-            None => State::Missing,
-            Some(differences) if differences.is_empty() => State::Right,
-            Some(differences) => State::Wrong(differences),
-        };
-        outcomes.push(Provisioned { topic: wanted.name.clone(), state });
+pub(super) async fn survey(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<Provisioned>, LogError> {
+    Topics::new(config)?.survey(&wanted(config, plan)).await
+}
+
+pub(super) async fn provision(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<Provisioned>, LogError> {
+    let (topics, wanted) = (Topics::new(config)?, wanted(config, plan));
+    let mut found = topics.survey(&wanted).await?;
+    if found.iter().any(|topic| matches!(topic.state, State::Wrong(_))) {
+        return Ok(found);
     }
-    if dry_run || outcomes.iter().any(|outcome| matches!(outcome.state, State::Wrong(_))) {
-        return Ok(outcomes);
-    }
-    for (wanted, outcome) in wanted.iter().zip(&mut outcomes) {
-        if outcome.state == State::Missing {
+    for (wanted, topic) in wanted.iter().zip(&mut found) {
+        if topic.state == State::Missing {
             topics.create(wanted).await?;
-            outcome.state = State::Created;
+            topic.state = State::Created;
         }
     }
-    Ok(outcomes)
+    Ok(found)
 }
 
 /// Whether the topic of clicks is there, and fit.
@@ -179,6 +170,19 @@ fn admin(config: &KafkaConfig) -> Result<AdminClient<Complaints>, LogError> {
 impl Topics {
     fn new(config: &KafkaConfig) -> Result<Self, LogError> {
         Ok(Self { admin: admin(config)?, asker: Arc::new(Asker::new(config)?) })
+    }
+
+    async fn survey(&self, wanted: &[Wanted]) -> Result<Vec<Provisioned>, LogError> {
+        let mut found = Vec::new();
+        for wanted in wanted {
+            let state = match self.differences(wanted).await? {
+                None => State::Missing,
+                Some(differences) if differences.is_empty() => State::Right,
+                Some(differences) => State::Wrong(differences),
+            };
+            found.push(Provisioned { topic: wanted.name.clone(), state });
+        }
+        Ok(found)
     }
 
     async fn create(&self, wanted: &Wanted) -> Result<(), LogError> {
