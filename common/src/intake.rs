@@ -14,13 +14,12 @@
 //! log tell it, and the others go on. It is tried again whenever it is started.
 
 mod history;
+mod lag;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::bucket::Timestamp;
 use crate::click::{Click, Reject};
@@ -30,6 +29,7 @@ use crate::enrich::{EnrichedClick, Enricher, Stamp};
 use crate::id::{Epoch, Offset, PartitionId};
 use crate::log::{Event, LogError, LogReader, Position, Positions, Record, Rejected};
 use crate::{metrics, tick};
+pub use lag::Lag;
 
 const MOST_AHEAD_MS: i64 = 3_600_000;
 
@@ -58,39 +58,6 @@ pub struct Gap {
     pub from: Offset,
     /// The first offset behind them.
     pub to: Offset,
-}
-
-/// How far a reader lies behind the end of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lag {
-    /// The next offset it reads.
-    pub position: Offset,
-    /// The offset the next record gets.
-    pub end: Offset,
-    /// How long ago what it read last was received; 0 at the end of the partition, unless it is stopped.
-    pub seconds: u64,
-}
-
-impl Lag {
-    fn between(position: Position, end: Offset, now: Timestamp, stopped: bool) -> Self {
-        let behind = stopped || position.offset < end;
-        let ms = now.millis_since(position.received_at).max(0);
-        let seconds = if behind { ms.unsigned_abs().div_ceil(1000) } else { 0 };
-        Self { position: position.offset, end, seconds }
-    }
-
-    /// Records between the two.
-    #[must_use]
-    pub fn records(self) -> u64 {
-        self.end.0.saturating_sub(self.position.0)
-    }
-
-    fn measure(self, layer: &str, partition: PartitionId) {
-        let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
-        let partition = partition.to_string();
-        metrics::LAG_RECORDS.with_label_values(&[layer, &partition]).set(gauge(self.records()));
-        metrics::LAG_SECONDS.with_label_values(&[layer, &partition]).set(gauge(self.seconds));
-    }
 }
 
 /// What became of a record.

@@ -25,7 +25,7 @@ async fn log(kafka: &Kafka, settings: &[(&str, &str)]) -> Arc<KafkaLog> {
         settings: settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     };
     let plan = TopicPlan { partitions: PARTITIONS, replication: 1, retention: Duration::from_secs(86_400) };
-    KafkaLog::provision(&config, &plan, false).await.unwrap();
+    KafkaLog::provision(&config, &plan).await.unwrap();
     KafkaLog::open(config).await.unwrap()
 }
 

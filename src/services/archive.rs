@@ -26,7 +26,7 @@ pub async fn run(
     let lake = Lake::in_folder(lake_folder(config)?)?;
     let log = kafka::open(&config.kafka, fail_fast).await?;
     let enricher = Arc::new(Enricher::new(enrichment(config, salt_key(config)?)?)?);
-    let reader = Box::new(log.reader(&format!("{}-archive", config.kafka.group))?);
+    let reader = Box::new(log.reader(&kafka::group(&config.kafka, "archive"))?);
     let intake = Intake::new("archive", reader, enricher, Clock::system(), config.log.copy_window);
     let (archiver, _flusher) = Archiver::open(lake, intake, Clock::system(), archive_config(config)).await?;
     let stop = CancellationToken::new();

@@ -25,8 +25,8 @@ pub fn log_config(config: &Kafka) -> KafkaConfig {
 
 /// The consumer group of a layer, such as `linktide-speed`: autoscalers and access rights know it by this name.
 #[must_use]
-pub fn group(layer: &str) -> String {
-    format!("linktide-{layer}")
+pub fn group(config: &Kafka, layer: &str) -> String {
+    format!("{}-{layer}", config.group)
 }
 
 /// Opens the log. Brokers that do not answer are waited for, unless `fail_fast`.
@@ -58,7 +58,9 @@ pub async fn open(config: &Kafka, fail_fast: bool) -> anyhow::Result<Arc<KafkaLo
 pub async fn provision(config: &Kafka, dry_run: bool, tell: impl Fn(&str) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let plan =
         TopicPlan { partitions: config.partitions, replication: config.replication, retention: config.retention.0 };
-    let topics = KafkaLog::provision(&log_config(config), &plan, dry_run).await?;
+    let kafka = log_config(config);
+    let topics =
+        if dry_run { KafkaLog::survey(&kafka, &plan).await? } else { KafkaLog::provision(&kafka, &plan).await? };
     for topic in &topics {
         tell(&described(topic))?;
     }

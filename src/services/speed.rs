@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use linktide_batch::Lake;
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Enricher;
@@ -43,7 +42,7 @@ impl SpeedService {
         connect(&view, fail_fast).await?;
         let log = kafka::open(&config.kafka, fail_fast).await?;
         let enricher = Arc::new(Enricher::new(enrichment(config, salt_key)?)?);
-        let reader = Box::new(log.reader(&format!("{}-speed", config.kafka.group))?);
+        let reader = Box::new(log.reader(&kafka::group(&config.kafka, "speed"))?);
         let intake = Intake::new("speed", reader, enricher, Clock::system(), config.log.copy_window);
         if lake.publications().latest().await?.is_none() {
             tracing::warn!(folder = %folder.display(), "nothing is published yet: partitions wait until the archive names them");

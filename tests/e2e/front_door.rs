@@ -49,7 +49,7 @@ async fn redirects_are_answered_before_a_broker_is_and_their_clicks_arrive() {
     let (mut kafka, folder) = (Kafka::start(), tempfile::tempdir().unwrap());
     let config = front_door(&kafka, folder.path());
     let plan = TopicPlan { partitions: 10, replication: 1, retention: std::time::Duration::from_secs(86_400) };
-    KafkaLog::provision(&log_config(&config.kafka), &plan, false).await.unwrap();
+    KafkaLog::provision(&log_config(&config.kafka), &plan).await.unwrap();
     kafka.stop();
     let error = FrontDoor::spawn(&config, Clock::system(), true).await.err().unwrap();
     assert!(error.to_string().contains("unavailable"), "{error:#}");

@@ -59,7 +59,7 @@ impl Stage {
         let kafka = Kafka::start();
         let config = kafka_config(&kafka.address());
         let plan = TopicPlan { partitions: PARTITIONS, replication: 1, retention: Duration::from_secs(7 * 86_400) };
-        KafkaLog::provision(&config, &plan, false).await?;
+        KafkaLog::provision(&config, &plan).await?;
         let log = KafkaLog::open(config).await?;
         let folder = TempDir::new()?;
         write_countries(&folder.path().join("countries.mmdb"))?;

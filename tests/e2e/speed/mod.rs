@@ -1,6 +1,7 @@
 //! The speed layer over a real Kafka and a real Redis, while everything that can break breaks: in the end every total,
 //! cell, top list and sketch equals a plain count in memory.
 
+mod bad_input;
 mod oracle;
 mod stage;
 
@@ -142,4 +143,19 @@ async fn stopped_kafka_and_a_new_partition_change_no_count() {
     stage.send(1_000).await;
     let client = connect(&redis.url()).await;
     stage.assert_counted(&client, &[redis.url()], "kafka stopped, a partition added").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rebuilt_view_is_the_same_view() {
+    let redis = Redis::start();
+    let mut stage = Stage::new(&shared_broker(), "rebuilt", 7).await;
+    let _worker = stage.worker(&redis.url(), "");
+    stage.send(5_000).await;
+    let mut rebuild = stage.program("speed", &redis.url());
+    rebuild.arg("rebuild");
+    let (content, told) = Stage::output(rebuild);
+    assert!(content && told.contains("emptying the view") && told.contains("the view is whole again"), "{told}");
+    stage.send(1_000).await;
+    let client = connect(&redis.url()).await;
+    stage.assert_counted(&client, &[redis.url()], "rebuilt").await;
 }

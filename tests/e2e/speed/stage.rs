@@ -48,6 +48,7 @@ pub(super) struct Stage {
     enricher: Enricher,
     random: StdRng,
     sent: Vec<Append>,
+    poisoned: usize,
     oracle: Oracle,
 }
 
@@ -61,7 +62,7 @@ impl Stage {
             settings: BTreeMap::new(),
         };
         let plan = TopicPlan { partitions: PARTITIONS, replication: 1, retention: Duration::from_secs(86_400) };
-        KafkaLog::provision(&config, &plan, false).await.unwrap();
+        KafkaLog::provision(&config, &plan).await.unwrap();
         let log = opened(&config).await;
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("salt.key"), SALT).unwrap();
@@ -78,7 +79,17 @@ impl Stage {
         };
         let enricher = Enricher::new(enrich).unwrap();
         let random = StdRng::seed_from_u64(seed);
-        Self { log, publications, config, folder, enricher, random, sent: Vec::new(), oracle: Oracle::default() }
+        Self {
+            log,
+            publications,
+            config,
+            folder,
+            enricher,
+            random,
+            sent: Vec::new(),
+            poisoned: 0,
+            oracle: Oracle::default(),
+        }
     }
 
     /// Sends clicks, with copies of older ones, late ones, bots, previews and what is no click among them.
@@ -90,10 +101,11 @@ impl Stage {
                     let copied = self.random.random_range(0..self.sent.len());
                     records.push(self.sent[copied].clone());
                 }
-                1 => records.push(Append {
-                    key: ClickId(Uuid::from_u128(self.random.random())),
-                    payload: Bytes::from_static(b"{\"link_id\":"),
-                }),
+                1 => {
+                    let key = ClickId(Uuid::from_u128(self.random.random()));
+                    records.push(Append { key, payload: Bytes::from_static(b"{\"link_id\":") });
+                    self.poisoned += 1;
+                }
                 _ => records.push(self.click()),
             }
         }
@@ -135,12 +147,12 @@ impl Stage {
         append
     }
 
-    /// A worker, which dies where `failpoints` say.
-    pub(super) fn worker(&self, redis: &str, failpoints: &str) -> Worker {
+    /// The program over this log and this Redis.
+    pub(super) fn program(&self, command: &str, redis: &str) -> std::process::Command {
         let folder = self.folder.path();
         let mut program = program();
         program
-            .args(["speed", "--lake"])
+            .args([command, "--lake"])
             .arg(folder)
             .args(["--set", &format!("kafka.brokers={}", self.config.brokers)])
             .args(["--set", &format!("kafka.topic={}", self.config.topic)])
@@ -150,23 +162,34 @@ impl Stage {
             .args(["--set", &format!("redis.url={redis}")])
             // Nothing is left out here: late clicks of three days fill cells.
             .args(["--set", "speed.cell_fields=1000000"])
-            .args(["--set", &format!("enrich.salt_key={}", folder.join("salt.key").display())])
-            .env("FAILPOINTS", failpoints)
-            .stdout(Stdio::null());
-        Worker(program.spawn().unwrap())
+            .args(["--set", &format!("enrich.salt_key={}", folder.join("salt.key").display())]);
+        program
+    }
+
+    /// A worker, which dies where `failpoints` say.
+    pub(super) fn worker(&self, redis: &str, failpoints: &str) -> Worker {
+        let mut program = self.program("speed", redis);
+        Worker::of(program.env("FAILPOINTS", failpoints).stdout(Stdio::null()))
+    }
+
+    /// Runs a program to its end: whether it was content, and what it wrote.
+    pub(super) fn output(mut program: std::process::Command) -> (bool, String) {
+        let output = program.output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (output.status.success(), text)
     }
 
     /// Waits until every shard has what was in the log when this was called, and compares all of it.
     pub(super) async fn assert_counted(self, redis: &Client, nodes: &[String], what: &str) {
-        let ends = self.ends().await;
-        let deadline = Instant::now() + PATIENCE;
-        let mut look = tokio::time::interval(Duration::from_millis(100));
-        while !counted_up_to(redis, &ends).await {
-            assert!(Instant::now() < deadline, "{what}: not all was counted in time");
-            look.tick().await;
-        }
+        self.until_counted(redis).await;
         let keys = keys(nodes).await;
         Counted::read(redis, &keys).await.assert_is(&self.oracle.into_counted(), what);
+    }
+
+    /// Waits until every shard has what is in the log now.
+    pub(super) async fn until_counted(&self, redis: &Client) {
+        let ends = self.ends().await;
+        Self::until("all is counted", async || counted_up_to(redis, &ends).await).await;
     }
 
     async fn ends(&self) -> BTreeMap<PartitionId, u64> {
@@ -185,6 +208,25 @@ impl Stage {
         let more = NewPartitions::new(&self.config.topic, count);
         let added = admin.create_partitions([&more], &AdminOptions::new()).await.unwrap();
         assert!(added.iter().all(Result::is_ok), "{added:?}");
+    }
+
+    /// Records that were sent and are no clicks.
+    pub(super) fn poisoned(&self) -> usize {
+        self.poisoned
+    }
+
+    pub(super) fn brokers(&self) -> &str {
+        &self.config.brokers
+    }
+
+    /// Waits until something holds.
+    pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut look = tokio::time::interval(Duration::from_millis(100));
+        while !holds().await {
+            assert!(Instant::now() < deadline, "never: {what}");
+            look.tick().await;
+        }
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -248,6 +290,10 @@ pub(super) async fn connect(url: &str) -> Client {
 pub(super) struct Worker(Child);
 
 impl Worker {
+    pub(super) fn of(program: &mut std::process::Command) -> Self {
+        Self(program.spawn().unwrap())
+    }
+
     /// Waits until it has died of itself.
     pub(super) async fn dies(mut self, what: &str) {
         let deadline = Instant::now() + PATIENCE;

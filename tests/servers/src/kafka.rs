@@ -18,8 +18,9 @@ const BROOM: &str = r#"read -r _; while [ -e "$0" ]; do rm -rf "$0"; sleep 0.1; 
 pub struct Kafka {
     port: u16,
     sasl: u16,
-    folder: TempDir,
+    // Dropped in this order: a broker that runs makes its folder anew.
     process: Option<Process>,
+    folder: TempDir,
 }
 
 impl Kafka {
@@ -33,7 +34,7 @@ impl Kafka {
             .expect("the folder can be written");
         let about = properties.to_string_lossy();
         java(&["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", &about]);
-        let mut kafka = Self { port, sasl, folder, process: None };
+        let mut kafka = Self { port, sasl, process: None, folder };
         kafka.run();
         kafka
     }

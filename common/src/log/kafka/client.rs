@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
@@ -24,6 +25,11 @@ const LISTEN: Duration = Duration::from_millis(20);
 /// Offsets by partition.
 pub(super) type Offsets = BTreeMap<PartitionId, Offset>;
 
+/// librdkafka's own lines are for those who look closer: what they say is told once, by whoever had to do without.
+pub(super) fn note(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    tracing::debug!(target: "librdkafka", ?level, facility, "{line}");
+}
+
 /// Remembers what the brokers last complained of: librdkafka answers a question with "timed out" and tells the reason
 /// beside it.
 #[derive(Default)]
@@ -32,6 +38,10 @@ pub(super) struct Complaints {
 }
 
 impl ClientContext for Complaints {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        note(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
         tracing::debug!(%error, reason, "kafka: a client has trouble");

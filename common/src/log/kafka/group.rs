@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaResult;
 use rdkafka::{ClientContext, TopicPartitionList};
 
-use super::client::{failed, id_of, is_refusal, number_of, place_of};
+use super::client::{failed, id_of, is_refusal, note, number_of, place_of};
 use super::{KafkaConfig, LogError};
 use crate::id::PartitionId;
 use crate::log::Positions;
@@ -87,6 +88,10 @@ struct Changes {
 }
 
 impl ClientContext for Changes {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        note(level, facility, line);
+    }
+
     fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
         // Whoever polls tells the error; the reason is for those who look closer.
         tracing::debug!(%error, reason, "kafka: the consumer group has trouble");

@@ -102,17 +102,21 @@ impl KafkaLog {
         Ok(Arc::new(Self { config, asker, producer, ledger, threads: Mutex::default() }))
     }
 
-    /// Tells of each topic whether it is as it must be, and makes those that are missing unless one is not or `dry_run`
-    /// says so. A topic that is there is never changed.
+    /// Makes the topics that are missing, unless one that is there is not as it must be; tells of each how it stands. A
+    /// topic that is there is never changed.
     ///
     /// # Errors
     /// [`LogError`] where the brokers cannot be reached or refuse.
-    pub async fn provision(
-        config: &KafkaConfig,
-        plan: &TopicPlan,
-        dry_run: bool,
-    ) -> Result<Vec<Provisioned>, LogError> {
-        provision::provision(config, plan, dry_run).await
+    pub async fn provision(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<Provisioned>, LogError> {
+        provision::provision(config, plan).await
+    }
+
+    /// Tells of each topic how it stands, and makes none.
+    ///
+    /// # Errors
+    /// [`LogError`] where the brokers cannot be reached or refuse.
+    pub async fn survey(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<Provisioned>, LogError> {
+        provision::survey(config, plan).await
     }
 
     /// A member of a consumer group. The members of one group share the partitions.

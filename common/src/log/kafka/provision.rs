@@ -5,11 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::{Asker, PATIENCE, blocking, failed};
+use super::client::{Asker, Complaints, PATIENCE, blocking, failed};
 use super::{KafkaConfig, LogError};
 
 const STAMP: &str = "message.timestamp.type";
@@ -44,7 +43,7 @@ pub enum State {
     Right,
     /// It was there, and is not as it must be; nothing was changed.
     Wrong(Vec<Difference>),
-    /// It is missing, and was not made: the run was dry, or another topic is wrong.
+    /// It is missing, and was not made: it was only looked for, or another topic is wrong.
     Missing,
 }
 
@@ -112,32 +111,23 @@ fn wanted(config: &KafkaConfig, plan: &TopicPlan) -> Vec<Wanted> {
     ]
 }
 
-pub(super) async fn provision(
-    config: &KafkaConfig,
-    plan: &TopicPlan,
-    dry_run: bool,
-) -> Result<Vec<Provisioned>, LogError> {
-    let topics = Topics::new(config)?;
-    let wanted = wanted(config, plan);
-    let mut outcomes = Vec::new();
-    for wanted in &wanted {
-        let state = match topics.differences(wanted).await? {
-            None => State::Missing,
-            Some(differences) if differences.is_empty() => State::Right,
-            Some(differences) => State::Wrong(differences),
-        };
-        outcomes.push(Provisioned { topic: wanted.name.clone(), state });
+pub(super) async fn survey(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<Provisioned>, LogError> {
+    Topics::new(config)?.survey(&wanted(config, plan)).await
+}
+
+pub(super) async fn provision(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<Provisioned>, LogError> {
+    let (topics, wanted) = (Topics::new(config)?, wanted(config, plan));
+    let mut found = topics.survey(&wanted).await?;
+    if found.iter().any(|topic| matches!(topic.state, State::Wrong(_))) {
+        return Ok(found);
     }
-    if dry_run || outcomes.iter().any(|outcome| matches!(outcome.state, State::Wrong(_))) {
-        return Ok(outcomes);
-    }
-    for (wanted, outcome) in wanted.iter().zip(&mut outcomes) {
-        if outcome.state == State::Missing {
+    for (wanted, topic) in wanted.iter().zip(&mut found) {
+        if topic.state == State::Missing {
             topics.create(wanted).await?;
-            outcome.state = State::Created;
+            topic.state = State::Created;
         }
     }
-    Ok(outcomes)
+    Ok(found)
 }
 
 /// Whether the topic of clicks is there, and fit.
@@ -169,17 +159,30 @@ pub(super) async fn check(config: &KafkaConfig, asker: &Arc<Asker>) -> Result<()
 
 /// Looks at topics, and makes them.
 struct Topics {
-    admin: AdminClient<DefaultClientContext>,
+    admin: AdminClient<Complaints>,
     asker: Arc<Asker>,
 }
 
-fn admin(config: &KafkaConfig) -> Result<AdminClient<DefaultClientContext>, LogError> {
-    config.with_settings(config.client()).create().map_err(failed)
+fn admin(config: &KafkaConfig) -> Result<AdminClient<Complaints>, LogError> {
+    config.with_settings(config.client()).create_with_context(Complaints::default()).map_err(failed)
 }
 
 impl Topics {
     fn new(config: &KafkaConfig) -> Result<Self, LogError> {
         Ok(Self { admin: admin(config)?, asker: Arc::new(Asker::new(config)?) })
+    }
+
+    async fn survey(&self, wanted: &[Wanted]) -> Result<Vec<Provisioned>, LogError> {
+        let mut found = Vec::new();
+        for wanted in wanted {
+            let state = match self.differences(wanted).await? {
+                None => State::Missing,
+                Some(differences) if differences.is_empty() => State::Right,
+                Some(differences) => State::Wrong(differences),
+            };
+            found.push(Provisioned { topic: wanted.name.clone(), state });
+        }
+        Ok(found)
     }
 
     async fn create(&self, wanted: &Wanted) -> Result<(), LogError> {

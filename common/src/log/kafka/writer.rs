@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use tokio::sync::oneshot;
 use uuid::fmt::Hyphenated;
 
-use super::client::{failed, number_of};
+use super::client::{failed, note, number_of};
 use super::{KafkaConfig, LogError};
 use crate::id::{ClickId, Epoch, PartitionId};
 use crate::log::{Append, Rejected};
@@ -192,6 +193,10 @@ impl Batch {
 struct Deliveries;
 
 impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        note(level, facility, line);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // Whoever appends is told; the reason is for those who look closer.
         tracing::debug!(%error, reason, "kafka: the producer has trouble");

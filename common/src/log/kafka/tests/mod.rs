@@ -44,7 +44,7 @@ fn plan() -> TopicPlan {
 
 /// A log of its own with four partitions.
 async fn fresh(config: KafkaConfig) -> Arc<KafkaLog> {
-    let made = KafkaLog::provision(&config, &plan(), false).await.unwrap();
+    let made = KafkaLog::provision(&config, &plan()).await.unwrap();
     assert!(made.iter().all(|made| made.state == TopicState::Created), "{made:?}");
     KafkaLog::open(config).await.unwrap()
 }

@@ -53,10 +53,10 @@ async fn provisioning_makes_what_is_missing_and_finds_it_right_the_next_time() {
     let all = |state: TopicState| {
         ["provisioned", "provisioned-rejected", "provisioned-imports"].map(|topic| (topic.to_owned(), state.clone()))
     };
-    assert_eq!(states(KafkaLog::provision(&config, &plan(), true).await.unwrap()), all(TopicState::Missing));
+    assert_eq!(states(KafkaLog::survey(&config, &plan()).await.unwrap()), all(TopicState::Missing));
     assert!(KafkaLog::open(config.clone()).await.is_err(), "a dry run makes nothing");
-    assert_eq!(states(KafkaLog::provision(&config, &plan(), false).await.unwrap()), all(TopicState::Created));
-    assert_eq!(states(KafkaLog::provision(&config, &plan(), false).await.unwrap()), all(TopicState::Right));
+    assert_eq!(states(KafkaLog::provision(&config, &plan()).await.unwrap()), all(TopicState::Created));
+    assert_eq!(states(KafkaLog::provision(&config, &plan()).await.unwrap()), all(TopicState::Right));
     let log = KafkaLog::open(config).await.unwrap();
     assert_eq!(log.partitions().await.unwrap().len(), 4);
 }
@@ -65,7 +65,7 @@ async fn provisioning_makes_what_is_missing_and_finds_it_right_the_next_time() {
 async fn wrong_topic_is_told_setting_by_setting_and_nothing_is_made_or_changed() {
     let config = config("wrong");
     make(&config, 2, &[("retention.ms", "1000"), ("cleanup.policy", "compact")]).await;
-    let look = async || KafkaLog::provision(&config, &plan(), false).await.unwrap();
+    let look = async || KafkaLog::provision(&config, &plan()).await.unwrap();
     let first = look().await;
     let TopicState::Wrong(differences) = &first[0].state else { panic!("{first:?}") };
     let told: Vec<_> = differences.iter().map(Difference::to_string).collect();
@@ -85,7 +85,7 @@ async fn wrong_topic_is_told_setting_by_setting_and_nothing_is_made_or_changed()
 #[tokio::test(flavor = "multi_thread")]
 async fn more_copies_than_brokers_are_refused_by_the_setting_to_change() {
     let plan = TopicPlan { replication: 3, ..plan() };
-    let text = why(KafkaLog::provision(&config("copies"), &plan, false).await);
+    let text = why(KafkaLog::provision(&config("copies"), &plan).await);
     assert!(text.contains("3 copies") && text.contains("kafka.replication"), "{text}");
 }
 
@@ -107,10 +107,9 @@ fn as_user(config: &KafkaConfig, user: &str, password: &str) -> KafkaConfig {
 async fn rights_that_are_missing_are_told_by_what_they_are_missing_for() {
     let log = fresh(config("rights")).await;
     let stranger = as_user(&log.config, Kafka::STRANGER, Kafka::PASSWORD);
-    for outcome in [
-        KafkaLog::open(stranger.clone()).await.map(drop),
-        KafkaLog::provision(&stranger, &plan(), false).await.map(drop),
-    ] {
+    for outcome in
+        [KafkaLog::open(stranger.clone()).await.map(drop), KafkaLog::provision(&stranger, &plan()).await.map(drop)]
+    {
         let text = why(outcome);
         assert!(
             text.contains("authorization") && text.contains("topic rights") && text.contains("rights it takes"),
@@ -150,7 +149,7 @@ async fn credentials_are_taken_from_the_settings_and_wrong_ones_are_told() {
     known.append(vec![click(1)]).await.unwrap();
     for outcome in [
         KafkaLog::open(with_password("guess")).await.map(drop),
-        KafkaLog::provision(&with_password("guess"), &plan(), false).await.map(drop),
+        KafkaLog::provision(&with_password("guess"), &plan()).await.map(drop),
     ] {
         let text = why(outcome);
         assert!(text.contains(&Kafka::shared().sasl_address()) && text.contains("sasl.password"), "{text}");
