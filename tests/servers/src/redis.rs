@@ -11,9 +11,10 @@ use crate::{free_ports, wait_until};
 /// A Redis that keeps an append-only file.
 pub struct Redis {
     port: u16,
-    folder: TempDir,
     settings: Vec<String>,
+    // Ends before its folder goes.
     process: Option<Process>,
+    folder: TempDir,
 }
 
 impl Redis {
