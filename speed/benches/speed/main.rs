@@ -1,18 +1,20 @@
-//! `./dev bench speed`: the speed layer over a real Kafka and a real Redis on this machine. Nothing fails for being slow.
+//! `./dev bench speed` and `./dev bench fairness`: the speed layer over a real Kafka and a real Redis on this machine. Nothing fails for being slow.
 
 mod clicks;
 mod stage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fred::prelude::*;
 use linktide_common::bucket::Hour;
 use linktide_common::clock::Clock;
 use linktide_common::id::{LinkId, Subject, TenantId};
-use linktide_common::log::LogWriter as _;
-use linktide_speed::view::Shard;
+use linktide_common::log::{Append, LogWriter as _};
+use linktide_speed::view::{Limits, Shard};
+use tokio::task::JoinSet;
 
 use clicks::Clicks;
 use stage::{Stage, Worker, processor_seconds};
@@ -27,7 +29,10 @@ const LOOK: Duration = Duration::from_millis(50);
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["worker", brokers, redis, folder] => stage::work(brokers, redis, Path::new(folder)).await,
+        ["worker", brokers, redis, folder, cells] => {
+            stage::work(brokers, redis, Path::new(folder), cells.parse()?).await
+        }
+        ["fairness"] => fairness().await,
         ["drain", clicks] => drain(&Stage::new().await?, clicks.parse()?).await,
         ["steady"] => steady(&Stage::new().await?).await,
         _ => {
@@ -49,7 +54,7 @@ async fn drain(stage: &Stage, backlog: usize) -> anyhow::Result<()> {
     stage.fill(backlog, |clicks| clicks.next(1)).await?;
     let reader = stage.log.reader("bench")?;
     let before = Servers::now(stage).await?;
-    let worker = stage.worker()?;
+    let worker = stage.worker(Limits::default())?;
     // The group takes a moment to come together: time runs from the first click on.
     let all = stage.behind(&reader).await?;
     let mut began = Instant::now();
@@ -155,41 +160,95 @@ async fn count_keys(stage: &Stage, kind: &str) -> anyhow::Result<usize> {
 async fn steady(stage: &Stage) -> anyhow::Result<()> {
     const RATE: usize = 20_000;
     const SECONDS: usize = 60;
-    const PROBES_A_SECOND: usize = 20;
-    let redis = Builder::from_config(Config::from_url(&stage.redis.url())?).build()?;
-    redis.init().await?;
-    let mut clicks = Clicks::new(2);
-    let worker = stage.worker()?;
-    let reader = stage.log.reader("bench-steady")?;
-    let mut looks = tokio::task::JoinSet::new();
-    let mut due = tokio::time::interval(Duration::from_millis(1000 / PROBES_A_SECOND as u64));
-    let mut appends = tokio::task::JoinSet::new();
-    for tick in 0..(SECONDS + 5) * PROBES_A_SECOND {
-        due.tick().await;
-        let mut batch: Vec<_> = (0..RATE / PROBES_A_SECOND).map(|_| clicks.next(1)).collect();
-        // A link of a tenant that has no other click.
-        batch.push(clicks.on(2, format_args!("{tick}")));
-        let (log, emitted) = (std::sync::Arc::clone(&stage.log), Instant::now());
-        appends.spawn(async move { log.append(batch).await });
-        while appends.try_join_next().is_some() {}
-        if tick < 5 * PROBES_A_SECOND {
-            continue;
-        }
-        let redis = redis.clone();
-        looks.spawn(async move { seen(&redis, tick as u64).await.map(|()| emitted.elapsed()) });
-    }
-    let mut times = looks.join_all().await.into_iter().collect::<Result<Vec<Duration>, _>>()?;
-    times.sort_unstable();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_secs_f64();
+    let worker = stage.worker(Limits::default())?;
+    let times = probe(stage, RATE, SECONDS, |clicks, _| clicks.next(1)).await?;
     say(&format!(
-        "steady {RATE} clicks/s for {SECONDS} s: from emission to Redis p50 {:.2} s (wanted: 1), p99 {:.2} s (wanted: 2), worst {:.2} s; {} records behind at the end",
-        at(50),
-        at(99),
-        at(100),
-        stage.behind(&reader).await?
+        "steady {RATE} clicks/s for {SECONDS} s: from emission to Redis {times} (wanted: p50 1 s, p99 2 s); {} records behind at the end",
+        stage.behind(&stage.log.reader("bench-steady")?).await?
     ));
     say(&format!("worker: {:.0} MiB at most", worker.used().1));
     Ok(())
+}
+
+/// What one tenant's rush costs the others.
+async fn fairness() -> anyhow::Result<()> {
+    const OTHERS: usize = 5_000;
+    const SECONDS: usize = 40;
+    let roomy = Limits { tenant_cells: usize::MAX >> 1, ..Limits::default() };
+    let tight = Limits { tenant_cells: 200, ..Limits::default() };
+    let ordinary = |clicks: &mut Clicks, number: usize| clicks.next(10 + number as u64 % 20);
+    let rushes: [(&str, Limits, usize, Rush); 4] = [
+        ("20 tenants alone", roomy, OTHERS, ordinary),
+        ("and as many clicks on one link", roomy, 2 * OTHERS, |clicks, number| match number % 2 {
+            0 => clicks.on(1, format_args!("1")),
+            _ => clicks.next(10 + number as u64 % 20),
+        }),
+        ("and as many on new links of one tenant, no guard", roomy, 2 * OTHERS, |clicks, number| match number % 2 {
+            0 => clicks.on(1, format_args!("{number}")),
+            _ => clicks.next(10 + number as u64 % 20),
+        }),
+        ("the same, 200 breakdowns a tenant and shard", tight, 2 * OTHERS, |clicks, number| match number % 2 {
+            0 => clicks.on(1, format_args!("{number}")),
+            _ => clicks.next(10 + number as u64 % 20),
+        }),
+    ];
+    for (name, limits, rate, next) in rushes {
+        let stage = Stage::new().await?;
+        let before = Servers::now(&stage).await?;
+        let _worker = stage.worker(limits)?;
+        let times = probe(&stage, rate, SECONDS, next).await?;
+        let memory = (Servers::now(&stage).await?.memory - before.memory) / 1024.0 / 1024.0;
+        say(&format!("{name}: the others' clicks stand in Redis after {times}; Redis grew by {memory:.0} MiB"));
+    }
+    Ok(())
+}
+
+type Rush = fn(&mut Clicks, usize) -> Append;
+
+/// How long probes took: links of a tenant that has no other click.
+struct Times(Vec<Duration>);
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let at = |percent: usize| self.0[(self.0.len() - 1) * percent / 100].as_secs_f64();
+        write!(f, "p50 {:.2} s, p99 {:.2} s, worst {:.2} s", at(50), at(99), at(100))
+    }
+}
+
+/// Sends `rate` clicks a second, and looks how long one in each 50 ms takes.
+async fn probe(
+    stage: &Stage,
+    rate: usize,
+    seconds: usize,
+    mut next: impl FnMut(&mut Clicks, usize) -> Append,
+) -> anyhow::Result<Times> {
+    const A_SECOND: usize = 20;
+    // The group takes so long to come together.
+    const WARM_UP: usize = 10 * A_SECOND;
+    let redis = Builder::from_config(Config::from_url(&stage.redis.url())?).build()?;
+    redis.init().await?;
+    let mut clicks = Clicks::new(2);
+    let (mut looks, mut appends, mut sent) = (JoinSet::new(), JoinSet::new(), 0);
+    let mut due = tokio::time::interval(Duration::from_millis(1000 / A_SECOND as u64));
+    for tick in 0..WARM_UP + seconds * A_SECOND {
+        due.tick().await;
+        let emitted = Instant::now();
+        let mut batch: Vec<_> = (sent..sent + rate / A_SECOND).map(|number| next(&mut clicks, number)).collect();
+        sent += batch.len();
+        batch.push(clicks.on(2, format_args!("{tick}")));
+        let log = Arc::clone(&stage.log);
+        appends.spawn(async move { log.append(batch).await });
+        while let Some(appended) = appends.try_join_next() {
+            appended??;
+        }
+        if tick >= WARM_UP {
+            let redis = redis.clone();
+            looks.spawn(async move { seen(&redis, tick as u64).await.map(|()| emitted.elapsed()) });
+        }
+    }
+    let mut times = looks.join_all().await.into_iter().collect::<Result<Vec<Duration>, _>>()?;
+    times.sort_unstable();
+    Ok(Times(times))
 }
 
 /// Waits until a click on this link of tenant 2 stands in Redis.

@@ -82,12 +82,13 @@ impl Stage {
         Ok(())
     }
 
-    pub(crate) fn worker(&self) -> anyhow::Result<Worker> {
+    pub(crate) fn worker(&self, limits: Limits) -> anyhow::Result<Worker> {
         let program = std::env::current_exe()?;
         let process = Command::new(program)
             .arg("worker")
             .args([self.kafka.address(), self.redis.url()])
             .arg(self.folder.path())
+            .arg(limits.tenant_cells.to_string())
             .stdin(Stdio::piped())
             .spawn()
             .context("starting a worker")?;
@@ -141,7 +142,8 @@ pub(crate) fn processor_seconds(process: u32) -> f64 {
 }
 
 /// What the process of a worker does.
-pub(crate) async fn work(brokers: &str, redis: &str, folder: &Path) -> anyhow::Result<()> {
+pub(crate) async fn work(brokers: &str, redis: &str, folder: &Path, tenant_cells: usize) -> anyhow::Result<()> {
+    let limits = Limits { tenant_cells, ..Limits::default() };
     let log = KafkaLog::open(kafka_config(brokers)).await?;
     let enrich = EnrichConfig {
         salt_secret: Secret::new(vec![7; 32]),
@@ -158,7 +160,7 @@ pub(crate) async fn work(brokers: &str, redis: &str, folder: &Path) -> anyhow::R
     );
     let publications = publications(folder)?;
     publications.latest().await?;
-    let view = Arc::new(RedisView::new(&redis_config(redis, Limits::default()))?);
+    let view = Arc::new(RedisView::new(&redis_config(redis, limits))?);
     let worker = SpeedWorker::new(intake, view, publications.watch(), SpeedConfig::default());
     let stop = CancellationToken::new();
     let told = stop.clone();
