@@ -11,8 +11,8 @@ use linktide_common::bucket::{Hour, Timestamp};
 use linktide_common::clock::Clock;
 
 use crate::config::{self, Config, Sources};
-use crate::services::Services;
 use crate::services::ingest::FrontDoor;
+use crate::services::{self, Services};
 use crate::{demo, import, status, telemetry};
 
 /// Link analytics: exact counts, fresh within seconds, open history.
@@ -88,6 +88,14 @@ enum Command {
         #[arg(long, default_value = import::DEFAULT_URL)]
         url: String,
     },
+    /// Make what Linktide needs elsewhere, or tell how it differs from what is needed; what is there is never changed
+    #[command(
+        after_help = "Example:\n  linktide --config linktide.toml provision kafka --dry-run\n  linktide --set kafka.brokers=kafka:9092 provision kafka"
+    )]
+    Provision {
+        #[command(subcommand)]
+        what: ProvisionCommand,
+    },
     /// Check settings, or show those in force
     #[command(
         after_help = "Example:\n  linktide --config linktide.toml config check\n  linktide config show > linktide.toml"
@@ -104,6 +112,16 @@ enum ConfigCommand {
     Check,
     /// Print the settings in force
     Show,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum ProvisionCommand {
+    /// The topics of clicks, of rejects, and of the ledger of imports
+    Kafka {
+        /// Only tell how they stand
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -161,6 +179,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(options) => import::run(options).await,
         Command::Nightly { data, through } => nightly(&data, through).await,
         Command::Status { url } => say(&status::describe(&url).await?),
+        Command::Provision { what: ProvisionCommand::Kafka { dry_run } } => {
+            services::kafka::provision(&config.kafka, dry_run, say).await
+        }
         Command::Config { what: ConfigCommand::Check } => say("the settings are right"),
         Command::Config { what: ConfigCommand::Show } => say(toml::to_string(&config)?.trim_end()),
     }

@@ -8,14 +8,18 @@
 //! 4. A click whose id stands within the preceding `K` offsets is a copy.
 //! 5. Everything else is enriched.
 //!
-//! A partition whose append time runs more than an hour ahead of this reader's clock is stopped with an error: one bad
-//! broker clock must not drag received time into the future.
+//! A partition whose append time runs more than an hour ahead of this reader's clock is stopped: one bad broker clock must
+//! not drag received time into the future. So is one whose position lies beyond its end: its log is another one. A stopped
+//! partition keeps its position, so that nothing is told complete beyond it and its lag grows; a metric and a line of the
+//! log tell it, and the others go on. It is tried again whenever it is started.
+
+mod history;
+mod lag;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::bucket::Timestamp;
 use crate::click::{Click, Reject};
@@ -25,10 +29,9 @@ use crate::enrich::{EnrichedClick, Enricher, Stamp};
 use crate::id::{Epoch, Offset, PartitionId};
 use crate::log::{Event, LogError, LogReader, Position, Positions, Record, Rejected};
 use crate::{metrics, tick};
+pub use lag::Lag;
 
 const MOST_AHEAD_MS: i64 = 3_600_000;
-/// Offsets of history read at once.
-const HISTORY_STEP: u64 = 16_384;
 
 /// Why a reader cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -36,18 +39,6 @@ pub enum IntakeError {
     /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The log's clock cannot be right.
-    #[error(
-        "partition {partition}: the log's clock says {appended_at}, this machine's {now}; set the wrong one and start again"
-    )]
-    ClockAhead {
-        /// Which partition.
-        partition: PartitionId,
-        /// What the log says.
-        appended_at: Timestamp,
-        /// What this machine says.
-        now: Timestamp,
-    },
 }
 
 /// Offsets that are no longer there to read.
@@ -59,39 +50,6 @@ pub struct Gap {
     pub from: Offset,
     /// The first offset behind them.
     pub to: Offset,
-}
-
-/// How far a reader lies behind the end of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lag {
-    /// The next offset it reads.
-    pub position: Offset,
-    /// The offset the next record gets.
-    pub end: Offset,
-    /// How long ago what it read last was received; 0 at the end of the partition.
-    pub seconds: u64,
-}
-
-impl Lag {
-    fn between(position: Position, end: Offset, now: Timestamp) -> Self {
-        let behind = position.offset < end;
-        let ms = now.millis_since(position.received_at).max(0);
-        let seconds = if behind { ms.unsigned_abs().div_ceil(1000) } else { 0 };
-        Self { position: position.offset, end, seconds }
-    }
-
-    /// Records between the two.
-    #[must_use]
-    pub fn records(self) -> u64 {
-        self.end.0.saturating_sub(self.position.0)
-    }
-
-    fn measure(self, layer: &str, partition: PartitionId) {
-        let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
-        let partition = partition.to_string();
-        metrics::LAG_RECORDS.with_label_values(&[layer, &partition]).set(gauge(self.records()));
-        metrics::LAG_SECONDS.with_label_values(&[layer, &partition]).set(gauge(self.seconds));
-    }
 }
 
 /// What became of a record.
@@ -123,7 +81,8 @@ pub struct Item {
 pub struct Batch {
     /// Partitions to [`Intake::start`].
     pub assigned: Vec<PartitionId>,
-    /// Partitions that are no longer this reader's.
+    /// Partitions that are no longer this reader's. One that is in both is to be started anew: the log has deleted what
+    /// was to be read next, which [`Intake::start`] tells as a gap.
     pub revoked: Vec<PartitionId>,
     /// Records, in offset order within each partition.
     pub items: Vec<Item>,
@@ -138,13 +97,22 @@ pub struct Intake {
     reach: u64,
     /// Whether the last read found nothing in any partition.
     quiet: bool,
+    /// Whether it was told that ticks are refused: it would be told every second.
+    ticks_refused: AtomicBool,
     partitions: BTreeMap<PartitionId, Partition>,
 }
 
 struct Partition {
     position: Position,
     copies: CopyWindow,
+    /// Why nothing of it is taken any more.
+    stopped: Option<&'static str>,
+    /// Whether the last read was full and brought some of it: it is not at its end then, and nobody needs to ask.
+    busy: bool,
 }
+
+const CLOCK_AHEAD: &str = "clock_ahead";
+const ABOVE_HIGH: &str = "above_high";
 
 impl Intake {
     /// Reads for `layer`, recognising copies `reach` offsets back.
@@ -156,7 +124,16 @@ impl Intake {
         clock: Clock,
         reach: u64,
     ) -> Self {
-        Self { layer, reader, enricher, clock, reach, quiet: false, partitions: BTreeMap::new() }
+        Self {
+            layer,
+            reader,
+            enricher,
+            clock,
+            reach,
+            quiet: false,
+            ticks_refused: AtomicBool::new(false),
+            partitions: BTreeMap::new(),
+        }
     }
 
     /// Which life of the log this is.
@@ -178,33 +155,50 @@ impl Intake {
     }
 
     /// Begins a partition at `position`, after reading the offsets before it for copies. What the log no longer has is
-    /// told as a gap, and reading goes on behind it.
+    /// told as a gap, and reading goes on behind it. Where the position belongs to another log, the partition is stopped.
     ///
     /// # Errors
-    /// [`LogError::AboveHigh`] where the position belongs to another log.
+    /// Where the log cannot be reached.
     pub async fn start(&mut self, partition: PartitionId, position: Position) -> Result<Option<Gap>, IntakeError> {
+        self.stop(partition);
         let low = self.reader.bounds(partition).await?.low;
         let gap = (position.offset < low).then_some(Gap { partition, from: position.offset, to: low });
         let position = Position { offset: position.offset.max(low), ..position };
-        self.reader.seek(partition, position.offset).await?;
-        let mut copies = CopyWindow::new(self.reach);
-        let mut from = Offset(position.offset.0.saturating_sub(self.reach)).max(low);
-        while from < position.offset {
-            let to = Offset(from.0 + HISTORY_STEP).min(position.offset);
-            for record in self.reader.read(partition, from, to).await? {
-                if let Some(id) = record.payload.as_deref().and_then(|json| Click::parse(json).ok()?.click_id) {
-                    copies.see(id, record.offset);
-                }
-            }
-            from = to;
+        let stopped = match self.reader.seek(partition, position.offset).await {
+            Ok(()) => None,
+            Err(error @ LogError::AboveHigh { .. }) => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        let copies = match &stopped {
+            None => history::copies(self.reader.as_ref(), partition, low, position.offset, self.reach).await?,
+            Some(_) => CopyWindow::new(0),
+        };
+        self.partitions.insert(partition, Partition { position, copies, stopped: None, busy: false });
+        if let Some(error) = stopped {
+            self.halt(partition, ABOVE_HIGH, &error.to_string());
         }
-        self.partitions.insert(partition, Partition { position, copies });
         Ok(gap)
     }
 
     /// Forgets a partition: it is another's, or will be started anew.
     pub fn stop(&mut self, partition: PartitionId) {
-        self.partitions.remove(&partition);
+        if let Some(reason) = self.partitions.remove(&partition).and_then(|state| state.stopped) {
+            // A gauge that stays would tell of a partition that is another's.
+            let _ = metrics::PARTITIONS_STOPPED.remove_label_values(&[self.layer, &partition.to_string(), reason]);
+        }
+    }
+
+    /// Takes nothing of a partition any more, and says so.
+    fn halt(&mut self, partition: PartitionId, reason: &'static str, why: &str) {
+        if let Some(state) = self.partitions.get_mut(&partition).filter(|state| state.stopped.is_none()) {
+            state.stopped = Some(reason);
+            self.tell_stopped(partition, reason, why);
+        }
+    }
+
+    fn tell_stopped(&self, partition: PartitionId, reason: &str, why: &str) {
+        tracing::error!(layer = self.layer, %partition, reason, why, "a partition is stopped; the others go on");
+        metrics::PARTITIONS_STOPPED.with_label_values(&[self.layer, &partition.to_string(), reason]).set(1);
     }
 
     /// The next records, at most about `max`, or none after `wait`. Appends ticks where they are due.
@@ -216,7 +210,18 @@ impl Intake {
     /// [`IntakeError`]; what was delivered before stays delivered.
     pub async fn next(&mut self, max: usize, wait: Duration) -> Result<Batch, IntakeError> {
         self.tick(self.quiet).await?;
-        match self.reader.poll(max, wait).await? {
+        let event = match self.reader.poll(max, wait).await {
+            Err(LogError::BelowLow { partition, .. }) if self.partitions.contains_key(&partition) => {
+                self.stop(partition);
+                return Ok(Batch { revoked: vec![partition], assigned: vec![partition], ..Batch::default() });
+            }
+            Err(error @ LogError::AboveHigh { partition, .. }) => {
+                self.halt(partition, ABOVE_HIGH, &error.to_string());
+                return Ok(Batch::default());
+            }
+            event => event?,
+        };
+        match event {
             Event::Assigned(assigned) => Ok(Batch { assigned, ..Batch::default() }),
             Event::Revoked(revoked) => {
                 revoked.iter().for_each(|partition| self.stop(*partition));
@@ -224,7 +229,8 @@ impl Intake {
             }
             Event::Records(records) => {
                 self.quiet = records.is_empty();
-                Ok(Batch { items: self.take_in(records)?, ..Batch::default() })
+                let full = records.len() >= max;
+                Ok(Batch { items: self.take_in(records, full), ..Batch::default() })
             }
         }
     }
@@ -243,9 +249,11 @@ impl Intake {
     /// Where the log cannot be reached.
     pub async fn lag(&self) -> Result<BTreeMap<PartitionId, Lag>, IntakeError> {
         let mut lags = BTreeMap::new();
+        let partitions: Vec<_> = self.partitions.keys().copied().collect();
+        let ends = self.reader.ends(&partitions).await?;
         for (partition, state) in &self.partitions {
-            let end = self.reader.bounds(*partition).await?.high;
-            let lag = Lag::between(state.position, end, self.clock.now());
+            let Some(end) = ends.get(partition) else { continue };
+            let lag = Lag::between(state.position, *end, self.clock.now(), state.stopped.is_some());
             lag.measure(self.layer, *partition);
             lags.insert(*partition, lag);
         }
@@ -260,22 +268,25 @@ impl Intake {
         Ok(self.reader.commit(positions).await?)
     }
 
-    fn take_in(&mut self, records: Vec<Record>) -> Result<Vec<Item>, IntakeError> {
+    fn take_in(&mut self, records: Vec<Record>, full: bool) -> Vec<Item> {
         let now = self.clock.now();
         let epoch = self.reader.epoch();
         let mut items = Vec::with_capacity(records.len());
+        let mut ahead = Vec::new();
+        for state in self.partitions.values_mut() {
+            state.busy = false;
+        }
         for record in records {
             let Some(state) = self.partitions.get_mut(&record.partition) else { continue };
-            if record.offset < state.position.offset {
+            if record.offset < state.position.offset || state.stopped.is_some() {
                 continue;
             }
             if record.appended_at.millis_since(now) > MOST_AHEAD_MS {
-                return Err(IntakeError::ClockAhead {
-                    partition: record.partition,
-                    appended_at: record.appended_at,
-                    now,
-                });
+                state.stopped = Some(CLOCK_AHEAD);
+                ahead.push((record.partition, record.appended_at));
+                continue;
             }
+            state.busy = full;
             let received_at = state.position.received_at.max(record.appended_at);
             state.position = Position { offset: record.offset.next(), received_at };
             let Some(payload) = record.payload else { continue };
@@ -283,8 +294,13 @@ impl Intake {
             let what = decide(&payload, stamp, &mut state.copies, &self.enricher);
             items.push(Item { partition: record.partition, offset: record.offset, received_at, what });
         }
+        for (partition, appended_at) in ahead {
+            let why =
+                format!("the log's clock says {appended_at}, this machine's {now}; set the wrong one and start again");
+            self.tell_stopped(partition, CLOCK_AHEAD, &why);
+        }
         self.measure(&items);
-        Ok(items)
+        items
     }
 
     fn measure(&self, items: &[Item]) {
@@ -305,13 +321,26 @@ impl Intake {
 
     async fn tick(&self, all_quiet: bool) -> Result<(), IntakeError> {
         let now = self.clock.now();
-        for (partition, state) in &self.partitions {
+        let due = |state: &Partition| {
             let idle = tick::Idle { received_at: state.position.received_at, now, all_quiet };
-            if !tick::due(idle) || self.reader.bounds(*partition).await?.high != state.position.offset {
+            !state.busy && state.stopped.is_none() && tick::due(idle)
+        };
+        let idle: Vec<_> = self.partitions.iter().filter(|(_, state)| due(state)).map(|(id, _)| *id).collect();
+        if idle.is_empty() {
+            return Ok(());
+        }
+        let ends = self.reader.ends(&idle).await?;
+        for partition in idle {
+            if ends.get(&partition) != self.partitions.get(&partition).map(|state| &state.position.offset) {
                 continue;
             }
-            match self.reader.tick(*partition).await {
+            match self.reader.tick(partition).await {
                 Ok(()) => metrics::TICKS.with_label_values(&[self.layer]).inc(),
+                Err(error @ LogError::Unusable(_)) => {
+                    if !self.ticks_refused.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(layer = self.layer, %partition, %error, "ticks cannot be appended: idle partitions hold back what is complete");
+                    }
+                }
                 // A tick only says that nothing happened: on a full disk, silence says the same, later.
                 Err(error) => tracing::debug!(%partition, %error, "a tick was not appended"),
             }

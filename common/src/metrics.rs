@@ -76,3 +76,9 @@ pub static LAG_SECONDS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     let help = "How long ago what a layer read last of each partition was received; 0 at its end";
     gauges("linktide_log_lag_seconds", help, &["layer", "partition"])
 });
+
+/// 1 where a layer has stopped reading a partition, and why.
+pub static PARTITIONS_STOPPED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "1 where a layer has stopped reading a partition, by the reason: clock_ahead or above_high";
+    gauges("linktide_partitions_stopped", help, &["layer", "partition", "reason"])
+});

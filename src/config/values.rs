@@ -118,7 +118,8 @@ pub struct Settings(pub BTreeMap<String, String>);
 
 impl Settings {
     fn shown(&self) -> impl Iterator<Item = (&String, &String)> {
-        let secret = |name: &str| ["password", "secret", "pem", "oauthbearer.config"].iter().any(|part| name.contains(part));
+        let secret =
+            |name: &str| ["password", "secret", "pem", "oauthbearer.config"].iter().any(|part| name.contains(part));
         self.0.iter().filter(move |(name, _)| !secret(name))
     }
 }

@@ -1,3 +1,5 @@
+mod stopped;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
@@ -22,9 +24,13 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
+        Self::with(1)
+    }
+
+    fn with(partitions: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Hour(480_000).start());
-        let config = EmbeddedConfig { partitions: 1, ..EmbeddedConfig::default() };
+        let config = EmbeddedConfig { partitions, ..EmbeddedConfig::default() };
         let log = EmbeddedLog::open(folder.path(), &config, clock.clone()).unwrap();
         let enricher = Arc::new(
             Enricher::new(EnrichConfig {
@@ -154,17 +160,6 @@ async fn records_of_a_dropped_call_are_delivered_later() {
         }
     }
     assert_eq!(delivered, 1);
-}
-
-#[tokio::test]
-async fn log_whose_clock_runs_ahead_is_stopped() {
-    let setup = Setup::new();
-    setup.clock.set(Hour(480_002).start());
-    setup.append(&[&click(1)]).await;
-    setup.clock.set(Hour(480_000).start());
-    let mut intake = setup.intake(0, 10).await;
-    let error = intake.next(10, SOON).await.unwrap_err();
-    assert!(matches!(error, IntakeError::ClockAhead { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -172,6 +172,10 @@ pub trait LogReader: Send + Sync {
     fn epoch(&self) -> Epoch;
 
     /// The next thing that happened: up to about `max` records, or nothing (an empty [`Event::Records`]) after `wait`.
+    /// What a dropped call would have told, the next one tells.
+    ///
+    /// A partition that cannot be read on is told once, by [`LogError::BelowLow`] or [`LogError::AboveHigh`], and delivers
+    /// nothing until it is sought again; the others go on.
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Event, LogError>;
 
     /// Goes on at `to` in an assigned partition.
@@ -182,6 +186,15 @@ pub trait LogReader: Send + Sync {
 
     /// What the partition holds now.
     async fn bounds(&self, partition: PartitionId) -> Result<Bounds, LogError>;
+
+    /// Where each of these partitions ends now: at once, where the log can be asked so.
+    async fn ends(&self, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Offset>, LogError> {
+        let mut ends = BTreeMap::new();
+        for partition in partitions {
+            ends.insert(*partition, self.bounds(*partition).await?.high);
+        }
+        Ok(ends)
+    }
 
     /// Appends a tick: a record without a click, so that received time advances.
     async fn tick(&self, partition: PartitionId) -> Result<(), LogError>;

@@ -1,18 +1,26 @@
 //! Apache Kafka: one broker that is its own controller.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::{free_ports, listens, wait_until};
 
+/// Names the cluster. It is the same every time, as nobody meets two of them.
+const CLUSTER: &str = "bGlua3RpZGUtdGVzdHMtMQ";
+/// Waits for the end of the process that started it, then removes a folder that nobody else would.
+const BROOM: &str = r#"read -r _; while [ -e "$0" ]; do rm -rf "$0"; sleep 0.1; done"#;
+
 /// A broker.
 pub struct Kafka {
     port: u16,
-    folder: TempDir,
+    sasl: u16,
+    // Dropped in this order: a broker that runs makes its folder anew.
     process: Option<Process>,
+    folder: TempDir,
 }
 
 impl Kafka {
@@ -20,16 +28,45 @@ impl Kafka {
     #[must_use]
     pub fn start() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let [port, controller] = free_ports();
+        let [port, sasl, controller] = free_ports();
         let properties = folder.path().join("server.properties");
-        std::fs::write(&properties, settings(port, controller, folder.path())).expect("the folder can be written");
-        let id = java(&["kafka.tools.StorageTool", "random-uuid"]);
+        std::fs::write(&properties, settings([port, sasl, controller], folder.path()))
+            .expect("the folder can be written");
         let about = properties.to_string_lossy();
-        java(&["kafka.tools.StorageTool", "format", "--standalone", "-t", id.trim(), "-c", &about]);
-        let mut kafka = Self { port, folder, process: None };
+        java(&["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", &about]);
+        let mut kafka = Self { port, sasl, process: None, folder };
         kafka.run();
         kafka
     }
+
+    /// One broker for all tests of a process, each of which makes topics of its own.
+    ///
+    /// # Panics
+    /// Where it cannot start.
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Kafka> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let kafka = Self::start();
+            // What lives as long as the process is never dropped.
+            let broom = Command::new("sh").args(["-c", BROOM]).arg(kafka.folder.path()).stdin(Stdio::piped()).spawn();
+            std::mem::forget(broom.expect("there is a shell"));
+            kafka
+        })
+    }
+
+    /// Where clients with a name and a password reach it (`SASL_PLAINTEXT`, `PLAIN`): [`Self::USER`], [`Self::PASSWORD`].
+    #[must_use]
+    pub fn sasl_address(&self) -> String {
+        format!("127.0.0.1:{}", self.sasl)
+    }
+
+    /// Who may come in by [`Self::sasl_address`].
+    pub const USER: &'static str = "linktide";
+    /// Who may come in, too, and may do nothing.
+    pub const STRANGER: &'static str = "stranger";
+    /// The password of both.
+    pub const PASSWORD: &'static str = "open-sesame";
 
     /// Where clients reach it.
     #[must_use]
@@ -46,7 +83,7 @@ impl Kafka {
     pub fn run(&mut self) {
         let properties = self.folder.path().join("server.properties").to_string_lossy().into_owned();
         let jars = jars();
-        let arguments = ["-Xmx512m", "-cp", &jars, "kafka.Kafka", &properties].map(str::to_owned);
+        let arguments = ["-Xmx512m", "-XX:+UseSerialGC", "-cp", &jars, "kafka.Kafka", &properties].map(str::to_owned);
         let output = self.folder.path().join("output");
         let process = Process::start("java", &arguments, &output);
         wait_until("kafka listens", || {
@@ -57,15 +94,20 @@ impl Kafka {
     }
 }
 
-fn settings(port: u16, controller: u16, folder: &Path) -> String {
-    let data = folder.join("data");
+fn settings([port, sasl, controller]: [u16; 3], folder: &Path) -> String {
+    let (data, user, stranger, password) = (folder.join("data"), Kafka::USER, Kafka::STRANGER, Kafka::PASSWORD);
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl}\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+         inter.broker.listener.name=PLAINTEXT\n\
+         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT\n\
+         listener.name.sasl.sasl.enabled.mechanisms=PLAIN\n\
+         listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}=\"{password}\" user_{stranger}=\"{password}\";\n\
+         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:ANONYMOUS;User:{user}\n\
          controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
          offsets.topic.replication.factor=1\n\
          offsets.topic.num.partitions=4\n\

@@ -29,6 +29,7 @@ fn local(port: u16) -> SocketAddr {
 }
 
 /// Waits until `holds`; panics with `what` where it never does.
+#[expect(clippy::disallowed_methods, reason = "this is the wait on a condition with a deadline")]
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + READY_WITHIN;
     while !holds() {

@@ -113,8 +113,16 @@ impl RedisCluster {
     #[must_use]
     pub fn start() -> Self {
         let settings = [
-            "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--maxmemory-policy", "noeviction",
-            "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0",
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "1000",
+            "--maxmemory-policy",
+            "noeviction",
+            "--repl-diskless-sync-delay",
+            "0",
+            "--cluster-replica-validity-factor",
+            "0",
         ];
         let nodes: Vec<Redis> = (0..6).map(|_| Redis::with(&settings)).collect();
         let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();

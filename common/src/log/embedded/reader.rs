@@ -29,7 +29,7 @@ impl EmbeddedReader {
         let store = Arc::clone(&self.log.store);
         let places: Vec<_> = self.places.iter().map(|(partition, from)| (*partition, *from)).collect();
         let share = (max / places.len().max(1)).max(1);
-        let records = blocking(move || {
+        let read = blocking(move || {
             let mut records = Vec::new();
             for (partition, from) in places {
                 let bounds = store.bounds(partition);
@@ -40,7 +40,12 @@ impl EmbeddedReader {
             }
             Ok(records)
         })
-        .await?;
+        .await;
+        if let Err(LogError::BelowLow { partition, .. }) = &read {
+            // Told once: the caller seeks it, or does without it. What was read of others is read again.
+            self.places.remove(partition);
+        }
+        let records = read?;
         for record in &records {
             self.places.insert(record.partition, record.offset.next());
         }

@@ -134,6 +134,12 @@ impl Store {
         batch.commit().map_err(failed)
     }
 
+    /// The rejects that are kept, by their places.
+    #[cfg(test)]
+    pub(super) fn rejected(&self) -> Vec<Vec<u8>> {
+        self.rejects.iter().map(|entry| entry.value().unwrap().to_vec()).collect()
+    }
+
     /// When the newest record of a partition was appended.
     pub(super) fn last_appended(&self, partition: PartitionId) -> Result<Option<Timestamp>, LogError> {
         let high = self.bounds(partition).high;

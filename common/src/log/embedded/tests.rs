@@ -3,6 +3,27 @@ use crate::bucket::{Day, Timestamp};
 use crate::log::conformance::{self, Subject, click};
 use crate::log::{Event, LogReader};
 
+struct Under(Arc<EmbeddedLog>);
+
+#[async_trait]
+impl Subject for Under {
+    fn writer(&self) -> Arc<dyn LogWriter> {
+        Arc::clone(&self.0) as Arc<dyn LogWriter>
+    }
+
+    fn reader(&self) -> Box<dyn LogReader> {
+        Box::new(self.0.reader())
+    }
+
+    async fn trim(&self, partition: PartitionId, below: Offset) {
+        self.0.trim(partition, below).await.unwrap();
+    }
+
+    async fn rejects(&self) -> Vec<serde_json::Value> {
+        self.0.store.rejected().iter().map(|json| serde_json::from_slice(json).unwrap()).collect()
+    }
+}
+
 fn clock() -> Clock {
     Clock::manual(Day(20_000).start())
 }
@@ -23,8 +44,7 @@ fn refused(path: &Path, config: &EmbeddedConfig) -> String {
 async fn it_does_what_every_log_must() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path(), &EmbeddedConfig::default()).unwrap();
-    let reader = || Box::new(log.reader()) as Box<dyn LogReader>;
-    conformance::check(Subject { writer: Arc::clone(&log) as Arc<dyn LogWriter>, reader }).await;
+    conformance::check(&Under(log)).await;
 }
 
 #[tokio::test]
@@ -107,4 +127,21 @@ async fn what_is_trimmed_is_an_error_to_ask_for() {
     drop((log, reader));
     let bounds = open(folder.path(), &config).unwrap().reader().bounds(PartitionId(0)).await.unwrap();
     assert_eq!((bounds.low, bounds.high), (Offset(9), Offset(10)));
+}
+
+#[tokio::test]
+async fn partition_that_is_trimmed_under_its_reader_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path(), &EmbeddedConfig { partitions: 2, ..EmbeddedConfig::default() }).unwrap();
+    log.append((0..40).map(click).collect()).await.unwrap();
+    let mut reader = log.reader();
+    let partitions = conformance::assigned(&mut reader).await;
+    for partition in &partitions {
+        reader.seek(*partition, Offset(0)).await.unwrap();
+    }
+    log.trim(partitions[0], Offset(5)).await.unwrap();
+    let error = reader.poll(100, std::time::Duration::ZERO).await.unwrap_err();
+    assert!(matches!(error, LogError::BelowLow { partition, .. } if partition == partitions[0]), "{error}");
+    let Event::Records(records) = reader.poll(100, std::time::Duration::ZERO).await.unwrap() else { panic!() };
+    assert!(!records.is_empty() && records.iter().all(|record| record.partition == partitions[1]));
 }

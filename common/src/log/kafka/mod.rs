@@ -4,10 +4,13 @@
 //! record. Positions belong to whoever stores the counts: what the group commits is for lag metrics and autoscalers alone,
 //! and nothing starts from it (`auto.offset.reset=error`).
 
+mod client;
 mod group;
+mod history;
 mod ledger;
 mod provision;
 mod reader;
+mod worker;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -15,19 +18,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{Append, LogError, LogWriter, Marked};
 use crate::id::{Epoch, PartitionId};
+use client::{Asker, blocking};
 use ledger::Ledger;
-pub use provision::{Difference, Provisioned, TopicPlan};
+pub use provision::{Difference, Provisioned, State as TopicState, TopicPlan};
 pub use reader::KafkaReader;
 use writer::Producer;
-
-/// How long a question to the brokers may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where the log is, and how it is reached.
 #[derive(Debug, Clone)]
@@ -59,9 +59,13 @@ impl KafkaConfig {
 
     fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", &self.brokers).set("client.id", "linktide");
-        // A partition that was added is noticed this soon.
-        client.set("topic.metadata.refresh.interval.ms", "10000");
+        client
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "linktide")
+            // A partition that was added is noticed this soon.
+            .set("topic.metadata.refresh.interval.ms", "10000")
+            // A broker that comes back is noticed this soon.
+            .set("reconnect.backoff.max.ms", "2000");
         client
     }
 
@@ -77,8 +81,11 @@ impl KafkaConfig {
 /// The log in Kafka.
 pub struct KafkaLog {
     config: KafkaConfig,
+    asker: Arc<Asker>,
     producer: Producer,
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
+    /// Of readers; each leaves its group when it ends.
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 impl KafkaLog {
@@ -86,20 +93,30 @@ impl KafkaLog {
     ///
     /// # Errors
     /// [`LogError::Unavailable`] where no broker answers, which is worth a retry; [`LogError::Unusable`] where the topic is
-    /// missing or unfit, or a setting is unknown.
+    /// missing or unfit, the brokers refuse us, or a setting is unknown.
     pub async fn open(config: KafkaConfig) -> Result<Arc<Self>, LogError> {
-        provision::check(&config).await?;
+        let asker = Arc::new(Asker::new(&config)?);
+        provision::check(&config, &asker).await?;
         let producer = Producer::new(&config)?;
-        let ledger = Arc::new(Ledger::new(config.clone())?);
-        Ok(Arc::new(Self { config, producer, ledger }))
+        let ledger = Ledger::new(config.clone(), Arc::clone(&asker));
+        Ok(Arc::new(Self { config, asker, producer, ledger, threads: Mutex::default() }))
     }
 
-    /// Creates the topics that are missing, and tells what differs in those that are there.
+    /// Makes the topics that are missing, unless one that is there is not as it must be; tells of each how it stands. A
+    /// topic that is there is never changed.
     ///
     /// # Errors
     /// [`LogError`] where the brokers cannot be reached or refuse.
     pub async fn provision(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<Provisioned>, LogError> {
         provision::provision(config, plan).await
+    }
+
+    /// Tells of each topic how it stands, and makes none.
+    ///
+    /// # Errors
+    /// [`LogError`] where the brokers cannot be reached or refuse.
+    pub async fn survey(config: &KafkaConfig, plan: &TopicPlan) -> Result<Vec<Provisioned>, LogError> {
+        provision::survey(config, plan).await
     }
 
     /// A member of a consumer group. The members of one group share the partitions.
@@ -115,8 +132,30 @@ impl KafkaLog {
     /// # Errors
     /// [`LogError`] where the brokers cannot be asked.
     pub async fn partitions(&self) -> Result<Vec<PartitionId>, LogError> {
-        let config = self.config.clone();
-        blocking(move || partitions(&consumer(&config)?, &config.topic)).await
+        let asker = Arc::clone(&self.asker);
+        blocking(move || asker.partitions(&asker.topic)).await
+    }
+
+    /// Which life of the log this is.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.config.epoch
+    }
+
+    /// Sends what waits to be sent, and waits until the readers that were dropped have left their groups, so that others
+    /// take their partitions over at once. Returns after `budget` whatever is left.
+    pub async fn close(&self, budget: Duration) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let producer = self.producer.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            producer.flush(budget);
+            threads.into_iter().filter_map(|thread| thread.join().err()).count()
+        });
+        match tokio::time::timeout(budget, ended).await {
+            Ok(Ok(0)) => {}
+            Ok(outcome) => tracing::error!(?outcome, "kafka: a reader's thread panicked"),
+            Err(_) => tracing::warn!("kafka: a reader did not leave its group in time; the brokers will notice"),
+        }
     }
 }
 
@@ -132,60 +171,6 @@ impl LogWriter for KafkaLog {
         self.ledger.end(&self.producer, mark).await?;
         Ok(Marked::Appended)
     }
-}
-
-/// A consumer that belongs to no group's business: it asks, and reads what it is told to.
-fn consumer(config: &KafkaConfig) -> Result<BaseConsumer, LogError> {
-    let mut client = config.client();
-    client
-        .set("group.id", "linktide")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", "error");
-    config.with_settings(client).create().map_err(failed)
-}
-
-fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<PartitionId>, LogError> {
-    let about = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(failed)?;
-    let found = about.topics().iter().find(|found| found.name() == topic);
-    if let Some(error) = found.and_then(|found| found.error()) {
-        return Err(failed(KafkaError::MetadataFetch(error.into())));
-    }
-    let ids = found.map(|found| found.partitions().iter().map(|partition| id_of(partition.id())).collect());
-    Ok(ids.unwrap_or_default())
-}
-
-fn id_of(partition: i32) -> PartitionId {
-    PartitionId(u32::try_from(partition).unwrap_or_default())
-}
-
-fn number_of(partition: PartitionId) -> i32 {
-    i32::try_from(partition.0).unwrap_or(i32::MAX)
-}
-
-/// Runs what waits for a broker beside the runtime.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
-) -> Result<T, LogError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| LogError::Unavailable(error.to_string()))?
-}
-
-/// What cannot get better by waiting is told apart from what can.
-fn failed(error: KafkaError) -> LogError {
-    use RDKafkaErrorCode as Code;
-    let hopeless = matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::UnknownTopicOrPartition
-                | Code::UnknownTopic
-                | Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::ClusterAuthorizationFailed
-                | Code::SaslAuthenticationFailed
-                | Code::Authentication
-        )
-    ) || matches!(error, KafkaError::ClientConfig(..));
-    if hopeless { LogError::Unusable(format!("kafka: {error}")) } else { LogError::Unavailable(format!("kafka: {error}")) }
 }
 
 #[cfg(test)]

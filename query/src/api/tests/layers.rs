@@ -91,8 +91,7 @@ impl World {
         let log = EmbeddedLog::open(&folder.path().join("log"), &config, clock.clone()).unwrap();
         let enricher = enricher();
         let lake = Lake::in_folder(&folder.path().join("lake")).unwrap();
-        let intake =
-            |layer| Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), 1_000);
+        let intake = |layer| Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), 1_000);
         let config = ArchiveConfig::default();
         let (archiver, flusher) = Archiver::open(lake.clone(), intake("archive"), clock.clone(), config).await.unwrap();
         let view = Arc::new(MemoryView::new());
