@@ -1,7 +1,7 @@
 //! The emitter: takes a click from a redirect and never makes it wait.
 //!
 //! [`Emitter::emit`] stamps the click with the present, puts it into a bounded lock-free queue, and returns: it wakes no
-//! one and encodes nothing. A thread of the emitter's own looks at the queue every few milliseconds, encodes what waits
+//! one and encodes nothing. A thread of the emitter's own looks at the queue every 25 ms, encodes what waits
 //! and appends it in batches, several of them at once, again and again while the log is away. What was taken counts as
 //! held until the log has acknowledged it, and the bounds are on what is held.
 //!

@@ -1,5 +1,7 @@
 //! The emitter over a real Kafka that goes away.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use linktide_common::click::Click;
 use linktide_common::clock::Clock;
 use linktide_common::id::{ClickId, Epoch, Offset};
 use linktide_common::log::kafka::{KafkaConfig, KafkaLog, TopicPlan};
-use linktide_common::log::{LogReader as _, LogWriter};
+use linktide_common::log::{LogError, LogReader as _, LogWriter};
 use linktide_ingest::{Emitter, EmitterConfig, Tally};
 use linktide_servers::Kafka;
 
@@ -29,18 +31,28 @@ async fn log(kafka: &Kafka, settings: &[(&str, &str)]) -> Arc<KafkaLog> {
     KafkaLog::open(config).await.unwrap()
 }
 
-/// How often each click stands in the topic.
+/// How often each click stands in the topic, as soon as the broker says so: one that has just begun may not yet.
 async fn clicks(log: &Arc<KafkaLog>) -> HashMap<ClickId, u32> {
-    let reader = log.reader("counts").unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match read(log).await {
+            Ok(found) => return found,
+            Err(error) => assert!(Instant::now() < deadline, "never: the topic is read; {error}"),
+        }
+    }
+}
+
+async fn read(log: &Arc<KafkaLog>) -> Result<HashMap<ClickId, u32>, LogError> {
+    let reader = log.reader("counts")?;
     let mut found = HashMap::new();
-    for partition in log.partitions().await.unwrap() {
-        let end = reader.bounds(partition).await.unwrap().high;
-        for record in reader.read(partition, Offset(0), end).await.unwrap() {
+    for partition in log.partitions().await? {
+        let end = reader.bounds(partition).await?.high;
+        for record in reader.read(partition, Offset(0), end).await? {
             let click = Click::parse(record.payload.as_ref().unwrap()).unwrap();
             *found.entry(click.click_id.unwrap()).or_default() += 1;
         }
     }
-    found
+    Ok(found)
 }
 
 fn click(link: u64) -> Click {

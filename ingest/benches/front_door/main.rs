@@ -1,7 +1,7 @@
 //! `./dev bench redirect`: what tracking costs a redirect. Nothing fails for being slow.
 //!
-//! Three redirectors, each a process of its own over a real Kafka: one that tracks, one that does not, and one that
-//! tracks into a Kafka that is gone. `wrk` asks them in turn at a moderate load (few connections, each with a pause
+//! Redirectors, each a process of its own over a real Kafka: two that do not track (what differs between them is noise),
+//! one that does, and one that tracks into a Kafka that is gone. `wrk` asks them in turn at a moderate load (few connections, each with a pause
 //! between two requests, so that neither the redirector nor the machine is at its limits), several rounds within one run;
 //! the order changes from round to round. Printed are the medians of the rounds' percentiles, and of their ratios to the
 //! same round's without tracking.
@@ -17,11 +17,15 @@ use std::process::Command;
 
 use servers::{Door, Mode};
 
-const ROUNDS: usize = 9;
-const SECONDS: u32 = 5;
+const ROUNDS: usize = 25;
+const SECONDS: u32 = 2;
 const CONNECTIONS: u32 = 8;
-/// Milliseconds between an answer and the next request of its connection.
+/// Milliseconds between an answer and the next request of its connection, on average: the connections do not march in step.
 const PAUSE_MS: u32 = 4;
+
+/// The product's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
@@ -48,13 +52,13 @@ struct Found {
 
 fn redirect() {
     let mut brokers = servers::Brokers::start();
-    let doors = [Mode::Off, Mode::On, Mode::Gone].map(|mode| Door::start(mode, &brokers));
+    let doors = [Mode::Off, Mode::OffAgain, Mode::On, Mode::Gone].map(|mode| Door::start(mode, &brokers));
     brokers.end_the_one_that_goes();
     for door in &doors {
         // Caches and connections warm up; the buffer of the one whose Kafka is gone fills.
         ask(door, 3);
     }
-    let mut found: [Vec<Found>; 3] = Default::default();
+    let mut found: [Vec<Found>; 4] = Default::default();
     for round in 0..ROUNDS {
         for turn in 0..doors.len() {
             let which = (round + turn) % doors.len();
@@ -62,12 +66,19 @@ fn redirect() {
         }
         let row: Vec<_> =
             found.iter().map(|rounds| format!("{:.0}/{:.0}", rounds[round].p50, rounds[round].p99)).collect();
-        print(&format!("round {}: off {}, on {}, gone {} µs (p50/p99)", round + 1, row[0], row[1], row[2]));
+        print(&format!(
+            "round {:>2}: off {}, off {}, on {}, gone {} µs (p50/p99)",
+            round + 1,
+            row[0],
+            row[1],
+            row[2],
+            row[3]
+        ));
     }
     report(&doors, &found);
 }
 
-fn report(doors: &[Door; 3], found: &[Vec<Found>; 3]) {
+fn report(doors: &[Door; 4], found: &[Vec<Found>; 4]) {
     let column = |which: usize, of: fn(&Found) -> f64| median(found[which].iter().map(of).collect());
     let ratio = |which: usize, of: fn(&Found) -> f64| {
         median(found[which].iter().zip(&found[0]).map(|(one, off)| of(one) / of(off)).collect())
@@ -99,7 +110,7 @@ fn ask(door: &Door, seconds: u32) -> Found {
     let script = door.folder.path().join("pause.lua");
     // The latencies are told by the script, to a microsecond.
     let text = format!(
-        "function delay() return {PAUSE_MS} end\n\
+        "function delay() return math.random(0, 2 * {PAUSE_MS}) end\n\
          function done(summary, latency, requests)\n\
            io.write(string.format('found %f %f %f %d\\n', latency:percentile(50), latency:percentile(99),\n\
              summary.requests / summary.duration * 1e6, summary.errors.status + summary.errors.timeout))\n\

@@ -17,6 +17,8 @@ use linktide_servers::Kafka;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Off,
+    /// As the first one: what differs between the two is the machine's noise.
+    OffAgain,
     On,
     Gone,
 }
@@ -25,6 +27,7 @@ impl Mode {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
+            Self::OffAgain => "off, another process",
             Self::On => "on",
             Self::Gone => "on, and Kafka gone",
         }
@@ -73,7 +76,7 @@ impl Door {
             .expect("the folder can be written");
         let kafka = if mode == Mode::Gone { &brokers.goes } else { &brokers.stays };
         let mut process = Command::new(std::env::current_exe().expect("this program has a path"))
-            .args(["serve", if mode == Mode::Off { "off" } else { "on" }, &kafka.address()])
+            .args(["serve", if matches!(mode, Mode::Off | Mode::OffAgain) { "off" } else { "on" }, &kafka.address()])
             .arg(&links)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -139,6 +139,11 @@ impl Buffer {
         self.queue.pop()
     }
 
+    /// Clicks in the queue.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// No more clicks are taken from now on.
     pub(super) fn close(&self) {
         self.held.fetch_or(CLOSED, Ordering::AcqRel);

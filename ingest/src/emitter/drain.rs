@@ -1,7 +1,8 @@
 //! The thread behind an emitter: encodes what waits, and appends it until the log has it or it is too old.
 //!
-//! 1. Every few milliseconds it takes what waits, up to a batch, and appends it beside the batches on their way already.
-//!    Nobody wakes it, so a redirect pays for no wake-up; a log that takes its time makes the next batch larger.
+//! 1. Every so often, or when a whole batch waits, it takes what waits and appends it beside the batches on their way
+//!    already. Nobody wakes it, so a redirect pays for no wake-up. Kafka's client sends a request for each partition, so
+//!    looking more often would cost the brokers many small ones.
 //! 2. A batch that failed is appended again after a pause that doubles, before any new one.
 //! 3. A click that is too old is dropped while it waits, not while it is on its way: nobody knows of it then.
 //! 4. Told to finish, it goes on until all is emitted or the budget is used up, and closes the books. So it does where it
@@ -23,11 +24,8 @@ use super::buffer::{Buffer, DropReason, Waiting};
 use super::{EmitterConfig, new_id};
 use crate::metrics;
 
-/// How often the queue is looked at while clicks come.
-const LOOK: Duration = Duration::from_millis(5);
-/// How often it is looked at after nothing has come for [`QUIET`] looks.
-const LOOK_SELDOM: Duration = Duration::from_millis(50);
-const QUIET: u32 = 100;
+/// How long a click waits at most before it goes its way, where less than a batch waits.
+const LOOK: Duration = Duration::from_millis(25);
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Trouble is told in the log lines this often.
@@ -62,7 +60,8 @@ pub(super) struct Drain {
     pause: Duration,
     /// Nothing is appended before.
     not_before: Option<Instant>,
-    quiet: u32,
+    /// When less than a batch is taken again.
+    look_at: Option<Instant>,
     /// When the log lines last told that the log takes nothing; none while it does.
     trouble: Option<Instant>,
     /// When they last told of dropped clicks, and how many there were.
@@ -89,7 +88,7 @@ impl Drain {
             flying: JoinSet::new(),
             pause: PAUSE,
             not_before: None,
-            quiet: 0,
+            look_at: None,
             trouble: None,
             told: (None, 0),
             shown: (0, 0),
@@ -111,7 +110,7 @@ impl Drain {
         let mut deadline = None;
         loop {
             self.expire();
-            self.launch();
+            self.launch(deadline.is_some());
             self.show();
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return tracing::warn!(
@@ -122,10 +121,9 @@ impl Drain {
             if deadline.is_some() && self.buffer.holds().0 == 0 {
                 return;
             }
-            let look = if self.quiet < QUIET || deadline.is_some() { LOOK } else { LOOK_SELDOM };
             tokio::select! {
                 Some(landed) = self.flying.join_next() => self.land(landed),
-                () = tokio::time::sleep(look) => {}
+                () = tokio::time::sleep(LOOK) => {}
                 ordered = orders.changed(), if deadline.is_none() => {
                     let budget = match *orders.borrow_and_update() {
                         Order::Finish(budget) => budget,
@@ -139,19 +137,26 @@ impl Drain {
         }
     }
 
-    /// Appends what waits, as many batches at once as may be.
-    fn launch(&mut self) {
-        if self.not_before.is_some_and(|at| Instant::now() < at) {
+    /// Appends what waits, as many batches at once as may be; at the end, without waiting for them to fill.
+    fn launch(&mut self, ending: bool) {
+        let now = Instant::now();
+        if self.not_before.is_some_and(|at| now < at) {
             return;
         }
         self.not_before = None;
-        self.quiet = self.quiet.saturating_add(1);
+        let look = ending || self.look_at.is_none_or(|at| now >= at);
+        if look {
+            self.look_at = Some(now + LOOK);
+        }
         while self.flying.len() < self.config.batches.max(1) {
-            let batch = self.failed.pop_front().unwrap_or_else(|| self.encode());
+            let batch = match self.failed.pop_front() {
+                Some(batch) => batch,
+                None if look || self.buffer.waiting() >= self.config.batch_clicks => self.encode(),
+                None => break,
+            };
             if batch.is_empty() {
                 break;
             }
-            self.quiet = 0;
             let log = Arc::clone(&self.log);
             self.flying.spawn(async move {
                 let outcome = log.append(batch.iter().map(|click| click.record.clone()).collect()).await;
