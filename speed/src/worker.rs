@@ -135,12 +135,10 @@ impl SpeedWorker {
             return Ok(());
         }
         // What is not flushed now is folded again by whoever goes on.
-        match self.view.flush(self.fold).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                Ok(tracing::warn!(%error, "the last clicks were not flushed; the next worker folds them again"))
-            }
+        if let Err(error) = self.view.flush(self.fold).await {
+            tracing::warn!(%error, "the last clicks were not flushed; the next worker folds them again");
         }
+        Ok(())
     }
 
     /// Takes whatever comes first, the end of a flush or records, and begins a flush if it is time.
