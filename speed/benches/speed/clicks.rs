@@ -73,8 +73,8 @@ impl Clicks {
     pub(crate) fn on(&mut self, tenant: u64, link: std::fmt::Arguments<'_>) -> Append {
         let random = &mut self.random;
         let id = Uuid::from_u128(random.random());
-        let address =
-            Ipv4Addr::new(240, random.random_range(0..COUNTRIES.len() as u8), random.random(), random.random());
+        let country = u8::try_from(random.random_range(0..COUNTRIES.len())).expect("there are few countries");
+        let address = Ipv4Addr::new(240, country, random.random(), random.random());
         let mut json = String::with_capacity(512);
         let agent = agent(self.agents.sample(random));
         write!(

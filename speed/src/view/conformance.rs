@@ -259,7 +259,7 @@ async fn large_dimension_stops_growing_and_sums_hold(view: &dyn View) {
     let at = W.next().start();
     let with = |number: u64| {
         let mut click = click(20, at, at);
-        click.utm.source = (number % 5 > 0).then(|| format!("u{number}").into());
+        click.utm.source = (!number.is_multiple_of(5)).then(|| format!("u{number}").into());
         click
     };
     let clicks: Vec<_> = (0..100).map(with).collect();

@@ -42,7 +42,7 @@ struct FaultyState {
 #[derive(Clone)]
 enum Step {
     Begin(Epoch, Positions, Hour),
-    Flush(Fold),
+    Flush(Box<Fold>),
 }
 
 impl Faulty {
@@ -57,7 +57,7 @@ impl Faulty {
         for step in done.clone() {
             match step {
                 Step::Begin(epoch, positions, from) => view.begin(epoch, &positions, from).await.unwrap(),
-                Step::Flush(fold) => drop(view.flush(fold).await.unwrap()),
+                Step::Flush(fold) => drop(view.flush(*fold).await.unwrap()),
             }
         }
         let mut state = self.state.lock();
@@ -97,7 +97,7 @@ impl View for Faulty {
         let flushed = self.view().flush(fold.clone()).await?;
         let mut state = self.state.lock();
         // One that some shards refused may have changed others.
-        state.done.push(Step::Flush(fold));
+        state.done.push(Step::Flush(Box::new(fold)));
         if std::mem::take(&mut state.lose_answer) || cut.is_some() {
             return Err(ViewError::Unavailable("the connection was cut behind".into()));
         }
