@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use linktide_batch::{Archiver, Lake};
@@ -12,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{archive_config, enrichment, kafka, lake_folder, probes, salt_key};
 use crate::config::Config;
+
+const BUDGET: Duration = Duration::from_secs(10);
 
 /// Archives until `told` to stop. Brokers that do not answer are waited for, unless `fail_fast`.
 ///
@@ -51,5 +54,7 @@ pub async fn run(
     }
     stop.cancel();
     work.await??;
+    // Others take the partitions over at once, instead of when this member is missed.
+    log.close(BUDGET).await;
     probes.await?
 }

@@ -8,6 +8,7 @@ use linktide_batch::Lake;
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Enricher;
 use linktide_common::intake::Intake;
+use linktide_common::log::kafka::KafkaLog;
 use linktide_speed::SpeedWorker;
 use linktide_speed::view::{Held, Limits, RedisConfig, RedisView, View, ViewError};
 use tokio::task::JoinSet;
@@ -17,6 +18,7 @@ use super::{enrichment, kafka, lake_folder, probes, salt_key, speed};
 use crate::config::Config;
 use crate::schedule;
 
+const BUDGET: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(2);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// A partition that lies no further behind is caught up.
@@ -24,6 +26,7 @@ const CAUGHT_UP_SECONDS: u64 = 2;
 
 /// A worker and what belongs to it.
 pub struct SpeedService {
+    log: Arc<KafkaLog>,
     view: Arc<RedisView>,
     tasks: JoinSet<anyhow::Result<&'static str>>,
     worker: SpeedWorker,
@@ -59,7 +62,7 @@ impl SpeedService {
             };
             tasks.spawn(probes::serve(listen, ready, stop.clone()));
         }
-        Ok(Self { view, tasks, worker, stop })
+        Ok(Self { log, view, tasks, worker, stop })
     }
 
     /// Works until told to stop.
@@ -67,7 +70,7 @@ impl SpeedService {
     /// # Errors
     /// What ended the worker.
     pub async fn run(self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { mut tasks, worker, stop, .. } = self;
+        let Self { log, mut tasks, worker, stop, .. } = self;
         let worked = stop.clone();
         tasks.spawn(async move { Ok(worker.run(worked).await.map(|()| "speed")?) });
         let outage = tokio::select! {
@@ -84,6 +87,8 @@ impl SpeedService {
         while let Some(ended) = tasks.join_next().await {
             outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended.map(|_| ())));
         }
+        // Others take the partitions over at once, instead of when this member is missed.
+        log.close(BUDGET).await;
         outcome
     }
 
