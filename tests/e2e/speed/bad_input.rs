@@ -42,6 +42,8 @@ async fn servers_that_are_unfit_or_away_are_named_with_the_way_out() {
     assert!(told.contains("write redis://host:port/db"), "{told}");
 
     let redis = Redis::start();
+    let told = refusal(&stage, &redis.url().replace("redis://", "rediss://"), &[]);
+    assert!(told.contains("linktide: the speed view") && told.contains("rediss://"), "{told}");
     let told = refusal(&stage, &redis.url(), &["--set", "kafka.partitions=64"]);
     assert!(told.contains("partitions is 10") && told.contains("64"), "{told}");
     let told = refusal(&stage, &redis.url(), &["--set", "kafka.topic=nowhere"]);
