@@ -65,6 +65,11 @@ impl Server {
             }
             Ok(info.set_redis_settings(settings))
         };
+        if scheme == "rediss" {
+            // The client asks the process for its cryptography, and a program with two kinds of it has to say which. What
+            // the program has chosen stays.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        }
         let nodes = hosts.split(',').map(node).collect::<Result<_, ViewError>>()?;
         Ok(Self { name: config.shown(), cluster, nodes, current: Mutex::new(None) })
     }
