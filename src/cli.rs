@@ -12,7 +12,7 @@ use linktide_common::clock::Clock;
 
 use crate::config::{self, Config, Sources};
 use crate::services::ingest::FrontDoor;
-use crate::services::{self, Services, SpeedService};
+use crate::services::{self, QueryService, Services, SpeedService};
 use crate::{demo, import, status, telemetry};
 
 /// Link analytics: exact counts, fresh within seconds, open history.
@@ -111,6 +111,21 @@ enum Command {
         #[command(subcommand)]
         what: Option<SpeedCommand>,
     },
+    /// Answer questions over the API, from Redis and the tables
+    #[command(
+        after_help = "Example:\n  linktide query --lake /srv/lake --listen 127.0.0.1:8080 --set redis.url=redis://redis:6379"
+    )]
+    Query {
+        /// The folder of tables and publications
+        #[arg(long, value_name = "DIR")]
+        lake: Option<String>,
+        /// Where to listen: an address of this machine alone
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<String>,
+        /// End where Redis does not answer at the start, instead of answering history alone
+        #[arg(long)]
+        fail_fast: bool,
+    },
     /// How fresh a running Linktide is, and what it lacks
     #[command(after_help = "Example:\n  linktide status --url http://127.0.0.1:8080")]
     Status {
@@ -201,11 +216,15 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let Cli { settings, command } = cli;
     let mut set = settings.set;
     if let Command::Standalone { listen: Some(listen), .. }
+    | Command::Query { listen: Some(listen), .. }
     | Command::Demo(demo::Options { listen: Some(listen), .. }) = &command
     {
         set.push(("api.listen".to_owned(), listen.clone()));
     }
-    if let Command::Speed { lake: Some(lake), .. } | Command::Archive { lake: Some(lake), .. } = &command {
+    if let Command::Speed { lake: Some(lake), .. }
+    | Command::Archive { lake: Some(lake), .. }
+    | Command::Query { lake: Some(lake), .. } = &command
+    {
         set.push(("lake.folder".to_owned(), lake.clone()));
     }
     if let Command::Ingest { listen: Some(listen), .. } = &command {
@@ -223,6 +242,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             services::archive::run(&config, listen, fail_fast, told_to_stop()).await
         }
         Command::Speed { listen, fail_fast, what, .. } => speed(&config, listen, fail_fast, what).await,
+        Command::Query { fail_fast, .. } => query(&config, fail_fast).await,
         Command::Status { url } => say(&status::describe(&url).await?),
         Command::Provision { what: ProvisionCommand::Kafka { dry_run } } => {
             services::kafka::provision(&config.kafka, dry_run, say).await
@@ -250,6 +270,12 @@ async fn speed(
         None => service.run(told_to_stop()).await,
         Some(SpeedCommand::Rebuild) => service.rebuild(told_to_stop(), &say).await,
     }
+}
+
+async fn query(config: &Config, fail_fast: bool) -> anyhow::Result<()> {
+    let service = QueryService::spawn(config, fail_fast).await?;
+    say(&format!("linktide query listens on http://{}, on this machine alone: no keys are set", service.address))?;
+    service.run(told_to_stop()).await
 }
 
 async fn ingest(config: &Config, fail_fast: bool) -> anyhow::Result<()> {

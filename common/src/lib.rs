@@ -6,6 +6,7 @@
 //! A redirect service that embeds the emitter needs little of it: what the layers behind the log need is the feature
 //! `layers`, and each log is one of its own.
 
+pub mod background;
 pub mod bucket;
 pub mod click;
 pub mod clock;

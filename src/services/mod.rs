@@ -4,6 +4,7 @@ pub mod archive;
 pub mod ingest;
 pub mod kafka;
 mod probes;
+mod query;
 mod speed;
 mod standalone;
 
@@ -18,10 +19,12 @@ use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
 use linktide_common::secret::Secret;
 use linktide_ingest::{EmitterConfig, IngestConfig, LinkFile, QuotaConfig, Rate};
 use linktide_speed::SpeedConfig;
+use linktide_speed::view::{Limits, RedisConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Quota};
 
+pub use query::QueryService;
 pub use speed::SpeedService;
 pub use standalone::Services;
 
@@ -62,6 +65,16 @@ fn speed(config: &Config) -> SpeedConfig {
         keep_behind: config.speed.keep_behind.0,
         fold_clicks: config.speed.fold_clicks,
         ..SpeedConfig::default()
+    }
+}
+
+/// The view that workers write and questions read.
+fn redis(config: &Config) -> RedisConfig {
+    RedisConfig {
+        url: config.redis.url.clone(),
+        user: config.redis.user.clone(),
+        password: config.redis.password.as_ref().map(|password| password.0.clone()),
+        limits: Limits { cell_fields: config.speed.cell_fields, tenant_cells: config.speed.tenant_cells },
     }
 }
 

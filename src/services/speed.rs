@@ -10,11 +10,11 @@ use linktide_common::enrich::Enricher;
 use linktide_common::intake::Intake;
 use linktide_common::log::kafka::KafkaLog;
 use linktide_speed::SpeedWorker;
-use linktide_speed::view::{Held, Limits, RedisConfig, RedisView, View, ViewError};
+use linktide_speed::view::{Held, RedisView, View, ViewError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{enrichment, kafka, lake_folder, probes, salt_key, speed};
+use super::{enrichment, kafka, lake_folder, probes, redis, salt_key, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -165,15 +165,6 @@ impl Progress {
         let rate = (done / seconds).max(1);
         let from = held.from.map_or_else(String::new, |from| format!(", from {} on", from.start()));
         format!("{} of {} records{from}: {rate} a second, {} s left", done, self.all, left / rate)
-    }
-}
-
-fn redis(config: &Config) -> RedisConfig {
-    RedisConfig {
-        url: config.redis.url.clone(),
-        user: config.redis.user.clone(),
-        password: config.redis.password.as_ref().map(|password| password.0.clone()),
-        limits: Limits { cell_fields: config.speed.cell_fields, tenant_cells: config.speed.tenant_cells },
     }
 }
 

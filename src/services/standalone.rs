@@ -9,9 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::routing::get;
-use axum::{Json, Router};
-use linktide_batch::reader::Tables;
 use linktide_batch::{Archiver, Flusher, Lake, Nightly};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Enricher;
@@ -20,15 +17,12 @@ use linktide_common::intake::Intake;
 use linktide_common::log::LogWriter;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
 use linktide_ingest::{Emitter, LinkFile};
-use linktide_query::{Query, QueryConfig};
 use linktide_speed::SpeedWorker;
-use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{archive_config, door, emitter, enrichment, look_at_files, speed};
+use super::{archive_config, door, emitter, enrichment, look_at_files, query, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -62,7 +56,7 @@ impl Services {
     /// # Errors
     /// Where the folder, an address or a file of the configuration cannot be used: nothing runs then.
     pub async fn spawn(config: &Config, data: &Path, clock: Clock) -> anyhow::Result<Self> {
-        refuse_strangers(config.api.listen)?;
+        query::refuse_strangers(config.api.listen)?;
         let door = door(config)?;
         let log = open_log(config, data, &clock)?;
         let enricher = Arc::new(Enricher::new(enrichment(config, &data.join("salt.key"))?)?);
@@ -70,10 +64,7 @@ impl Services {
         let folder = data.join("lake");
         let lake = if config.log.sync { Lake::in_folder(&folder) } else { Lake::in_folder_unsynced(&folder) }?;
         lake.publications().latest().await?;
-        let listener = TcpListener::bind(config.api.listen)
-            .await
-            .with_context(|| format!("listening on {}", config.api.listen))?;
-        let address = listener.local_addr()?;
+        let (address, listener) = query::listen(config.api.listen).await?;
         let intake = |layer| {
             Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), config.log.copy_window)
         };
@@ -83,8 +74,10 @@ impl Services {
         let worker = SpeedWorker::new(intake("speed"), Arc::clone(&view), lake.publications().watch(), speed(config));
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
-        let query = query(config, &lake, view, &clock);
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
+        let router = door.merge(query::router(config, &lake, view, &clock));
+        let mut about = linktide_query::openapi();
+        about.merge(linktide_ingest::openapi());
 
         let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
@@ -93,7 +86,7 @@ impl Services {
         let stop = workers.clone();
         tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
         let stop = requests.clone();
-        tasks.spawn(async move { serve(listener, door.merge(linktide_query::router(query)), stop).await });
+        tasks.spawn(async move { query::serve(listener, router, about, stop).await });
         let rules_version = enricher.rules_version();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), workers.clone()));
@@ -161,15 +154,6 @@ impl Services {
     }
 }
 
-/// Without keys, everyone who reaches the address sees everything: only this machine may.
-fn refuse_strangers(listen: SocketAddr) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        listen.ip().is_loopback(),
-        "api.listen is {listen}, but without keys linktide listens on this machine alone; use 127.0.0.1, and a proxy in front that knows who asks"
-    );
-    Ok(())
-}
-
 fn open_log(config: &Config, data: &Path, clock: &Clock) -> anyhow::Result<Arc<EmbeddedLog>> {
     let log = EmbeddedConfig {
         partitions: config.log.partitions,
@@ -178,24 +162,4 @@ fn open_log(config: &Config, data: &Path, clock: &Clock) -> anyhow::Result<Arc<E
         epoch: Epoch(0),
     };
     Ok(EmbeddedLog::open(data, &log, clock.clone())?)
-}
-
-fn query(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &Clock) -> Query {
-    let answers = QueryConfig {
-        deadline: config.api.deadline.0,
-        stale_after: config.api.stale_after.0,
-        visitor: config.enrich.visitor,
-    };
-    let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
-    Query::new(tables, SpeedReader::new(view), lake.publications().watch(), clock.clone(), answers)
-}
-
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> anyhow::Result<&'static str> {
-    let mut about = linktide_query::openapi();
-    about.merge(linktide_ingest::openapi());
-    let about = Arc::new(about);
-    let router = router.route("/v1/openapi.json", get(move || std::future::ready(Json(about.as_ref().clone()))));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
-    Ok("api")
 }

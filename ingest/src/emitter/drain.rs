@@ -1,4 +1,5 @@
-//! The thread behind an emitter: encodes what waits, and appends it until the log has it or it is too old.
+//! The thread behind an emitter: encodes what waits, and appends it until the log has it or it is too old. It stands back
+//! behind those that answer redirects.
 //!
 //! 1. Every so often, or when a whole batch waits, it takes what waits and appends it beside the batches on their way
 //!    already. Nobody wakes it, so a redirect pays for no wake-up. Kafka's client sends a request for each partition, so
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use linktide_common::background;
 use linktide_common::bucket::Timestamp;
 use linktide_common::click::limits;
 use linktide_common::clock::Clock;
@@ -99,6 +101,9 @@ impl Drain {
     pub(super) fn start(self, orders: watch::Receiver<Order>) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new().name("emitter".to_owned()).spawn(move || {
+            if let Err(error) = background::stand_back() {
+                tracing::debug!(%error, "the emitter's thread competes with the redirects");
+            }
             runtime.block_on(self.run(orders));
             // What the log may still do for an append that nobody waits for keeps no one.
             runtime.shutdown_background();

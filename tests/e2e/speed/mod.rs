@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use linktide_common::clock::Clock;
 use linktide_servers::{Kafka, Proxy, Redis, RedisCluster};
+use serde_json::Value;
 use stage::{Stage, connect, shared_broker};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +144,41 @@ async fn stopped_kafka_and_a_new_partition_change_no_count() {
     stage.send(1_000).await;
     let client = connect(&redis.url()).await;
     stage.assert_counted(&client, &[redis.url()], "kafka stopped, a partition added").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_say_what_an_emptied_view_lacks_until_it_is_whole() {
+    let redis = Redis::start();
+    let mut stage = Stage::new(&shared_broker(), "asked", 8).await;
+    let worker = stage.worker(&redis.url(), "");
+    let api = stage.api(&redis.url());
+    stage.send(3_000).await;
+    let client = connect(&redis.url()).await;
+    stage.until_counted(&client).await;
+    let all = "/v1/account/summary?traffic=all&interval=all";
+    let counted = |answer: &Value| {
+        let results = &answer["results"];
+        results["clicks"].as_u64().unwrap() + results["previews"].as_u64().unwrap()
+    };
+    let answer = api.get(all).await;
+    assert_eq!(counted(&answer), stage.sent_of_tenant(), "{answer}");
+    assert_eq!(answer["meta"]["freshness"]["layers"]["speed"]["state"], "ok", "{answer}");
+
+    worker.end();
+    assert_eq!(redis.cli(&["flushall"]).trim(), "OK");
+    let answer = api.get(all).await;
+    let freshness = &answer["meta"]["freshness"];
+    assert_eq!((counted(&answer), &freshness["layers"]["speed"]["state"]), (0, &Value::from("rebuilding")), "{answer}");
+    assert_eq!(freshness["as_of"], freshness["complete_through"], "nothing received since is promised: {answer}");
+    let reason = freshness["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("has not begun 10 of 10 partitions"), "{answer}");
+
+    let mut rebuild = stage.program("speed", &redis.url());
+    rebuild.arg("rebuild");
+    assert!(Stage::output(rebuild).0);
+    let answer = api.get(all).await;
+    assert_eq!(counted(&answer), stage.sent_of_tenant(), "{answer}");
+    assert_eq!(answer["meta"]["freshness"]["layers"]["speed"]["state"], "ok", "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,6 +67,11 @@ impl Oracle {
         }
     }
 
+    /// Clicks and previews of a subject.
+    pub(super) fn clicks_of(&self, subject: &str) -> u64 {
+        self.counted.totals.iter().filter(|((of, ..), _)| of == subject).map(|(_, count)| count).sum()
+    }
+
     pub(super) fn into_counted(self) -> Counted {
         let registers = self.sketches.into_iter().map(|(name, sketch)| (name, sketch.registers().collect()));
         Counted { visitors: registers.collect(), ..self.counted }

@@ -1,6 +1,7 @@
 //! A log in a real Kafka, clicks into it, workers in processes of their own, and what they are held to.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
@@ -172,6 +173,18 @@ impl Stage {
         Worker::of(program.env("FAILPOINTS", failpoints).stdout(Stdio::null()))
     }
 
+    /// The API over this log's tables and this Redis.
+    pub(super) fn api(&self, redis: &str) -> Api {
+        let mut program = self.program("query", redis);
+        program.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+        Api::of(&mut program)
+    }
+
+    /// How many clicks and previews of tenant 0 were sent.
+    pub(super) fn sent_of_tenant(&self) -> u64 {
+        self.oracle.clicks_of("0")
+    }
+
     /// Runs a program to its end: whether it was content, and what it wrote.
     pub(super) fn output(mut program: std::process::Command) -> (bool, String) {
         let output = program.output().unwrap();
@@ -284,6 +297,29 @@ pub(super) async fn connect(url: &str) -> Client {
         .unwrap();
     client.init().await.unwrap();
     client
+}
+
+/// The API in a process of its own.
+pub(super) struct Api {
+    _process: Worker,
+    url: String,
+}
+
+impl Api {
+    fn of(program: &mut std::process::Command) -> Self {
+        let mut process = Worker::of(program);
+        let mut line = String::new();
+        let told = process.0.stdout.take().unwrap();
+        BufReader::new(told).read_line(&mut line).unwrap();
+        let url = line.split([' ', ',']).find(|word| word.starts_with("http://"));
+        Self { url: url.unwrap_or_else(|| panic!("it said `{line}`")).to_owned(), _process: process }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> serde_json::Value {
+        let answer = reqwest::get(format!("{}{path}", self.url)).await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json().await.unwrap()
+    }
 }
 
 /// A worker in a process of its own.

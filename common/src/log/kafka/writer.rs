@@ -15,6 +15,7 @@ use uuid::fmt::Hyphenated;
 
 use super::client::{failed, note, number_of};
 use super::{KafkaConfig, LogError};
+use crate::background;
 use crate::id::{ClickId, Epoch, PartitionId};
 use crate::log::{Append, Rejected};
 
@@ -151,7 +152,9 @@ fn native(config: &KafkaConfig) -> Result<Native, LogError> {
         .set("queue.buffering.max.messages", "500000")
         .set("queue.buffering.max.kbytes", "131072")
         .set("partitioner", "murmur2_random");
-    config.with_settings(client).create_with_context(Deliveries).map_err(failed)
+    let client = config.with_settings(client);
+    // Nobody waits for its threads but who holds the records; a redirect beside them goes first.
+    background::on_thread(|| client.create_with_context(Deliveries)).map_err(failed)
 }
 
 /// The key of a click as Kafka carries it: the id's text.
