@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use linktide_batch::{Lake, Nightly, Outcome, Stage};
+use linktide_batch::Outcome;
 use linktide_common::bucket::{Hour, Timestamp};
 use linktide_common::clock::Clock;
 
 use crate::config::{self, Config, Sources};
 use crate::services::ingest::FrontDoor;
 use crate::services::{self, Services, SpeedService};
-use crate::{demo, import, status, telemetry};
+use crate::{demo, import, jobs, status, telemetry};
 
 /// Link analytics: exact counts, fresh within seconds, open history.
 #[derive(Debug, Parser)]
@@ -218,7 +218,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ingest { fail_fast, .. } => ingest(&config, fail_fast).await,
         Command::Demo(options) => demo::run(config, options).await,
         Command::Import(options) => import::run(options).await,
-        Command::Nightly { data, through } => nightly(&data, through).await,
+        Command::Nightly { data, through } => nightly(&config, &data, through).await,
         Command::Archive { listen, fail_fast, .. } => {
             services::archive::run(&config, listen, fail_fast, told_to_stop()).await
         }
@@ -275,25 +275,8 @@ pub(crate) async fn told_to_stop() {
     }
 }
 
-async fn nightly(data: &std::path::Path, through: Option<Hour>) -> anyhow::Result<()> {
-    let folder = data.join("lake");
-    anyhow::ensure!(
-        folder.is_dir(),
-        "{} holds no tables; is it the folder of `linktide standalone --data`?",
-        data.display()
-    );
-    let lake = Lake::in_folder(&folder)?;
-    let rules = lake.publications().latest().await?.map(|newest| newest.rules_version.clone()).unwrap_or_default();
-    let tell = |stage| {
-        let line = match stage {
-            Stage::Increment { from, to } => format!("rolling up {} to {}", from.start(), to.start()),
-            Stage::Merge { clicks } => format!("adding {clicks} clicks"),
-            Stage::Publish => "publishing".to_owned(),
-        };
-        // Progress that nobody can read is no reason to stop.
-        let _ = say(&line);
-    };
-    match Nightly::new(lake, Clock::system(), rules).run(through, &tell).await? {
+async fn nightly(config: &Config, data: &std::path::Path, through: Option<Hour>) -> anyhow::Result<()> {
+    match jobs::open(config, data)?.run(through).await? {
         Outcome::Nothing { why } => say(&format!("nothing to do: {why}")),
         Outcome::Published { number, to, clicks, .. } => {
             say(&format!("publication {number}: complete through {}, {clicks} clicks more", to.start()))

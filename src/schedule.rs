@@ -39,7 +39,7 @@ impl Schedule {
             if !archived {
                 continue;
             }
-            match nightly.run(Some(through), &|_| {}).await {
+            match nightly.run(Some(through)).await {
                 Ok(Outcome::Published { to, clicks, .. }) => {
                     tracing::info!(through = %to.start(), clicks, "rolled up");
                     self.trim().await;

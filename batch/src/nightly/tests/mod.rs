@@ -26,11 +26,25 @@ use uuid::Uuid;
 use super::*;
 use crate::archive::{ArchiveConfig, Archiver};
 use crate::reader::{Snapshot, Tables};
+use crate::tables::daily::Daily;
+use crate::tables::dimension::Dimensions;
+use crate::tables::hourly::Hourly;
+use crate::tables::link::Links;
+use crate::tables::rollup::Rollup;
 
 const START: Hour = Hour(494_000);
 const TENANT: TenantId = TenantId(0);
-const STEPS: [Step; 6] =
-    [Step::Planned, Step::Rolled, Step::MergedHourly, Step::MergedDaily, Step::MergedDimensions, Step::MergedLinks];
+/// Where an increment without rate bots may end.
+const STEPS: [&str; 8] = [
+    "batch::plan::behind",
+    "batch::increment::rolled",
+    "batch::increment::merged_hourly",
+    "batch::increment::merged_daily",
+    "batch::increment::merged_dimensions",
+    "batch::increment::merged_links",
+    "batch::publish::before",
+    "batch::publish::behind",
+];
 
 struct World {
     log: Arc<EmbeddedLog>,
@@ -81,10 +95,10 @@ impl World {
         }
     }
 
-    fn nightly(&self, crash_after: Option<Step>) -> Nightly {
-        let mut nightly = Nightly::new(self.lake.clone(), self.clock.clone(), "r".into());
-        nightly.crash_after = crash_after;
-        nightly
+    fn nightly(&self, stop_at: Option<&'static str>) -> Nightly {
+        let config = NightlyConfig { rate_bots: None, ..NightlyConfig::default() };
+        let nightly = Nightly::new(self.lake.clone(), self.clock.clone(), self.enricher.rules(), config);
+        Nightly { stop_at, ..nightly }
     }
 
     async fn send(&mut self, clicks: usize) {
@@ -226,14 +240,14 @@ async fn rollups_equal_a_plain_count_whatever_the_cadence_and_wherever_a_run_end
             }
             if round % 2 == 1 {
                 let step = STEPS[world.random.random_range(0..STEPS.len())];
-                world.nightly(Some(step)).run(None, &|_| {}).await.unwrap_err();
+                world.nightly(Some(step)).run(None).await.unwrap_err();
                 // What came in since the crash waits for the next run.
                 world.send(10).await;
             }
         }
         hour = Hour(hour.0 + 1);
         world.archive_through(hour).await;
-        while let Outcome::Published { .. } = world.nightly(None).run(None, &|_| {}).await.unwrap() {}
+        while let Outcome::Published { .. } = world.nightly(None).run(None).await.unwrap() {}
         world.check().await;
     }
 }
@@ -245,10 +259,9 @@ async fn two_runs_at_once_count_once() {
         world.send(100).await;
         world.archive_through(Hour(START.0 + hours)).await;
         let (one, other) = (world.nightly(None), world.nightly(None));
-        let quiet = |_: Stage| {};
-        let (one, other) = tokio::join!(one.run(None, &quiet), other.run(None, &quiet));
+        let (one, other) = tokio::join!(one.run(None), other.run(None));
         assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
-        while let Outcome::Published { .. } = world.nightly(None).run(None, &|_| {}).await.unwrap() {}
+        while let Outcome::Published { .. } = world.nightly(None).run(None).await.unwrap() {}
     }
     world.check().await;
 }
@@ -257,7 +270,7 @@ async fn two_runs_at_once_count_once() {
 async fn nothing_is_published_before_every_partition_has_passed_the_hour() {
     let mut world = World::new(1).await;
     world.send(5).await;
-    let outcome = world.nightly(None).run(None, &|_| {}).await.unwrap();
+    let outcome = world.nightly(None).run(None).await.unwrap();
     assert_eq!(outcome, Outcome::Nothing { why: "nothing was archived yet".into() });
     // The archive's first look publishes the hour it begins in: what came before is received in it.
     world.archive_through(START).await;
@@ -265,9 +278,9 @@ async fn nothing_is_published_before_every_partition_has_passed_the_hour() {
     world.send(5).await;
     let through = Some(START.next());
     assert!(
-        matches!(world.nightly(None).run(through, &|_| {}).await.unwrap(), Outcome::Published { clicks: 1.., to, .. } if to == START.next())
+        matches!(world.nightly(None).run(through).await.unwrap(), Outcome::Published { clicks: 1.., to, .. } if to == START.next())
     );
-    assert!(matches!(world.nightly(None).run(None, &|_| {}).await.unwrap(), Outcome::Nothing { .. }));
+    assert!(matches!(world.nightly(None).run(None).await.unwrap(), Outcome::Nothing { .. }));
 }
 
 #[tokio::test]
@@ -276,11 +289,11 @@ async fn months_that_have_turned_are_one_file() {
     for hours in [30, 60, 1000] {
         world.send(50).await;
         world.archive_through(Hour(START.0 + hours)).await;
-        world.nightly(None).run(None, &|_| {}).await.unwrap();
+        world.nightly(None).run(None).await.unwrap();
     }
     let mut names: Vec<String> = world
         .lake
-        .table(<Daily as crate::tables::rollup::Rollup>::definition())
+        .table(Daily::definition())
         .await
         .unwrap()
         .files()
@@ -292,15 +305,12 @@ async fn months_that_have_turned_are_one_file() {
     let young = Hour(START.0 + 1000).start().to_string()[..7].to_owned();
     assert!(names.iter().all(|name| (name.len() == 7) == (name[..7] < *young)), "{names:?}");
     names.dedup();
-    assert_eq!(
-        names.len(),
-        world.lake.table(<Daily as crate::tables::rollup::Rollup>::definition()).await.unwrap().files().unwrap().len()
-    );
+    assert_eq!(names.len(), world.lake.table(Daily::definition()).await.unwrap().files().unwrap().len());
     world.check().await;
 }
 
 /// Every row of a table: what it says, and its sketch. A label or a count that differs is another row.
-async fn rows_of<R: crate::tables::rollup::Rollup>(lake: &Lake) -> BTreeMap<String, Option<Vec<u8>>> {
+async fn rows_of<R: Rollup>(lake: &Lake) -> BTreeMap<String, Option<Vec<u8>>> {
     let table = lake.table(R::definition()).await.unwrap();
     let mut all = BTreeMap::new();
     for file in table.files().unwrap() {
@@ -336,13 +346,13 @@ async fn parts_cut_at_received_hours_add_up_to_the_whole_row_by_row() {
         world.send(40).await;
         hour = Hour(hour.0 + [1, 3, 300][world.random.random_range(0..3)]);
         world.archive_through(hour).await;
-        assert!(matches!(world.nightly(None).run(None, &|_| {}).await.unwrap(), Outcome::Published { .. }));
+        assert!(matches!(world.nightly(None).run(None).await.unwrap(), Outcome::Published { .. }));
     }
     while !other.has_committed(hour.start()) {
         other.step(Duration::from_millis(1)).await.unwrap();
     }
     let at_once = Nightly { lake: whole.clone(), ..world.nightly(None) };
-    assert!(matches!(at_once.run(None, &|_| {}).await.unwrap(), Outcome::Published { to, .. } if to == hour));
+    assert!(matches!(at_once.run(None).await.unwrap(), Outcome::Published { to, .. } if to == hour));
     assert_eq!(rows_of::<Hourly>(&world.lake).await, rows_of::<Hourly>(&whole).await);
     assert_eq!(rows_of::<Daily>(&world.lake).await, rows_of::<Daily>(&whole).await);
     assert_eq!(rows_of::<Dimensions>(&world.lake).await, rows_of::<Dimensions>(&whole).await);
@@ -359,7 +369,10 @@ async fn commit_of_another_job_does_not_throw_an_archive_back() {
         world.archiver.step(Duration::from_millis(1)).await.unwrap();
     }
     let mut table = world.lake.table(click_event::definition()).await.unwrap();
-    table.commit(Vec::new(), &[], vec![deltalake::kernel::Transaction::new("compaction", 1)]).await.unwrap();
+    table
+        .commit(Vec::new(), &[], crate::table::Rows::Moved, vec![deltalake::kernel::Transaction::new("compaction", 1)])
+        .await
+        .unwrap();
     let gathered = world.archiver.gathered();
     world.archiver.commit().await.unwrap();
     assert_eq!(world.archiver.gathered(), 0);
