@@ -53,8 +53,8 @@ impl Correction {
         match self {
             Self::Geo => "geo_pending IS NOT NULL AND located(geo_pending)['known']".to_owned(),
             Self::Bots => format!(
-                "{BY_AGENT} AND (bot_reason IS DISTINCT FROM judged(user_agent)['bot']
-                                 OR device <> judged(user_agent)['device'])"
+                "{BY_AGENT} AND ((bot_reason IS DISTINCT FROM judged(user_agent)['bot'])
+                                 OR (device <> judged(user_agent)['device']))"
             ),
             Self::Erase { tombstone } => clicks::erased(tombstone),
         }
