@@ -55,7 +55,7 @@ async fn erasure_is_finished_wherever_it_ended_and_nothing_comes_back() {
     world.archive_through(START).await;
     for (number, step) in (1..).zip(ERASE) {
         world.send(60).await;
-        on(&mut world, [1, 30][number as usize % 2]).await;
+        on(&mut world, if number % 2 == 0 { 1 } else { 30 }).await;
         world.settle().await;
         // Some of it is archived and not rolled up, some is in the log alone.
         world.send(20).await;
@@ -64,7 +64,7 @@ async fn erasure_is_finished_wherever_it_ended_and_nothing_comes_back() {
         world.erased(number).await;
         world.settle().await;
         world.check().await;
-        assert_eq!(world.newest().await.tombstones.len(), number as usize, "{step}");
+        assert_eq!(world.newest().await.tombstones.len() as u64, number, "{step}");
     }
     // Until the hour is over what comes is erased, too; from then on it counts.
     world.send(60).await;
