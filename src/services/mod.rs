@@ -28,7 +28,7 @@ pub use standalone::Services;
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 
 /// Where tables and publications are.
-fn lake_folder(config: &Config) -> anyhow::Result<&Path> {
+pub(crate) fn lake_folder(config: &Config) -> anyhow::Result<&Path> {
     config.lake.folder.as_deref().context("lake.folder is not set: where are tables and publications? give --lake")
 }
 
