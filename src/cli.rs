@@ -219,7 +219,8 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to be told where even this cannot be written.
             let _ = writeln!(std::io::stderr(), "linktide: {error:#}");
-            let passes = error.downcast_ref::<BatchError>().is_some_and(BatchError::is_transient);
+            let passes = |error: &BatchError| error.is_transient() || matches!(error, BatchError::Fenced { .. });
+            let passes = error.downcast_ref::<BatchError>().is_some_and(passes);
             if passes { ExitCode::from(TRY_AGAIN) } else { ExitCode::FAILURE }
         }
     }

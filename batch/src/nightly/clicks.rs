@@ -26,9 +26,18 @@ const DAY_US: i64 = 24 * HOUR_US;
 /// What a mark says of a click: its address, its minute, and the hour it was received in, on its link.
 const MARK: [&str; 5] = ["tenant_id", "link_id", "minute", "received_hour", "ip_hash"];
 
-/// Makes the views of those clicks of `raw` that `condition` takes; `marked` says whether there is a view `marks`.
-pub(super) async fn open(session: &Session, condition: &str, marked: bool) -> Result<(), BatchError> {
-    session.view("clicks", &clicks(condition, marked)).await?;
+/// What is asked about each click beside what is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judgement {
+    /// Whether there is a view `marks`.
+    pub(super) marked: bool,
+    /// Whether places can be looked up.
+    pub(super) places: bool,
+}
+
+/// Makes the views of those clicks of `raw` that `condition` takes.
+pub(super) async fn open(session: &Session, condition: &str, judgement: Judgement) -> Result<(), BatchError> {
+    session.view("clicks", &clicks(condition, judgement)).await?;
     session.view("everyone", &everyone()).await
 }
 
@@ -133,22 +142,24 @@ fn judged(condition: &str, marked: bool) -> String {
 }
 
 /// A dimension's value as a query says it; null where there is none.
-fn value(dimension: Dimension) -> String {
+fn value(dimension: Dimension, places: bool) -> String {
     let name = dimension.name();
     match dimension {
-        Dimension::Continent | Dimension::Country | Dimension::Region | Dimension::City => {
+        Dimension::Continent | Dimension::Country | Dimension::Region | Dimension::City if places => {
             format!("coalesce({name}, place['{name}'])")
         }
         _ => name.to_owned(),
     }
 }
 
-fn clicks(condition: &str, marked: bool) -> String {
+fn clicks(condition: &str, judgement: Judgement) -> String {
     let (day, in_day) = divided("quarter", i64::from(QUARTERS_PER_DAY));
     let (hour, in_hour) = divided("quarter", i64::from(QUARTERS_PER_HOUR));
-    let values = Dimension::ALL
-        .iter()
-        .map(|dimension| format!(", coalesce({}, '{NONE}') AS {}", value(*dimension), dimension.name()));
+    let value = |dimension: &Dimension| {
+        format!(", coalesce({}, '{NONE}') AS {}", value(*dimension, judgement.places), dimension.name())
+    };
+    let values = Dimension::ALL.iter().map(value);
+    let place = if judgement.places { ", located(geo_pending) AS place" } else { "" };
     format!(
         "SELECT tenant_id, link_id, click_id, clicked_at, slug, title, destination,
                 slug IS NOT NULL OR title IS NOT NULL OR destination IS NOT NULL AS labelled,
@@ -157,13 +168,13 @@ fn clicks(condition: &str, marked: bool) -> String {
                 CASE WHEN preview THEN 0 ELSE 1 END AS click, CASE WHEN preview THEN 1 ELSE 0 END AS preview,
                 CASE WHEN NOT preview AND bot_reason IS NOT NULL THEN 1 ELSE 0 END AS bot,
                 CASE WHEN NOT preview AND bot_reason IS NULL THEN coalesce(visitor, ip_hash) END AS visitor{values}
-         FROM (SELECT * EXCEPT (bot_reason), {quarter} AS quarter, located(geo_pending) AS place,
+         FROM (SELECT * EXCEPT (bot_reason), {quarter} AS quarter{place},
                       coalesce(bot_reason, CASE WHEN too_often THEN '{reason}' END) AS bot_reason
                FROM ({judged}))",
         values = values.collect::<String>(),
         quarter = divided("CAST(clicked_at AS BIGINT)", QUARTER_US).0,
         reason = rate_bot::REASON,
-        judged = judged(condition, marked),
+        judged = judged(condition, judgement.marked),
     )
 }
 

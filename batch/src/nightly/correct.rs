@@ -148,11 +148,12 @@ impl Nightly {
         if found.rows > 0 && !fence.has_landed(&raw).await? {
             let (session, files) = (Session::new(&self.rules)?, by_day(planned)?);
             let columns = correction.columns(&plan.rules_version);
-            let stay = match correction {
-                Correction::Erase { .. } => format!("NOT {}", correction.condition()),
-                _ => "TRUE".to_owned(),
-            };
-            let rewriting = Rewriting { columns: &columns, stay: &stay };
+            // A sorted day is never looked at again: nothing that was erased may hide in one.
+            let mut erased: Vec<String> = published.tombstones.iter().map(clicks::erased).collect();
+            if let Correction::Erase { tombstone } = correction {
+                erased.push(clicks::erased(tombstone));
+            }
+            let rewriting = Rewriting { columns: &columns, go: &erased };
             let (mut added, mut removed) = (Vec::new(), Vec::new());
             for day in &found.received {
                 let Some(files) = files.get(day) else { continue };
@@ -189,7 +190,7 @@ impl Nightly {
             clicks::on_days("clicked_at", days),
             clicks::not_erased(&published.tombstones)
         );
-        clicks::open(&session, &condition, marked).await?;
+        clicks::open(&session, &condition, self.judgement(marked)).await?;
         let (anew, watermark) = (Change::Recompute(days), published.watermark);
         // Where a click came from changes neither counts nor visitors.
         if *correction != Correction::Geo {

@@ -12,7 +12,7 @@ use linktide_common::log::Position;
 use linktide_common::publication::{CutEntry, Publication};
 use object_store::path::Path;
 
-use super::clicks;
+use super::clicks::{self, Judgement};
 use super::merge::{Change, merge};
 use super::plan::Plan;
 use super::session::{Session, may_hold_received};
@@ -112,7 +112,7 @@ impl Nightly {
                 clicks::between(increment.cut_from, increment.cut_to) + &clicks::not_erased(&published.tombstones);
             let marks = self.mark(&session, &planned, increment, fence).await?;
             tables.extend(marks.map(|version| (RateBots::definition().name.to_owned(), version)));
-            clicks::open(&session, &planned, marks.is_some()).await?;
+            clicks::open(&session, &planned, self.judgement(marks.is_some())).await?;
             touched = touch(&session).await?;
         }
         self.reached("batch::increment::rolled")?;
@@ -150,6 +150,11 @@ impl Nightly {
         self.reached("batch::increment::marked")?;
         self.read_marks(session, &clicks::received_in(increment.from..increment.to)).await?;
         Ok(Some(version))
+    }
+
+    /// What is to be asked about each click.
+    pub(super) fn judgement(&self, marked: bool) -> Judgement {
+        Judgement { marked, places: self.rules.knows_places() }
     }
 
     /// Makes the view `marks` of those marks that `condition` takes; tells whether there can be any.

@@ -69,8 +69,8 @@ pub(super) fn date(day: Day) -> String {
 pub(super) struct Rewriting<'a> {
     /// What each column becomes, where it is not what it was.
     pub(super) columns: &'a [(&'a str, String)],
-    /// Which clicks stay.
-    pub(super) stay: &'a str,
+    /// The conditions of those that go; whatever meets none of them stays.
+    pub(super) go: &'a [String],
 }
 
 /// Writes the clicks of a day anew, sorted; tells the files, and how many clicks are gone.
@@ -91,20 +91,23 @@ pub(super) async fn rewrite_day(
     };
     let schema = raw.definition.file_schema();
     let columns: Vec<String> = schema.fields().iter().map(|field| column(field.name())).collect();
+    let gone = match rewriting.go {
+        [] => 0,
+        go => count(session, &format!("SELECT count(*) AS rows FROM raw WHERE {}", go.join(" OR "))).await?,
+    };
+    let stay: String = rewriting.go.iter().map(|go| format!(" AND NOT {go}")).collect();
     let sorted = format!(
-        "SELECT {} FROM raw WHERE {} ORDER BY {}, tenant_id, link_id, clicked_at, epoch, partition, \"offset\"",
+        "SELECT {} FROM raw WHERE TRUE{stay} ORDER BY {}, tenant_id, link_id, clicked_at, epoch, partition, \"offset\"",
         columns.join(", "),
-        rewriting.stay,
         clicks::day_number("raw.clicked_at"),
     );
-    let gone = count(session, &format!("SELECT count(*) AS rows FROM raw WHERE NOT ({})", rewriting.stay)).await?;
     let name = if closed { SORTED } else { CORRECTED };
     let added = write_raw(raw, session.stream(&sorted).await?, &date(day), name, now).await?;
     Ok((added, gone))
 }
 
 /// The one number that a query answers.
-pub(super) async fn count(session: &Session, query: &str) -> Result<u64, BatchError> {
+async fn count(session: &Session, query: &str) -> Result<u64, BatchError> {
     let mut sum = 0;
     for rows in session.query(query).await? {
         sum += Columns::new(&rows).numbers("rows")?.iter().flatten().map(counted).sum::<u64>();
@@ -125,8 +128,8 @@ impl Nightly {
         let mut raw = self.lake.table(click_event::definition()).await?;
         if !fence.has_landed(&raw).await? {
             let (session, files) = (Session::new(&self.rules)?, by_day(&raw)?);
-            let stay = format!("TRUE{}", clicks::not_erased(&published.tombstones));
-            let rewriting = Rewriting { columns: &[], stay: &stay };
+            let erased: Vec<String> = published.tombstones.iter().map(clicks::erased).collect();
+            let rewriting = Rewriting { columns: &[], go: &erased };
             let (mut added, mut removed, mut gone) = (Vec::new(), Vec::new(), 0);
             for day in days {
                 let Some(files) = files.get(day) else { continue };

@@ -8,11 +8,13 @@ use linktide_common::bucket::{Hour, Quarter, Range};
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::{GeoFiles, Rules};
 use linktide_common::id::{LinkId, Subject};
+use linktide_common::publication::Tombstone;
 use mmdb_writer::{Value, Writer};
 use object_store::ObjectStoreExt as _;
 
 use super::world::{START, TENANT, World, rollups};
-use crate::nightly::{Correct, Corrected};
+use crate::nightly::session::Session;
+use crate::nightly::{Correct, Corrected, clicks, raw};
 use crate::table::{Rows, Table};
 use crate::tables::click_event;
 
@@ -295,4 +297,26 @@ async fn places_are_looked_up_later_by_increments_and_by_the_backfill() {
     world.settle().await;
     assert_eq!(countries(&world).await.len(), 1);
     world.check().await;
+}
+
+#[tokio::test]
+async fn backfill_before_a_day_is_sorted_hides_nothing_that_was_erased() {
+    let mut world = World::new(39).await;
+    world.archive_through(START).await;
+    world.send(60).await;
+    // In the log alone when the link is erased; archived behind it, and not rolled up when the day is over.
+    world.nightly(None).correct(link(1)).await.unwrap();
+    world.erased(1).await;
+    let day = on(&mut world, 30).await;
+    forget_bots(&world).await;
+    // The watermark has passed the day, and nobody has planned to sort it.
+    world.nightly(Some("batch::publish::behind")).run(None).await.unwrap_err();
+    world.nightly(None).correct(Correct::Bots).await.unwrap();
+    world.settle().await;
+    world.check().await;
+    let subject = Subject::Link(TENANT, LinkId(1));
+    let everything = Tombstone::new(subject, day.next(), 0);
+    let table = world.lake.table(click_event::definition()).await.unwrap();
+    let session = Session::new(&world.rules).unwrap();
+    assert_eq!(raw::find(&session, &table, &clicks::erased(&everything)).await.unwrap().rows, 0);
 }

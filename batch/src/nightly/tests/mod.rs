@@ -12,9 +12,10 @@ use super::*;
 use crate::tables::daily::Daily;
 use world::{START, World, archiver, rollups, rows_of};
 
-/// Where an increment without rate bots may end.
-const STEPS: [&str; 8] = [
+/// Where an increment may end.
+const STEPS: [&str; 9] = [
     "batch::plan::behind",
+    "batch::increment::marked",
     "batch::increment::rolled",
     "batch::increment::merged_hourly",
     "batch::increment::merged_daily",
@@ -28,6 +29,7 @@ const STEPS: [&str; 8] = [
 async fn rollups_equal_a_plain_count_whatever_the_cadence_and_wherever_a_run_ends() {
     for seed in 0..3 {
         let mut world = World::new(seed).await;
+        world.hurry();
         // Another archive that takes itself for the owner of every partition, and now and then moves on, too.
         let mut zombie = archiver(&world.log, &world.enricher, &world.lake, &world.clock).await;
         let mut hour = START;

@@ -160,6 +160,28 @@ async fn vacuum_keeps_what_a_kept_publication_names_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn maintenance_is_finished_wherever_it_ended() {
+    let mut world = World::new(25).await;
+    world.config.publications = Duration::from_secs(86_400);
+    let now = Hour::of(linktide_common::clock::Clock::system().now());
+    world.archive_through(Hour(now.0 + 48)).await;
+    days(&mut world, 1).await;
+    for step in ["batch::maintenance::expired", "batch::maintenance::vacuumed"] {
+        days(&mut world, 1).await;
+        let hour = Hour(Hour::of(world.clock.now()).0 + 2 * DAY);
+        world.archive_through(hour).await;
+        world.nightly(Some(step)).run(None).await.expect_err(step);
+        world.settle().await;
+        world.check().await;
+    }
+    let maintained = world.nightly(None).maintain().await.unwrap();
+    assert!(maintained.files > 0, "what the last run did not get to");
+    let again = world.nightly(None).maintain().await.unwrap();
+    assert_eq!((again.publications, again.files), (0, 0));
+    world.check().await;
+}
+
+#[tokio::test]
 async fn rewrite_lands_once_and_never_on_what_another_replaced() {
     let mut world = World::new(24).await;
     world.archive_through(START).await;
