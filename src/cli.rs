@@ -6,14 +6,17 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use linktide_batch::{Lake, Nightly, Outcome, Stage};
+use linktide_batch::BatchError;
 use linktide_common::bucket::{Hour, Timestamp};
 use linktide_common::clock::Clock;
 
 use crate::config::{self, Config, Sources};
 use crate::services::ingest::FrontDoor;
 use crate::services::{self, QueryService, Services, SpeedService};
-use crate::{demo, import, status, telemetry};
+use crate::{demo, import, jobs, status, telemetry};
+
+/// The exit code where trying again may help: `EX_TEMPFAIL` of `sysexits.h`.
+const TRY_AGAIN: u8 = 75;
 
 /// Link analytics: exact counts, fresh within seconds, open history.
 #[derive(Debug, Parser)]
@@ -69,17 +72,46 @@ enum Command {
         after_help = "Example:\n  linktide import /var/log/nginx/access.log /var/log/nginx/access.log.1.gz\n  zcat old.gz | linktide import --shift-to-now -"
     )]
     Import(import::Options),
-    /// Roll up what has been archived, and publish it, now
+    /// Roll up what has been archived, publish it, and keep the tables in order
     #[command(
-        after_help = "Example:\n  linktide nightly --data ./data\n  linktide nightly --data ./data --through 2026-03-01T00:00:00Z"
+        after_help = "Ends with 0 whether there was anything to do or not, 75 where trying again may help, 1 otherwise.\n\nExample:\n  linktide nightly --data ./data\n  linktide nightly --lake /srv/lake --dry-run\n  linktide nightly --lake /srv/lake --every 1h"
     )]
     Nightly {
-        /// The folder that holds everything
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
+        #[command(flatten)]
+        tables: jobs::Tables,
         /// Roll up no further than this hour
         #[arg(long, value_name = "TIME", value_parser = hour)]
         through: Option<Hour>,
+        /// Go on until told to stop, and roll up whenever so many hours are over
+        #[arg(long, value_name = "HOURS", conflicts_with_all = ["through", "dry_run"])]
+        every: Option<config::Span>,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Correct stored clicks by what is known today, and what they were rolled up to
+    #[command(after_help = "Example:\n  linktide backfill geo --data ./data --set enrich.geoip=city.mmdb --dry-run")]
+    Backfill {
+        #[command(flatten)]
+        tables: jobs::Tables,
+        /// What is looked at again
+        what: jobs::Backfill,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Erase all clicks of a link or of a tenant, for good
+    #[command(
+        after_help = "Example:\n  linktide erase --data ./data --link 0/42 --dry-run\n  linktide erase --lake /srv/lake --tenant 7\n  linktide erase --lake /srv/lake --pending"
+    )]
+    Erase {
+        #[command(flatten)]
+        tables: jobs::Tables,
+        #[command(flatten)]
+        what: jobs::Erase,
+        /// Only tell what would be done
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Keep every click of Kafka in the tables
     #[command(after_help = "Example:\n  linktide archive --lake /srv/lake --set kafka.brokers=kafka:9092")]
@@ -202,7 +234,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to be told where even this cannot be written.
             let _ = writeln!(std::io::stderr(), "linktide: {error:#}");
-            ExitCode::FAILURE
+            let passes = |error: &BatchError| error.is_transient() || matches!(error, BatchError::Fenced { .. });
+            let passes = error.downcast_ref::<BatchError>().is_some_and(passes);
+            if passes { ExitCode::from(TRY_AGAIN) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -223,7 +257,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     if let Command::Speed { lake: Some(lake), .. }
     | Command::Archive { lake: Some(lake), .. }
-    | Command::Query { lake: Some(lake), .. } = &command
+    | Command::Query { lake: Some(lake), .. }
+    | Command::Nightly { tables: jobs::Tables { lake: Some(lake), .. }, .. }
+    | Command::Backfill { tables: jobs::Tables { lake: Some(lake), .. }, .. }
+    | Command::Erase { tables: jobs::Tables { lake: Some(lake), .. }, .. } = &command
     {
         set.push(("lake.folder".to_owned(), lake.clone()));
     }
@@ -237,7 +274,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ingest { fail_fast, .. } => ingest(&config, fail_fast).await,
         Command::Demo(options) => demo::run(config, options).await,
         Command::Import(options) => import::run(options).await,
-        Command::Nightly { data, through } => nightly(&data, through).await,
+        Command::Nightly { tables, through, every: None, dry_run } => {
+            jobs::nightly(&config, &tables, through, dry_run).await
+        }
+        Command::Nightly { tables, every: Some(every), .. } => {
+            jobs::nightly_every(&config, &tables, every.0, told_to_stop()).await
+        }
+        Command::Backfill { tables, what, dry_run } => jobs::backfill(&config, &tables, what, dry_run).await,
+        Command::Erase { tables, what, dry_run } => jobs::erase(&config, &tables, &what, dry_run).await,
         Command::Archive { listen, fail_fast, .. } => {
             services::archive::run(&config, listen, fail_fast, told_to_stop()).await
         }
@@ -298,31 +342,5 @@ pub(crate) async fn told_to_stop() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
-    }
-}
-
-async fn nightly(data: &std::path::Path, through: Option<Hour>) -> anyhow::Result<()> {
-    let folder = data.join("lake");
-    anyhow::ensure!(
-        folder.is_dir(),
-        "{} holds no tables; is it the folder of `linktide standalone --data`?",
-        data.display()
-    );
-    let lake = Lake::in_folder(&folder)?;
-    let rules = lake.publications().latest().await?.map(|newest| newest.rules_version.clone()).unwrap_or_default();
-    let tell = |stage| {
-        let line = match stage {
-            Stage::Increment { from, to } => format!("rolling up {} to {}", from.start(), to.start()),
-            Stage::Merge { clicks } => format!("adding {clicks} clicks"),
-            Stage::Publish => "publishing".to_owned(),
-        };
-        // Progress that nobody can read is no reason to stop.
-        let _ = say(&line);
-    };
-    match Nightly::new(lake, Clock::system(), rules).run(through, &tell).await? {
-        Outcome::Nothing { why } => say(&format!("nothing to do: {why}")),
-        Outcome::Published { number, to, clicks, .. } => {
-            say(&format!("publication {number}: complete through {}, {clicks} clicks more", to.start()))
-        }
     }
 }

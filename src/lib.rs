@@ -4,6 +4,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod import;
+mod jobs;
 mod schedule;
 pub mod services;
 mod status;

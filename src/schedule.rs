@@ -25,9 +25,8 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// Works until `stop`. A run that fails is told and tried again.
     pub(crate) async fn run(self, nightly: &Nightly, stop: CancellationToken) -> anyhow::Result<&'static str> {
-        let hours = i32::try_from(self.every.as_secs() / 3600).unwrap_or(i32::MAX).max(1);
         while wait(&stop).await {
-            let through = Hour(Hour::of(self.clock.now()).0.div_euclid(hours) * hours);
+            let through = last_due(&self.clock, self.every);
             let published = self.lake.publications().watch().borrow().as_ref().map(|published| published.watermark);
             if published.is_none_or(|published| through <= published) {
                 continue;
@@ -39,7 +38,7 @@ impl Schedule {
             if !archived {
                 continue;
             }
-            match nightly.run(Some(through), &|_| {}).await {
+            match nightly.run(Some(through)).await {
                 Ok(Outcome::Published { to, clicks, .. }) => {
                     tracing::info!(through = %to.start(), clicks, "rolled up");
                     self.trim().await;
@@ -59,6 +58,31 @@ impl Schedule {
             if let Err(error) = self.log.trim(partition, below).await {
                 tracing::warn!(%error, "old records stay in the log for now");
             }
+        }
+    }
+}
+
+/// The last hour at which a run every so often was due: whole hours, at least one.
+fn last_due(clock: &Clock, every: Duration) -> Hour {
+    let hours = i32::try_from(every.as_secs() / 3600).unwrap_or(i32::MAX).max(1);
+    Hour(Hour::of(clock.now()).0.div_euclid(hours) * hours)
+}
+
+/// Rolls up every so often what other processes archive, until told to stop. A run that fails is told and tried again.
+pub(crate) async fn roll_up_every(nightly: &Nightly, lake: &Lake, every: Duration, stop: &CancellationToken) {
+    let clock = Clock::system();
+    while wait(stop).await {
+        let through = last_due(&clock, every);
+        let run = async {
+            match lake.publications().latest().await? {
+                Some(published) if published.watermark < through => nightly.run(Some(through)).await,
+                _ => Ok(Outcome::Nothing { why: "none is due".to_owned() }),
+            }
+        };
+        match run.await {
+            Ok(Outcome::Published { to, clicks, .. }) => tracing::info!(through = %to.start(), clicks, "rolled up"),
+            Ok(Outcome::Nothing { why }) => tracing::debug!(why, "nothing to roll up"),
+            Err(error) => tracing::error!(%error, "rolling up failed; it will be tried again"),
         }
     }
 }

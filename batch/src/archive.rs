@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::BatchError;
 use crate::metrics;
-use crate::table::Table;
+use crate::table::{Rows, Table};
 use crate::tables::click_event::{self, Row};
 use crate::tables::{Lake, columns};
 
@@ -282,7 +282,9 @@ impl Archiver {
     ) -> Result<(), BatchError> {
         let mut attempts = ATTEMPTS;
         loop {
-            let Err(error) = self.table.commit(added.clone(), &[], transactions.clone()).await else { return Ok(()) };
+            let Err(error) = self.table.commit(added.clone(), &[], Rows::Changed, transactions.clone()).await else {
+                return Ok(());
+            };
             self.table.reload().await?;
             let standing = self.standing().await?;
             attempts -= 1;

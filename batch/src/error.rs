@@ -31,6 +31,9 @@ pub enum BatchError {
         /// What was expected.
         expected: String,
     },
+    /// Places cannot be looked up.
+    #[error("there is no GeoIP database of places to ask: set enrich.geoip")]
+    NoPlaces,
     /// The log cannot be read on.
     #[error(transparent)]
     Intake(#[from] IntakeError),

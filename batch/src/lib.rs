@@ -10,10 +10,11 @@ mod folder;
 mod metrics;
 mod nightly;
 pub mod reader;
+mod rewrite;
 mod table;
 mod tables;
 
 pub use archive::{ArchiveConfig, Archiver, Flusher};
 pub use error::BatchError;
-pub use nightly::{Nightly, Outcome, Stage};
+pub use nightly::{Correct, Corrected, Erasure, Maintained, Nightly, NightlyConfig, Outcome, Stage};
 pub use tables::Lake;

@@ -14,6 +14,7 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, Remove, StructType, Transaction};
 use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::table::state::DeltaTableState;
 use deltalake::{DeltaTable, DeltaTableBuilder, ObjectStore};
@@ -52,6 +53,15 @@ pub(crate) struct File {
     pub(crate) path: Path,
     pub(crate) statistics: Option<String>,
     remove: Remove,
+}
+
+/// What a commit makes of the rows of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rows {
+    /// Some come, go or change.
+    Changed,
+    /// They only lie elsewhere: whoever follows changes of the table sees none.
+    Moved,
 }
 
 /// A table at one version.
@@ -137,6 +147,15 @@ impl Table {
         Ok(self.state()?.log_data().iter().map(describe).collect())
     }
 
+    /// Makes the newest version quick to open, and lets go of the log that versions from `oldest` on do not need and that
+    /// was written before `before`.
+    pub(crate) async fn tidy_log(&self, oldest: u64, before: Timestamp) -> Result<(), BatchError> {
+        create_checkpoint(&self.delta, None).await?;
+        let log = self.delta.log_store();
+        cleanup_expired_logs_for(oldest, log.as_ref(), before.as_millis(), None).await?;
+        Ok(())
+    }
+
     /// The table's folder as a store.
     pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
         self.delta.object_store()
@@ -189,14 +208,20 @@ impl Table {
         &mut self,
         added: Vec<Add>,
         removed: &[File],
+        rows: Rows,
         transactions: Vec<Transaction>,
     ) -> Result<(), BatchError> {
-        let mut actions: Vec<Action> = removed.iter().map(|file| Action::Remove(file.remove.clone())).collect();
-        actions.extend(added.into_iter().map(Action::Add));
-        let operation = DeltaOperation::Write {
-            mode: SaveMode::Append,
-            partition_by: self.definition.partitioned_by.map(|column| vec![column.to_owned()]),
-            predicate: None,
+        let data_change = rows == Rows::Changed;
+        let remove = |file: &File| Action::Remove(Remove { data_change, ..file.remove.clone() });
+        let mut actions: Vec<Action> = removed.iter().map(remove).collect();
+        actions.extend(added.into_iter().map(|add| Action::Add(Add { data_change, ..add })));
+        let operation = match rows {
+            Rows::Moved => DeltaOperation::Optimize { predicate: None, target_size: 0 },
+            Rows::Changed => DeltaOperation::Write {
+                mode: SaveMode::Append,
+                partition_by: self.definition.partitioned_by.map(|column| vec![column.to_owned()]),
+                predicate: None,
+            },
         };
         let properties = CommitProperties::default()
             .with_max_retries(0)

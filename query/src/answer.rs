@@ -14,7 +14,7 @@ use linktide_common::label::Label;
 use linktide_common::problem::{Problem, ProblemKind};
 use linktide_common::publication::Publication;
 use linktide_common::sketch::Sketch;
-use linktide_speed::reader::{Held, LinksSlice, Slice, Want};
+use linktide_speed::reader::{Held, LinksSlice, Slice, ViewError, Want};
 
 use crate::freshness::Basis;
 use crate::merge::{self, Totals};
@@ -136,7 +136,7 @@ impl Query {
         let want = Want { range, dimensions: Vec::new(), visitors: false };
         let (history, recent) = tokio::join!(
             self.in_time(self.tables.at(&publication)),
-            self.in_time(self.speed.read(subject, publication.watermark, &want)),
+            self.in_time(self.speed.read(subject, publication.held_from(subject), &want)),
         );
         let unknown = |layer, error: &String| {
             format!("the {layer} layer did not say where its clicks begin ({error}): `all` may begin too late")
@@ -160,7 +160,7 @@ impl Query {
             let publication = self.pinned()?;
             let (history, recent) = tokio::join!(
                 self.in_time(self.history(&publication, subject, range, needs)),
-                self.in_time(self.speed.read(subject, publication.watermark, &want)),
+                self.in_time(self.recent(&publication, subject, &want)),
             );
             if attempts < ATTEMPTS && self.moved_on(&publication, recent.as_ref().map(|slice| &slice.held)) {
                 attempts += 1;
@@ -179,10 +179,8 @@ impl Query {
                 let snapshot = self.tables.at(&publication).await?;
                 Ok::<_, BatchError>((snapshot.links(tenant, range).await?, snapshot.labels(tenant, None).await?))
             };
-            let (history, recent) = tokio::join!(
-                self.in_time(history),
-                self.in_time(self.speed.links(tenant, publication.watermark, range))
-            );
+            let (history, recent) =
+                tokio::join!(self.in_time(history), self.in_time(self.recent_links(&publication, tenant, range)));
             if attempts < ATTEMPTS && self.moved_on(&publication, recent.as_ref().map(|slice| &slice.held)) {
                 attempts += 1;
                 continue;
@@ -191,6 +189,38 @@ impl Query {
             let answer = tokio::task::spawn_blocking(move || LinksAnswer::of(publication, history, recent));
             return answer.await.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()));
         }
+    }
+
+    /// What the speed layer has of a subject, apart from what was erased: an old cell may still be there.
+    async fn recent(&self, publication: &Publication, subject: Subject, want: &Want) -> Result<Slice, ViewError> {
+        let from = publication.held_from(subject);
+        let mut slice = self.speed.read(subject, from, want).await?;
+        if from > publication.watermark {
+            // A label does not tell when it was received.
+            slice.label = None;
+        }
+        Ok(slice)
+    }
+
+    /// The same of each link of a tenant.
+    async fn recent_links(
+        &self,
+        publication: &Publication,
+        tenant: TenantId,
+        range: Range,
+    ) -> Result<LinksSlice, ViewError> {
+        let from = publication.held_from(Subject::Tenant(tenant));
+        let mut slice = self.speed.links(tenant, from, range).await?;
+        let of_tenant = publication.tombstones.iter().filter(|tombstone| tombstone.tenant_id == tenant);
+        for link in of_tenant.filter(|tombstone| tombstone.received_before > from).filter_map(|erased| erased.link_id) {
+            slice.links.retain(|(listed, _)| *listed != link);
+            slice.labels.retain(|(listed, _)| *listed != link);
+            let want = Want { range, dimensions: Vec::new(), visitors: false };
+            let left = self.recent(publication, Subject::Link(tenant, link), &want).await?;
+            let counts = left.totals.iter().fold(Counts::default(), |sum, (_, counts)| sum + *counts);
+            slice.links.extend((!counts.is_zero()).then_some((link, counts)));
+        }
+        Ok(slice)
     }
 
     /// What the layers are like, without a question.

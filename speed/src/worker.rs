@@ -8,16 +8,19 @@
 //! 4. Whatever goes wrong, a mismatch, an error, an unknown outcome, a rebalance: both folds are thrown away, the positions
 //!    are read again, and each partition is started there. There is no other recovery; shards that had applied a lost
 //!    flush skip its clicks by the second rule.
-//! 5. When a publication has moved the watermark and the longest query's deadline has passed, cells behind it are deleted.
+//! 5. What a tombstone of the newest publication covers is not folded. When a new one is found, folds are thrown away as
+//!    above, and then what the view holds of its subject is deleted: whichever worker comes last leaves nothing.
+//! 6. When a publication has moved the watermark and the longest query's deadline has passed, cells behind it are deleted.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
+use linktide_common::enrich::EnrichedClick;
 use linktide_common::id::PartitionId;
 use linktide_common::intake::{Batch, Intake, IntakeError, What};
 use linktide_common::log::Positions;
-use linktide_common::publication::Publication;
+use linktide_common::publication::{Publication, Tombstone};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -80,6 +83,10 @@ pub struct SpeedWorker {
     assigned: Vec<PartitionId>,
     /// Assigned, but named by no publication yet.
     waiting: Vec<PartitionId>,
+    /// Erasures that the watermark has not passed.
+    tombstones: Vec<Tombstone>,
+    /// Those of them that the view has not heard of.
+    erasing: Vec<Tombstone>,
     /// Publications whose past may be deleted, and from when on.
     passed: Vec<(Instant, Arc<Publication>)>,
     forgetting: Option<JoinHandle<()>>,
@@ -112,6 +119,8 @@ impl SpeedWorker {
             told_at: Instant::now(),
             assigned: Vec::new(),
             waiting: Vec::new(),
+            tombstones: Vec::new(),
+            erasing: Vec::new(),
             passed: Vec::new(),
             forgetting: None,
         }
@@ -174,7 +183,9 @@ impl SpeedWorker {
             return self.recover().await;
         }
         for item in batch.items {
-            if let What::Click(click) = item.what {
+            if let What::Click(click) = item.what
+                && !self.is_erased(&click)
+            {
                 self.fold.add(item.partition, item.offset, &click);
             }
         }
@@ -248,6 +259,9 @@ impl SpeedWorker {
         let mut standing = self.view.standing(epoch).await?;
         standing.resize_with(SHARDS, Positions::new);
         let publication = self.publications.borrow_and_update().clone();
+        if let Some(publication) = &publication {
+            self.heed_tombstones(publication);
+        }
         let cut = publication.as_ref().map(|publication| publication.cut_of(epoch)).unwrap_or_default();
         let mut begun = Positions::new();
         self.waiting.clear();
@@ -303,17 +317,45 @@ impl SpeedWorker {
         }
     }
 
+    fn is_erased(&self, click: &EnrichedClick) -> bool {
+        self.tombstones.iter().any(|tombstone| tombstone.covers(click.tenant_id, click.link_id, click.received_at))
+    }
+
+    /// Takes the tombstones of a publication that its watermark has not passed; tells whether there are new ones.
+    fn heed_tombstones(&mut self, publication: &Publication) -> bool {
+        let known = std::mem::take(&mut self.tombstones);
+        let ahead = publication.tombstones.iter().filter(|tombstone| tombstone.received_before > publication.watermark);
+        self.tombstones = ahead.copied().collect();
+        let new: Vec<_> = self.tombstones.iter().filter(|tombstone| !known.contains(tombstone)).copied().collect();
+        self.erasing.extend(&new);
+        !new.is_empty()
+    }
+
+    /// Lets the view delete what is erased. A view that is away is asked again.
+    async fn erase(&mut self) {
+        while let Some(tombstone) = self.erasing.last() {
+            if let Err(error) = self.view.erase(tombstone).await {
+                tracing::warn!(%error, "the view still holds what was erased; trying again");
+                return;
+            }
+            self.erasing.pop();
+        }
+    }
+
     /// Starts partitions that were waiting for a publication, and deletes what lies behind an old one.
     async fn look_at_publications(&mut self) -> Result<(), SpeedError> {
         if self.publications.has_changed().unwrap_or(false) {
             let publication = self.publications.borrow_and_update().clone();
+            let mut begin_again = !self.waiting.is_empty();
             if let Some(publication) = publication {
+                begin_again |= self.heed_tombstones(&publication);
                 self.passed.push((Instant::now() + self.config.keep_behind, publication));
             }
-            if !self.waiting.is_empty() {
+            if begin_again {
                 self.recover().await?;
             }
         }
+        self.erase().await;
         if self.forgetting.as_ref().is_some_and(|task| !task.is_finished()) {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ingest::{Ingest, Quota};
 pub use load::{ConfigError, Problem, Sources, load};
-pub use values::{ByteSize, Hidden, Settings, Span};
+pub use values::{ByteSize, Hidden, Settings, Span, Threshold};
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub struct Config {
     pub archive: Archive,
     /// Rolling up.
     pub nightly: Nightly,
+    /// What is kept, and how long.
+    pub retention: Retention,
     /// What the process says of itself.
     pub telemetry: Telemetry,
 }
@@ -233,11 +235,30 @@ impl Default for Archive {
 pub struct Nightly {
     /// How many hours of received time are rolled up at once inside `standalone`.
     pub every: Span,
+    /// Clicks of one address in one minute above which they are a bot's, or `off`.
+    pub rate_bots: Threshold,
 }
 
 impl Default for Nightly {
     fn default() -> Self {
-        Self { every: Span::hours(1) }
+        Self { every: Span::hours(1), rate_bots: Threshold(Some(300)) }
+    }
+}
+
+/// What is kept, and how long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Whole days of receipt whose raw clicks are kept; without it, all are. Counts and sketches stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub raw_days: Option<u32>,
+    /// How long a publication can still be asked for once another has followed it.
+    pub publications: Span,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { raw_days: None, publications: Span::days(30) }
     }
 }
 

@@ -101,6 +101,33 @@ impl fmt::Display for ByteSize {
     }
 }
 
+/// A number from which on something is too much, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threshold(pub Option<u32>);
+
+impl FromStr for Threshold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self(None)),
+            _ => match text.parse() {
+                Ok(number @ 1..) => Ok(Self(Some(number))),
+                _ => Err(format!("`{text}` is no threshold; write a number from 1 on, or off")),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
 /// A secret: read, and never shown.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
@@ -174,6 +201,25 @@ macro_rules! as_text {
 as_text!(Span);
 as_text!(ByteSize);
 
+impl Serialize for Threshold {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(number) => serializer.serialize_u32(number),
+            None => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Threshold {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +241,14 @@ mod tests {
         }
         for text in ["512KiB", "64MiB", "1GiB", "7B", "1025KiB"] {
             assert_eq!(text.parse::<ByteSize>().unwrap().to_string(), text);
+        }
+        for (text, threshold) in [("300", Some(300)), ("\"300\"", Some(300)), ("\"off\"", None)] {
+            let read: BTreeMap<String, Threshold> = toml::from_str(&format!("it = {text}")).unwrap();
+            assert_eq!(read["it"], Threshold(threshold));
+            assert_eq!(toml::from_str::<BTreeMap<String, Threshold>>(&toml::to_string(&read).unwrap()).unwrap(), read);
+        }
+        for text in ["0", "-1", "\"on\"", "1.5"] {
+            assert!(toml::from_str::<BTreeMap<String, Threshold>>(&format!("it = {text}")).is_err(), "{text}");
         }
         for text in ["", "5", "s", "-5s", "5 s", "99999999999999999999d", "1.5h"] {
             assert!(text.parse::<Span>().is_err(), "{text}");

@@ -160,7 +160,7 @@ impl Past<'_> {
             self.services.flusher.archived_through(hour.start()).await,
             "the archive ended while the past was made"
         );
-        self.services.nightly().run(Some(hour), &|_| {}).await?;
+        self.services.nightly().run(Some(hour)).await?;
         Ok(())
     }
 }

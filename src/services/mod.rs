@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use linktide_batch::ArchiveConfig;
+use linktide_batch::{ArchiveConfig, NightlyConfig};
 use linktide_common::click::limits;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
 use linktide_common::secret::Secret;
@@ -31,7 +31,7 @@ pub use standalone::Services;
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 
 /// Where tables and publications are.
-fn lake_folder(config: &Config) -> anyhow::Result<&Path> {
+pub(crate) fn lake_folder(config: &Config) -> anyhow::Result<&Path> {
     config.lake.folder.as_deref().context("lake.folder is not set: where are tables and publications? give --lake")
 }
 
@@ -46,7 +46,7 @@ fn enrichment(config: &Config, salt_key: &Path) -> anyhow::Result<EnrichConfig> 
     Ok(EnrichConfig {
         salt_secret: salt_secret(salt_key)?,
         visitor: config.enrich.visitor,
-        geo: GeoFiles { city: config.enrich.geoip.clone(), asn: config.enrich.asn.clone() },
+        geo: geo_files(config),
         floor_days: floor_days(config),
     })
 }
@@ -57,6 +57,21 @@ fn archive_config(config: &Config) -> ArchiveConfig {
         commit_age: config.archive.commit_age.0,
         ..ArchiveConfig::default()
     }
+}
+
+/// How the tables are kept.
+pub(crate) fn nightly_config(config: &Config) -> NightlyConfig {
+    NightlyConfig {
+        rate_bots: config.nightly.rate_bots.0,
+        raw_days: config.retention.raw_days,
+        publications: config.retention.publications.0,
+        log: config.kafka.retention.0,
+    }
+}
+
+/// The files that places are looked up in.
+pub(crate) fn geo_files(config: &Config) -> GeoFiles {
+    GeoFiles { city: config.enrich.geoip.clone(), asn: config.enrich.asn.clone() }
 }
 
 fn speed(config: &Config) -> SpeedConfig {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use linktide_batch::{Archiver, Flusher, Lake, Nightly};
+use linktide_batch::{Archiver, Flusher, Lake, Nightly, NightlyConfig};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::Enricher;
+use linktide_common::enrich::{Enricher, Rules};
 use linktide_common::id::Epoch;
 use linktide_common::intake::Intake;
 use linktide_common::log::LogWriter;
@@ -22,7 +22,7 @@ use linktide_speed::view::{MemoryView, View};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{archive_config, door, emitter, enrichment, look_at_files, query, speed};
+use super::{archive_config, door, emitter, enrichment, look_at_files, nightly_config, query, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -43,7 +43,8 @@ pub struct Services {
     pub flusher: Flusher,
     /// Tables, plans and publications.
     pub lake: Lake,
-    rules_version: String,
+    rules: Arc<Rules>,
+    nightly: NightlyConfig,
     copy_window: u64,
     tasks: JoinSet<anyhow::Result<&'static str>>,
     workers: CancellationToken,
@@ -87,17 +88,17 @@ impl Services {
         tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
         let stop = requests.clone();
         tasks.spawn(async move { query::serve(listener, router, about, stop).await });
-        let rules_version = enricher.rules_version();
+        let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), workers.clone()));
-        let copy_window = config.log.copy_window;
-        Ok(Self { address, clock, log, emitter, flusher, lake, rules_version, copy_window, tasks, workers, requests })
+        let (nightly, copy_window) = (nightly_config(config), config.log.copy_window);
+        Ok(Self { address, clock, log, emitter, flusher, lake, rules, nightly, copy_window, tasks, workers, requests })
     }
 
     /// A nightly run over this process's tables.
     #[must_use]
     pub fn nightly(&self) -> Nightly {
-        Nightly::new(self.lake.clone(), self.clock.clone(), self.rules_version.clone())
+        Nightly::new(self.lake.clone(), self.clock.clone(), Arc::clone(&self.rules), self.nightly.clone())
     }
 
     /// Rolls up every so often from now on.

@@ -62,7 +62,7 @@ impl Linktide {
     pub(crate) async fn roll_up(&self, through: Hour) {
         self.services.clock.set(through.start());
         assert!(tokio::time::timeout(PATIENCE, self.services.flusher.archived_through(through.start())).await.unwrap());
-        let outcome = self.services.nightly().run(Some(through), &|_| {}).await.unwrap();
+        let outcome = self.services.nightly().run(Some(through)).await.unwrap();
         assert!(matches!(outcome, Outcome::Published { to, .. } if to == through), "{outcome:?}");
     }
 

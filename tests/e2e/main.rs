@@ -6,6 +6,7 @@ mod bad_input;
 mod demo;
 mod front_door;
 mod harness;
+mod jobs;
 mod kill;
 mod real_log;
 mod seam;

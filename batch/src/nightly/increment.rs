@@ -1,45 +1,67 @@
-//! The increment: the clicks between two cuts, as the queries see them.
+//! The increment: the clicks between two cuts, added to the rollups.
 //!
-//! DataFusion reads the files of the planned version that can hold them and takes those at the planned offsets. The views
-//!
-//! - `clicks`: one row a click, with its buckets, what it counts as, and its value in each dimension,
-//! - `everyone`: the same, and each once more without its link, for its tenant,
-//!
-//! are what the tables' queries begin with. Memory is bounded: what does not fit is spilled to disk.
+//! 1. Addresses that clicked too often in a minute are marked. A mark goes by the hour of receipt, which never lies in two
+//!    increments, so that parts add up.
+//! 2. One commit a rollup table adds the clicks, fenced by the plan's number and the new watermark.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use deltalake::arrow::array::RecordBatch;
-use deltalake::datafusion::execution::memory_pool::FairSpillPool;
-use deltalake::datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use deltalake::datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
-use linktide_common::bucket::{Day, Hour, QUARTERS_PER_DAY, QUARTERS_PER_HOUR, Timestamp};
-use linktide_common::dimension::{Dimension, NONE};
+use linktide_common::bucket::{Day, Hour, Timestamp};
 use linktide_common::id::Offset;
 use linktide_common::log::Position;
-use linktide_common::publication::CutEntry;
+use linktide_common::publication::{CutEntry, Publication};
 use object_store::path::Path;
-use url::Url;
 
-use super::functions;
+use super::clicks::{self, Judgement};
+use super::merge::{Change, merge};
 use super::plan::Plan;
+use super::session::{Session, may_hold_received};
+use super::{Changed, Nightly, Stage};
 use crate::error::BatchError;
-use crate::table::{File, Table};
+use crate::rewrite::Fence;
+use crate::table::Table;
+use crate::tables::click_event;
 use crate::tables::columns::{Columns, counted};
-use crate::tables::{Lake, click_event};
+use crate::tables::daily::Daily;
+use crate::tables::dimension::Dimensions;
+use crate::tables::hourly::Hourly;
+use crate::tables::link::Links;
+use crate::tables::rate_bot::RateBots;
+use crate::tables::rollup::Rollup;
 
-/// Memory the queries may take before they spill to disk.
-const MEMORY: usize = 1 << 30;
-const QUARTER_US: i64 = 900_000_000;
+/// The hours and cuts of an increment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Increment<'a> {
+    pub(super) from: Hour,
+    pub(super) to: Hour,
+    pub(super) cut_from: &'a [CutEntry],
+    pub(super) cut_to: &'a [CutEntry],
+    pub(super) rate_bots: Option<u32>,
+}
+
+/// What an increment touches.
+#[derive(Debug, Default)]
+struct Touched {
+    /// How many clicks and previews there are.
+    clicks: u64,
+    /// Their event days.
+    days: BTreeSet<Day>,
+    /// Event days of those that carry a label.
+    labelled: BTreeSet<Day>,
+}
 
 /// The cut of `to`: for each partition, behind the last click that was received before it.
 ///
 /// Every later click of a closed partition was received from `to` on, so that is what received time starts from.
-pub(crate) async fn cut(raw: &Table, from: &[CutEntry], to: Hour) -> Result<Vec<CutEntry>, BatchError> {
+pub(super) async fn cut(
+    session: &Session,
+    raw: &Table,
+    from: &[CutEntry],
+    to: Hour,
+) -> Result<Vec<CutEntry>, BatchError> {
     let mut cut = from.to_vec();
-    let session = Session::new()?;
-    if session.read_clicks(raw, from, to).await? {
+    let since = received_since(from);
+    if session.read_raw(raw, |file| may_hold_received(file, since, to.start())).await? {
         let query = format!(
             "SELECT epoch, partition, max(\"offset\") AS last FROM raw
              WHERE CAST(received_at AS BIGINT) < {} GROUP BY epoch, partition",
@@ -64,155 +86,115 @@ pub(crate) async fn cut(raw: &Table, from: &[CutEntry], to: Hour) -> Result<Vec<
     Ok(cut)
 }
 
-/// What an increment touches.
-#[derive(Debug, Default)]
-pub(crate) struct Touched {
-    /// How many clicks and previews each event day gets.
-    pub(crate) days: BTreeMap<Day, u64>,
-    /// How many of them carry a label.
-    pub(crate) labelled: u64,
+/// No click behind a cut was received before this.
+fn received_since(cut: &[CutEntry]) -> Timestamp {
+    cut.iter().map(|entry| entry.position.received_at).min().unwrap_or(Timestamp::MIN)
 }
 
-/// Queries over the clicks of one plan.
-pub(crate) struct Session {
-    context: SessionContext,
-}
-
-impl Session {
-    fn new() -> Result<Self, BatchError> {
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc()?;
-        let mut config = SessionConfig::new().with_information_schema(false).with_collect_statistics(false);
-        // Files say what they hold; texts are written as they are read.
-        config.options_mut().execution.parquet.schema_force_view_types = false;
-        let context = SessionContext::new_with_config_rt(config, runtime);
-        functions::register(&context);
-        Ok(Self { context })
-    }
-
-    /// The views of the planned clicks.
-    pub(crate) async fn open(lake: &Lake, plan: &Plan) -> Result<(Self, Touched), BatchError> {
-        let mut raw = lake.table(click_event::definition()).await?;
+impl Nightly {
+    /// Adds the clicks of an increment to the tables.
+    pub(super) async fn increment(
+        &self,
+        plan: &Plan,
+        increment: Increment<'_>,
+        published: &Publication,
+    ) -> Result<Changed, BatchError> {
+        self.progress(Stage::Increment { from: increment.from, to: increment.to });
+        let fence = Fence { plan: plan.number, watermark: Some(increment.to) };
+        let session = Session::new(&self.rules)?;
+        let mut raw = self.lake.table(click_event::definition()).await?;
         raw.load_version(plan.raw_version).await?;
-        let session = Self::new()?;
+        let mut tables = BTreeMap::from([(click_event::NAME.to_owned(), plan.raw_version)]);
         let mut touched = Touched::default();
-        if !session.read_clicks(&raw, &plan.cut_from, plan.to).await? {
-            return Ok((session, touched));
+        let since = received_since(increment.cut_from);
+        if session.read_raw(&raw, |file| may_hold_received(file, since, increment.to.start())).await? {
+            let planned =
+                clicks::between(increment.cut_from, increment.cut_to) + &clicks::not_erased(&published.tombstones);
+            let marks = self.mark(&session, &planned, increment, fence).await?;
+            tables.extend(marks.map(|version| (RateBots::definition().name.to_owned(), version)));
+            clicks::open(&session, &planned, self.judgement(marks.is_some())).await?;
+            touched = touch(&session).await?;
         }
-        session.view("clicks", &clicks(plan)).await?;
-        session.view("everyone", &everyone()).await?;
-        let query =
-            "SELECT day, count(*) AS clicks, count(*) FILTER (WHERE labelled) AS labelled FROM clicks GROUP BY day";
-        for rows in session.query(query).await? {
-            let columns = Columns::new(&rows);
-            let (days, clicks, labelled) =
-                (columns.dates("day")?, columns.numbers("clicks")?, columns.numbers("labelled")?);
-            for row in 0..days.len() {
-                touched.days.insert(Day(days.value(row)), counted(clicks.value(row)));
-                touched.labelled += counted(labelled.value(row));
-            }
+        self.reached("batch::increment::rolled")?;
+        self.progress(Stage::Merge { clicks: touched.clicks });
+        let (days, labelled) = (Change::Add(&touched.days), Change::Add(&touched.labelled));
+        tables.extend([self.add::<Hourly>(&session, days, increment.to, fence).await?]);
+        self.reached("batch::increment::merged_hourly")?;
+        tables.extend([self.add::<Daily>(&session, days, increment.to, fence).await?]);
+        self.reached("batch::increment::merged_daily")?;
+        tables.extend([self.add::<Dimensions>(&session, days, increment.to, fence).await?]);
+        self.reached("batch::increment::merged_dimensions")?;
+        tables.extend([self.add::<Links>(&session, labelled, increment.to, fence).await?]);
+        self.reached("batch::increment::merged_links")?;
+        Ok(Changed { tables, rows: touched.clicks, ..Changed::default() })
+    }
+
+    /// Marks rate bots, and makes the view `marks`; the version of their table, where there are any.
+    async fn mark(
+        &self,
+        session: &Session,
+        planned: &str,
+        increment: Increment<'_>,
+        fence: Fence,
+    ) -> Result<Option<u64>, BatchError> {
+        let Some(most) = increment.rate_bots else { return Ok(None) };
+        if !clicks::rate(session, planned, most).await? {
+            return Ok(None);
         }
-        Ok((session, touched))
+        let rated = session.query("SELECT DISTINCT CAST(minute AS DATE) AS day FROM rated").await?;
+        let mut days = BTreeSet::new();
+        for rows in rated {
+            days.extend(Columns::new(&rows).dates("day")?.iter().flatten().map(Day));
+        }
+        let (_, version) = self.add::<RateBots>(session, Change::Add(&days), increment.to, fence).await?;
+        self.reached("batch::increment::marked")?;
+        self.read_marks(session, &clicks::received_in(increment.from..increment.to)).await?;
+        Ok(Some(version))
     }
 
-    pub(crate) fn context(&self) -> &SessionContext {
-        &self.context
+    /// What is to be asked about each click.
+    pub(super) fn judgement(&self, marked: bool) -> Judgement {
+        Judgement { marked, places: self.rules.knows_places() }
     }
 
-    /// Makes files of a table the table `name` of queries.
-    pub(crate) async fn read(&self, name: &str, table: &Table, files: &[Path]) -> Result<(), BatchError> {
-        let (store, folder) = table.root();
-        let place = Url::parse(&format!("linktide://{}", table.definition.name)).expect("names of tables are hosts");
-        self.context.runtime_env().register_object_store(&place, store);
-        let paths: Vec<String> = files.iter().map(|file| format!("{place}{folder}{file}")).collect();
-        let schema = table.definition.file_schema();
-        let rows = self.context.read_parquet(paths, ParquetReadOptions::default().schema(&schema)).await?;
-        self.context.deregister_table(name)?;
-        self.context.register_table(name, rows.into_view())?;
-        Ok(())
-    }
-
-    /// Makes `raw` of the files that can hold clicks between `from` and the cut of `to`; tells whether any can.
-    async fn read_clicks(&self, raw: &Table, from: &[CutEntry], to: Hour) -> Result<bool, BatchError> {
-        // No click behind a position was received before it.
-        let since = from.iter().map(|entry| entry.position.received_at).min().unwrap_or(Timestamp::MIN);
-        let holding = raw.files()?.into_iter().filter(|file| may_hold(file, since, to.start()));
-        let files: Vec<Path> = holding.map(|file| file.path).collect();
+    /// Makes the view `marks` of those marks that `condition` takes; tells whether there can be any.
+    pub(super) async fn read_marks(&self, session: &Session, condition: &str) -> Result<bool, BatchError> {
+        let table = self.lake.table(RateBots::definition()).await?;
+        let files: Vec<Path> = table.files()?.into_iter().map(|file| file.path).collect();
         if files.is_empty() {
             return Ok(false);
         }
-        self.read("raw", raw, &files).await?;
+        session.read("stored", &table, &files).await?;
+        session.view("marks", &format!("SELECT * FROM stored WHERE {condition}")).await?;
         Ok(true)
     }
 
-    async fn view(&self, name: &str, query: &str) -> Result<(), BatchError> {
-        let view = self.context.sql(query).await?.into_view();
-        self.context.register_table(name, view)?;
-        Ok(())
+    /// Changes a rollup; its name with its new version.
+    pub(super) async fn add<R: Rollup>(
+        &self,
+        session: &Session,
+        change: Change<'_>,
+        watermark: Hour,
+        fence: Fence,
+    ) -> Result<(String, u64), BatchError> {
+        let version = merge::<R>(&self.lake, session, change, watermark, fence, self.clock.now()).await?;
+        Ok((R::definition().name.to_owned(), version))
     }
+}
 
-    async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, BatchError> {
-        Ok(self.context.sql(sql).await?.collect().await?)
+async fn touch(session: &Session) -> Result<Touched, BatchError> {
+    let query = "SELECT day, count(*) AS clicks, count(*) FILTER (WHERE labelled) AS labelled FROM clicks GROUP BY day";
+    let mut touched = Touched::default();
+    for rows in session.query(query).await? {
+        let columns = Columns::new(&rows);
+        let (days, clicks, labelled) =
+            (columns.dates("day")?, columns.numbers("clicks")?, columns.numbers("labelled")?);
+        for row in 0..days.len() {
+            let day = Day(days.value(row));
+            touched.clicks += counted(clicks.value(row));
+            touched.days.insert(day);
+            touched.labelled.extend((labelled.value(row) > 0).then_some(day));
+        }
     }
-}
-
-/// Whether a file can hold clicks received in `[from, to)`, by its statistics.
-fn may_hold(file: &File, from: Timestamp, to: Timestamp) -> bool {
-    let statistics: Option<serde_json::Value> =
-        file.statistics.as_deref().and_then(|text| serde_json::from_str(text).ok());
-    let at = |which: &str| {
-        let text = statistics.as_ref()?.get(which)?.get("received_at")?.as_str()?;
-        Timestamp::from_millis(text.parse::<jiff::Timestamp>().ok()?.as_millisecond())
-    };
-    // Statistics are cut to the millisecond, downwards.
-    let before = at("minValues").is_some_and(|least| least >= to);
-    let behind = at("maxValues").is_some_and(|greatest| greatest.plus_millis(1) <= from);
-    !before && !behind
-}
-
-/// The condition that a click lies between the plan's cuts.
-fn planned(plan: &Plan) -> String {
-    let between = |to: &CutEntry| {
-        let same = |from: &&CutEntry| (from.epoch, from.partition) == (to.epoch, to.partition);
-        let from = plan.cut_from.iter().find(same).map_or(0, |from| from.position.offset.0);
-        format!(
-            "(epoch = {} AND partition = {} AND \"offset\" >= {from} AND \"offset\" < {})",
-            to.epoch, to.partition, to.position.offset
-        )
-    };
-    plan.cut_to.iter().map(between).collect::<Vec<_>>().join(" OR ")
-}
-
-/// A division that rounds down, and its remainder: event times before 1970 are negative.
-fn divided(number: &str, by: i64) -> (String, String) {
-    let rest = format!("((({number}) % {by} + {by}) % {by})");
-    (format!("((({number}) - {rest}) / {by})"), rest)
-}
-
-fn clicks(plan: &Plan) -> String {
-    let (day, in_day) = divided("quarter", i64::from(QUARTERS_PER_DAY));
-    let (hour, in_hour) = divided("quarter", i64::from(QUARTERS_PER_HOUR));
-    let hour_us = i64::from(QUARTERS_PER_HOUR) * QUARTER_US;
-    let values = Dimension::ALL.iter().map(|dimension| format!(", coalesce({0}, '{NONE}') AS {0}", dimension.name()));
-    format!(
-        "SELECT tenant_id, link_id, click_id, clicked_at, slug, title, destination,
-                slug IS NOT NULL OR title IS NOT NULL OR destination IS NOT NULL AS labelled,
-                arrow_cast(arrow_cast({day}, 'Int32'), 'Date32') AS day, arrow_cast({in_day}, 'Int16') AS in_day,
-                arrow_cast({hour} * {hour_us}, 'Timestamp(Microsecond, Some(\"UTC\"))') AS hour, {in_hour} AS in_hour,
-                CASE WHEN preview THEN 0 ELSE 1 END AS click, CASE WHEN preview THEN 1 ELSE 0 END AS preview,
-                CASE WHEN NOT preview AND bot_reason IS NOT NULL THEN 1 ELSE 0 END AS bot,
-                CASE WHEN NOT preview AND bot_reason IS NULL THEN coalesce(visitor, ip_hash) END AS visitor{values}
-         FROM (SELECT *, {quarter} AS quarter FROM raw WHERE {planned})",
-        values = values.collect::<String>(),
-        quarter = divided("CAST(clicked_at AS BIGINT)", QUARTER_US).0,
-        planned = planned(plan),
-    )
-}
-
-fn everyone() -> String {
-    let values: String = Dimension::ALL.iter().map(|dimension| format!(", {}", dimension.name())).collect();
-    let columns = format!("clicked_at, day, in_day, hour, in_hour, click, preview, bot, visitor{values}");
-    format!(
-        "SELECT tenant_id, link_id, {columns} FROM clicks
-         UNION ALL SELECT tenant_id, CAST(NULL AS BIGINT) AS link_id, {columns} FROM clicks"
-    )
+    Ok(touched)
 }

@@ -1,37 +1,79 @@
-//! The nightly run: close, plan, increment, merge, publish.
+//! The jobs that change tables: increments, compaction, deletion, corrections. Each goes the same way.
 //!
-//! 1. **close**: the new watermark `W'` is the latest hour that every archived partition has passed by its own received time.
-//! 2. **plan**: `plan/<n>` says what will be done. Whoever creates it, or finds it open, does exactly that before anything else.
-//! 3. **increment**: the clicks between the cuts of `W` and `W'`, from the planned version of `click_event`.
-//! 4. **merge**: one commit a rollup table adds them to what is there, fenced by the `txn` `increment` = `W'`.
-//! 5. **publish**: `pub/<n+1>` names the new watermark, its cut and the tables' versions. Before it, nobody sees any of it.
+//! 1. **plan**: `plan/<n>` says what will be done. Whoever creates it owns the turn; whoever finds one open finishes it
+//!    exactly as planned, before anything else. So jobs never overlap, and a crash costs nothing but time.
+//! 2. The job changes each table in one commit, fenced by the plan's number.
+//! 3. **publish**: `pub/<n+1>` names the tables' versions and the plan as done. Before it, nobody sees any of it.
 //!
-//! A run that ends anywhere is finished by the next one. Two at once do the same work, and each step lands once.
+//! The nightly run is: close the hours that every archived partition has passed by its own received time, roll up what
+//! lies between the cuts of the old watermark and the new one, sort raw days that take no more clicks, delete those that
+//! are too old, and once a day clean up. Two runs at once do the same work, and each step lands once.
 
+mod clicks;
+mod correct;
+mod files;
 mod functions;
 mod increment;
+mod maintenance;
 mod merge;
 mod plan;
+mod raw;
+mod receipt;
+mod session;
+mod slot;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use linktide_common::bucket::Hour;
+use fail::fail_point;
+use linktide_common::bucket::{Day, Hour};
 use linktide_common::clock::Clock;
-use linktide_common::publication::{Announced, FORMAT, Publication};
+use linktide_common::enrich::Rules;
+use linktide_common::id::Subject;
+use linktide_common::publication::{Announced, CutEntry, FORMAT, Publication, Tombstone};
 
 use crate::error::BatchError;
 use crate::metrics;
-use crate::tables::daily::Daily;
-use crate::tables::dimension::Dimensions;
-use crate::tables::hourly::Hourly;
-use crate::tables::link::Links;
+use crate::table::Table;
+use crate::tables::rate_bot::RateBots;
+use crate::tables::rollup::Rollup as _;
 use crate::tables::{Lake, click_event};
-use increment::Session;
-use plan::Plan;
+pub use correct::Corrected;
+use increment::Increment;
+pub use maintenance::Maintained;
+use plan::{Correction, Job, Plan};
+pub use receipt::Erasure;
+use session::Session;
+
+/// How the tables are kept.
+#[derive(Debug, Clone)]
+pub struct NightlyConfig {
+    /// Clicks of one address in one minute above which they are a bot's; none: no address is one for its rate.
+    pub rate_bots: Option<u32>,
+    /// Whole days of receipt before the watermark's whose raw clicks are kept; none: all are.
+    pub raw_days: Option<u32>,
+    /// How long a publication is kept once another has followed it.
+    pub publications: Duration,
+    /// How long the log keeps what was read from it.
+    pub log: Duration,
+}
+
+impl Default for NightlyConfig {
+    fn default() -> Self {
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        Self { rate_bots: Some(300), raw_days: None, publications: days(30), log: days(7) }
+    }
+}
 
 /// What a run is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
+    /// It finishes a plan that an earlier run left open.
+    Resume {
+        /// The plan's number.
+        plan: u64,
+    },
     /// It rolls up the clicks received in these hours.
     Increment {
         /// The old watermark.
@@ -44,8 +86,27 @@ pub enum Stage {
         /// How many.
         clicks: u64,
     },
+    /// It sorts raw clicks.
+    Compact {
+        /// Of how many days of receipt.
+        days: usize,
+    },
+    /// It deletes raw clicks.
+    Delete {
+        /// The last day of receipt that goes.
+        through: Day,
+    },
+    /// It corrects raw clicks and rollups.
+    Correct {
+        /// How many clicks.
+        clicks: u64,
+        /// Of how many event days.
+        days: usize,
+    },
     /// It publishes.
     Publish,
+    /// It cleans up behind old publications.
+    Maintain,
 }
 
 /// What a run came to.
@@ -58,84 +119,236 @@ pub enum Outcome {
     },
     /// The watermark moved.
     Published {
-        /// The number of the publication.
+        /// The number of the newest publication.
         number: u64,
         /// The old watermark.
         from: Hour,
         /// The new one.
         to: Hour,
-        /// Clicks between them.
+        /// Clicks between them, as far as this run added them.
         clicks: u64,
     },
 }
 
-/// Where a test may stop a run, as a crash would.
+/// A correction that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
-    Planned,
-    Rolled,
-    MergedHourly,
-    MergedDaily,
-    MergedDimensions,
-    MergedLinks,
+pub enum Correct {
+    /// Places of clicks whose place could not be looked up when they came in.
+    Geo,
+    /// Who is a bot, by today's rules for user agents.
+    Bots,
+    /// All clicks of a subject go.
+    Erase(Subject),
 }
 
-/// Runs over one lake.
+/// What is asked for next.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    Increment { through: Option<Hour> },
+    Compact,
+    Delete,
+    Correct(Correct),
+}
+
+/// What a job changed.
+#[derive(Debug, Default)]
+struct Changed {
+    /// New versions, by the table's name.
+    tables: BTreeMap<String, u64>,
+    /// Clicks that were added or corrected.
+    rows: u64,
+    deleted_through: Option<Day>,
+    tombstone: Option<Tombstone>,
+    corrected: Option<Corrected>,
+}
+
+/// What came of what was asked for.
+#[derive(Debug, Default)]
+struct Worked {
+    /// Clicks rolled up, those of plans that were open included.
+    clicks: u64,
+    /// What the job changed, where there was one to do.
+    changed: Option<Changed>,
+    /// Why there was none.
+    why: String,
+}
+
+/// Jobs over one lake.
 pub struct Nightly {
     lake: Lake,
     clock: Clock,
-    rules_version: String,
+    rules: Arc<Rules>,
+    config: NightlyConfig,
+    progress: Box<dyn Fn(Stage) + Send + Sync>,
     #[cfg(test)]
-    pub(crate) crash_after: Option<Step>,
+    pub(crate) stop_at: Option<&'static str>,
 }
 
 impl Nightly {
-    /// Runs over `lake`, naming the rules in force.
+    /// Jobs over `lake` by the rules of today.
     #[must_use]
-    pub fn new(lake: Lake, clock: Clock, rules_version: String) -> Self {
+    pub fn new(lake: Lake, clock: Clock, rules: Arc<Rules>, config: NightlyConfig) -> Self {
         Self {
             lake,
             clock,
-            rules_version,
+            rules,
+            config,
+            progress: Box::new(|_| {}),
             #[cfg(test)]
-            crash_after: None,
+            stop_at: None,
         }
     }
 
-    /// Rolls up what can be closed, up to `through` where it is given.
+    /// The same, telling what it is doing.
+    #[must_use]
+    pub fn telling(self, progress: impl Fn(Stage) + Send + Sync + 'static) -> Self {
+        Self { progress: Box::new(progress), ..self }
+    }
+
+    /// Rolls up what can be closed, up to `through` where it is given, and keeps the tables in order.
     ///
     /// # Errors
     /// [`BatchError`]; whatever was done stands, and the next run goes on from there.
-    pub async fn run(
-        &self,
-        through: Option<Hour>,
-        progress: &(dyn Fn(Stage) + Send + Sync),
-    ) -> Result<Outcome, BatchError> {
+    pub async fn run(&self, through: Option<Hour>) -> Result<Outcome, BatchError> {
+        let Some(before) = self.lake.publications().latest().await? else {
+            return Ok(Outcome::Nothing { why: NOTHING_ARCHIVED.to_owned() });
+        };
+        let worked = self.work(Wanted::Increment { through }).await?;
+        self.work(Wanted::Compact).await?;
+        self.work(Wanted::Delete).await?;
+        let after = self.newest().await?;
+        if before.watermark.day() < after.watermark.day() {
+            self.maintain().await?;
+        }
+        Ok(if before.watermark < after.watermark {
+            let (number, from, to) = (after.number, before.watermark, after.watermark);
+            Outcome::Published { number, from, to, clicks: worked.clicks }
+        } else {
+            Outcome::Nothing { why: worked.why }
+        })
+    }
+
+    /// What [`Nightly::run`] would do now, a line a job.
+    ///
+    /// # Errors
+    /// [`BatchError`] where the tables cannot be read.
+    pub async fn foresee_run(&self, through: Option<Hour>) -> Result<Vec<String>, BatchError> {
+        let Some(published) = self.lake.publications().latest().await? else {
+            return Ok(vec![NOTHING_ARCHIVED.to_owned()]);
+        };
+        let mut lines = Vec::new();
+        if let Ok(open) = plan::open(&self.lake, &published).await? {
+            lines.push(format!("plan {} is open and would be finished first: {}", open.number, open.job));
+        }
+        for wanted in [Wanted::Increment { through }, Wanted::Compact, Wanted::Delete] {
+            let raw = self.lake.table(click_event::definition()).await?;
+            lines.push(match self.propose(wanted, &published, &raw, 0).await? {
+                Ok(job) => job.to_string(),
+                Err(why) => why,
+            });
+        }
+        Ok(lines)
+    }
+
+    /// Corrects what is stored.
+    ///
+    /// # Errors
+    /// [`BatchError`]; whatever was done stands, and the next job of any kind goes on from there.
+    pub async fn correct(&self, correct: Correct) -> Result<Corrected, BatchError> {
+        self.check_possible(correct)?;
+        let worked = self.work(Wanted::Correct(correct)).await?;
+        Ok(worked.changed.and_then(|changed| changed.corrected).unwrap_or_default())
+    }
+
+    /// What [`Nightly::correct`] would come to now.
+    ///
+    /// # Errors
+    /// [`BatchError`] where the tables cannot be read.
+    pub async fn foresee_correction(&self, correct: Correct) -> Result<Corrected, BatchError> {
+        self.check_possible(correct)?;
+        let Some(published) = self.lake.publications().latest().await? else { return Ok(Corrected::default()) };
+        let raw = self.lake.table(click_event::definition()).await?;
+        let correction = self.correction(correct, &published, &raw, 0).await?;
+        Ok(self.foresee(&correction, &raw, &published).await?.0)
+    }
+
+    fn check_possible(&self, correct: Correct) -> Result<(), BatchError> {
+        if correct == Correct::Geo && !self.rules.knows_places() { Err(BatchError::NoPlaces) } else { Ok(()) }
+    }
+
+    async fn newest(&self) -> Result<Arc<Publication>, BatchError> {
+        let newest = self.lake.publications().latest().await?;
+        newest.ok_or_else(|| BatchError::Unavailable("the publications are gone".to_owned()))
+    }
+
+    /// Finishes what is open, then plans what is wanted and does it.
+    async fn work(&self, wanted: Wanted) -> Result<Worked, BatchError> {
+        let mut worked = Worked::default();
         loop {
             let Some(published) = self.lake.publications().latest().await? else {
-                return Ok(Outcome::Nothing { why: "nothing was archived yet".to_owned() });
+                worked.why = NOTHING_ARCHIVED.to_owned();
+                return Ok(worked);
             };
-            let open = plan::newest(&self.lake).await?.filter(|plan| plan.to > published.watermark);
-            let plan = match open {
-                Some(plan) => plan,
-                None => match self.close(&published, through).await? {
-                    Ok(plan) => plan,
-                    Err(why) => return Ok(Outcome::Nothing { why }),
-                },
+            let number = match plan::open(&self.lake, &published).await? {
+                Ok(open) => {
+                    self.progress(Stage::Resume { plan: open.number });
+                    worked.clicks += self.carry_out(&open, &published).await?.rolled_up(&open.job);
+                    continue;
+                }
+                Err(number) => number,
             };
+            let raw = self.lake.table(click_event::definition()).await?;
+            let job = match self.propose(wanted, &published, &raw, number).await? {
+                Ok(job) => job,
+                Err(why) => {
+                    worked.why = why;
+                    return Ok(worked);
+                }
+            };
+            let rules_version = self.rules.version();
+            let plan = Plan { format: plan::FORMAT, number, raw_version: raw.version()?, rules_version, job };
             if !plan::create(&self.lake, &plan).await? {
+                // Someone else has the turn: theirs is the open one now.
                 continue;
             }
-            return self.carry_out(&plan, &published, progress).await;
+            let changed = self.carry_out(&plan, &published).await?;
+            worked.clicks += changed.rolled_up(&plan.job);
+            worked.changed = Some(changed);
+            return Ok(worked);
         }
     }
 
-    /// Plans the next increment, or says why there is none.
-    async fn close(&self, published: &Publication, through: Option<Hour>) -> Result<Result<Plan, String>, BatchError> {
-        let raw = self.lake.table(click_event::definition()).await?;
+    /// The job that is wanted, or why there is none to do.
+    async fn propose(
+        &self,
+        wanted: Wanted,
+        published: &Publication,
+        raw: &Table,
+        number: u64,
+    ) -> Result<Result<Job, String>, BatchError> {
+        Ok(match wanted {
+            Wanted::Increment { through } => self.close(published, raw, through).await?,
+            Wanted::Compact => match raw::unsorted(raw, published.watermark)? {
+                days if days.is_empty() => Err("every raw day below the watermark is sorted".to_owned()),
+                days => Ok(Job::Compact { days }),
+            },
+            Wanted::Delete => self.expired(published, raw)?,
+            Wanted::Correct(correct) => {
+                Ok(Job::Correct { correction: self.correction(correct, published, raw, number).await? })
+            }
+        })
+    }
+
+    /// The next increment, or why there is none.
+    async fn close(
+        &self,
+        published: &Publication,
+        raw: &Table,
+        through: Option<Hour>,
+    ) -> Result<Result<Job, String>, BatchError> {
         let mut to = through;
         for entry in &published.cut {
-            let Some(position) = crate::archive::archived(&raw, entry.epoch, entry.partition).await? else {
+            let Some(position) = crate::archive::archived(raw, entry.epoch, entry.partition).await? else {
                 return Ok(Err(format!("partition {} was not archived yet", entry.partition)));
             };
             let closed = Hour::of(position.received_at);
@@ -147,96 +360,136 @@ impl Nightly {
                 published.watermark.start()
             )));
         };
-        let number = plan::newest(&self.lake).await?.map_or(0, |newest| newest.number + 1);
-        let raw_version = raw.version()?;
-        let cut_to = increment::cut(&raw, &published.cut, to).await?;
-        Ok(Ok(Plan {
-            format: plan::FORMAT,
-            number,
-            from: published.watermark,
-            to,
-            cut_from: published.cut.clone(),
-            cut_to,
-            raw_version,
-            rules_version: self.rules_version.clone(),
-        }))
+        let session = Session::new(&self.rules)?;
+        let cut_to = increment::cut(&session, raw, &published.cut, to).await?;
+        let (from, cut_from, rate_bots) = (published.watermark, published.cut.clone(), self.config.rate_bots);
+        Ok(Ok(Job::Increment { from, to, cut_from, cut_to, rate_bots }))
     }
 
-    async fn carry_out(
-        &self,
-        plan: &Plan,
-        published: &Publication,
-        progress: &(dyn Fn(Stage) + Send + Sync),
-    ) -> Result<Outcome, BatchError> {
-        self.reached(Step::Planned)?;
-        progress(Stage::Increment { from: plan.from, to: plan.to });
-        let (session, touched) = Session::open(&self.lake, plan).await?;
-        let clicks = touched.days.values().sum();
-        self.reached(Step::Rolled)?;
-        progress(Stage::Merge { clicks });
-        let (lake, to, now) = (&self.lake, plan.to, self.clock.now());
-        let mut tables = BTreeMap::from([(click_event::NAME.to_owned(), plan.raw_version)]);
-        let mut merged = |name: &'static str, version| {
-            tables.insert(name.to_owned(), version);
+    /// The raw days that are too old, or why there are none.
+    fn expired(&self, published: &Publication, raw: &Table) -> Result<Result<Job, String>, BatchError> {
+        let Some(kept) = self.config.raw_days else {
+            return Ok(Err("raw clicks are kept without end".to_owned()));
         };
-        merged("link_stats_hourly", merge::merge::<Hourly>(lake, &session, &touched, to, now).await?);
-        self.reached(Step::MergedHourly)?;
-        merged("link_stats_daily", merge::merge::<Daily>(lake, &session, &touched, to, now).await?);
-        self.reached(Step::MergedDaily)?;
-        merged("link_stats_dimension", merge::merge::<Dimensions>(lake, &session, &touched, to, now).await?);
-        self.reached(Step::MergedDimensions)?;
-        merged("link", merge::merge::<Links>(lake, &session, &touched, to, now).await?);
-        self.reached(Step::MergedLinks)?;
-        progress(Stage::Publish);
-        self.publish(plan, published, tables, clicks).await
+        let first = Day(published.watermark.day().0.saturating_sub(i32::try_from(kept).unwrap_or(i32::MAX)));
+        let newest = raw::by_day(raw)?.into_keys().rfind(|day| *day < first);
+        Ok(newest.map_or_else(
+            || Err(format!("no raw click was received before {}", raw::date(first))),
+            |through| Ok(Job::Delete { through }),
+        ))
     }
 
-    async fn publish(
+    async fn correction(
         &self,
-        plan: &Plan,
+        correct: Correct,
         published: &Publication,
-        tables: BTreeMap<String, u64>,
-        clicks: u64,
-    ) -> Result<Outcome, BatchError> {
-        let mut newest = published.clone();
+        raw: &Table,
+        number: u64,
+    ) -> Result<Correction, BatchError> {
+        let subject = match correct {
+            Correct::Geo => return Ok(Correction::Geo),
+            Correct::Bots => return Ok(Correction::Bots),
+            Correct::Erase(subject) => subject,
+        };
+        // Behind everything that is there, whatever this clock thinks of the log's.
+        let mut last = Hour::of(self.clock.now()).max(published.watermark);
+        for entry in &published.cut {
+            let archived = crate::archive::archived(raw, entry.epoch, entry.partition).await?;
+            last = last.max(archived.map_or(last, |position| Hour::of(position.received_at)));
+        }
+        Ok(Correction::Erase { tombstone: Tombstone::new(subject, last.next(), number) })
+    }
+
+    /// Does what a plan says, unless another process does, and publishes it.
+    async fn carry_out(&self, plan: &Plan, published: &Publication) -> Result<Changed, BatchError> {
+        self.reached("batch::plan::behind")?;
+        let changed = match self.do_job(plan, published).await {
+            // Another process was quicker, and is past it.
+            Err(BatchError::Fenced { .. }) if self.newest().await?.plan_done >= Some(plan.number) => Changed::default(),
+            done => done?,
+        };
+        self.progress(Stage::Publish);
+        self.reached("batch::publish::before")?;
+        self.publish(plan, &changed).await?;
+        self.reached("batch::publish::behind")?;
+        Ok(changed)
+    }
+
+    async fn do_job(&self, plan: &Plan, published: &Publication) -> Result<Changed, BatchError> {
+        match &plan.job {
+            Job::Increment { from, to, cut_from, cut_to, rate_bots } => {
+                let increment = Increment { from: *from, to: *to, cut_from, cut_to, rate_bots: *rate_bots };
+                self.increment(plan, increment, published).await
+            }
+            Job::Compact { days } => self.compact(plan, days, published).await,
+            Job::Delete { through } => self.delete(plan, *through, published).await,
+            Job::Correct { correction } => self.carry_out_correction(plan, correction, published).await,
+        }
+    }
+
+    /// Publishes what a job changed, unless that is done.
+    async fn publish(&self, plan: &Plan, changed: &Changed) -> Result<(), BatchError> {
         loop {
-            // Partitions that were named since the plan stay named.
-            let planned = |entry: &&linktide_common::publication::CutEntry| {
-                plan.cut_to.iter().any(|cut| (cut.epoch, cut.partition) == (entry.epoch, entry.partition))
-            };
-            let mut cut = plan.cut_to.clone();
-            cut.extend(newest.cut.iter().filter(|entry| !planned(entry)));
-            let next = Publication {
+            let newest = self.newest().await?;
+            if newest.plan_done >= Some(plan.number) {
+                break;
+            }
+            let mut next = Publication {
                 format: FORMAT,
                 number: newest.number + 1,
-                watermark: plan.to,
-                cut,
-                tables: tables.clone(),
-                rules_version: plan.rules_version.clone(),
                 published_at: self.clock.now(),
+                plan_done: Some(plan.number),
+                deleted_through: newest.deleted_through.max(changed.deleted_through),
+                ..newest.as_ref().clone()
             };
-            let number = next.number;
-            if newest.watermark < plan.to && self.lake.publications().publish(next).await? == Announced::Taken {
-                newest = self.lake.publications().latest().await?.map_or(newest, |newest| newest.as_ref().clone());
-                continue;
+            next.tables.extend(changed.tables.clone());
+            next.tombstones.extend(changed.tombstone);
+            if let Job::Increment { to, cut_to, .. } = &plan.job {
+                next.watermark = *to;
+                next.cut = moved(&newest.cut, cut_to);
+                next.rules_version.clone_from(&plan.rules_version);
             }
-            metrics::WATERMARK.set(plan.to.start().as_millis() / 1000);
-            return Ok(Outcome::Published { number, from: plan.from, to: plan.to, clicks });
+            if self.lake.publications().publish(next).await? == Announced::Published {
+                break;
+            }
         }
-    }
-
-    #[cfg(test)]
-    fn reached(&self, step: Step) -> Result<(), BatchError> {
-        if self.crash_after == Some(step) {
-            return Err(BatchError::Unavailable(format!("stopped after {step:?} on purpose")));
-        }
+        metrics::WATERMARK.set(self.newest().await?.watermark.start().as_millis() / 1000);
         Ok(())
     }
 
-    #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "only tests stop a run on purpose")]
-    fn reached(&self, _step: Step) -> Result<(), BatchError> {
+    /// Whether there is a table of marks: the first increment that marks anyone makes it.
+    fn has_marks(&self, published: &Publication) -> bool {
+        published.tables.contains_key(RateBots::definition().name)
+    }
+
+    fn progress(&self, stage: Stage) {
+        (self.progress)(stage);
+    }
+
+    /// A place between two steps, where tests let the process die, or this run end.
+    fn reached(&self, place: &'static str) -> Result<(), BatchError> {
+        fail_point!(place, |_| std::process::abort());
+        #[cfg(test)]
+        if self.stop_at == Some(place) {
+            return Err(BatchError::Unavailable(format!("stopped at {place} on purpose")));
+        }
         Ok(())
+    }
+}
+
+const NOTHING_ARCHIVED: &str = "nothing was archived yet";
+
+/// A cut that moved on; partitions that were named since it was planned stay named.
+fn moved(newest: &[CutEntry], planned: &[CutEntry]) -> Vec<CutEntry> {
+    let is_planned =
+        |entry: &&CutEntry| planned.iter().any(|cut| (cut.epoch, cut.partition) == (entry.epoch, entry.partition));
+    planned.iter().chain(newest.iter().filter(|entry| !is_planned(entry))).copied().collect()
+}
+
+impl Changed {
+    /// Clicks that an increment added.
+    fn rolled_up(&self, job: &Job) -> u64 {
+        if matches!(job, Job::Increment { .. }) { self.rows } else { 0 }
     }
 }
 

@@ -29,6 +29,7 @@ fn fields() -> Vec<Field> {
 impl Rollup for Daily {
     const KEY: &'static [&'static str] = &["tenant_id", "link_id", "day_bucket"];
     const DAY: Option<&'static str> = Some("day_bucket");
+    const HAS_TENANTS: bool = true;
 
     fn definition() -> Definition {
         let mut fields = fields();

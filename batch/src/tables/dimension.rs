@@ -33,6 +33,7 @@ fn fields() -> Vec<Field> {
 impl Rollup for Dimensions {
     const KEY: &'static [&'static str] = &["tenant_id", "link_id", "dimension", "day_bucket", "value"];
     const DAY: Option<&'static str> = Some("day_bucket");
+    const HAS_TENANTS: bool = true;
 
     fn definition() -> Definition {
         let mut fields = fields();

@@ -38,6 +38,7 @@ fn fields() -> Vec<Field> {
 impl Rollup for Hourly {
     const KEY: &'static [&'static str] = &["tenant_id", "link_id", "hour_bucket"];
     const DAY: Option<&'static str> = Some("CAST(hour_bucket AS DATE)");
+    const HAS_TENANTS: bool = true;
 
     fn definition() -> Definition {
         let mut fields = fields();

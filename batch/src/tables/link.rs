@@ -29,6 +29,7 @@ fn fields() -> Vec<Field> {
 impl Rollup for Links {
     const KEY: &'static [&'static str] = &["tenant_id", "link_id"];
     const DAY: Option<&'static str> = None;
+    const HAS_TENANTS: bool = false;
 
     fn definition() -> Definition {
         Definition { name: "link", schema: schema(fields()), partitioned_by: None, statistics: "tenant_id,link_id" }

@@ -7,6 +7,7 @@ pub(crate) mod dimension;
 pub(crate) mod hourly;
 pub(crate) mod link;
 pub(crate) mod parquet;
+pub(crate) mod rate_bot;
 pub(crate) mod rollup;
 
 use std::path::Path as FilePath;

@@ -12,6 +12,8 @@ pub(crate) trait Rollup {
     const KEY: &'static [&'static str];
     /// The event day of a row; none in a table that has no time.
     const DAY: Option<&'static str>;
+    /// Whether a tenant has rows of its own, without a link.
+    const HAS_TENANTS: bool;
 
     fn definition() -> Definition;
 

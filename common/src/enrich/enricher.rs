@@ -5,10 +5,10 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 use uuid::Uuid;
 
-use super::agent::Agents;
-use super::geoip::{GeoError, GeoFiles, GeoIp, Reload};
+use super::geoip::{GeoError, GeoFiles, Reload};
 use super::privacy::Salts;
 use super::referrer::Site;
+use super::rules::Rules;
 use super::{EnrichedClick, Geo, Referrer, ReferrerClass, Text, Utm, campaign, language, referrer};
 use crate::bucket::Timestamp;
 use crate::click::{Click, Reject, RejectReason};
@@ -61,8 +61,7 @@ pub struct Stamp {
 pub struct Enricher {
     config: EnrichConfig,
     salts: Salts,
-    geo: GeoIp,
-    agents: Agents,
+    rules: Arc<Rules>,
     destinations: Cache<Text, Arc<Destination>>,
     sites: Cache<Text, Arc<Site>>,
     languages: Cache<Text, Option<Text>>,
@@ -84,8 +83,7 @@ impl Enricher {
     pub fn new(config: EnrichConfig) -> Result<Self, GeoError> {
         Ok(Self {
             salts: Salts::new(config.salt_secret.clone()),
-            geo: GeoIp::open(config.geo.clone())?,
-            agents: Agents::new(),
+            rules: Arc::new(Rules::load(config.geo.clone())?),
             destinations: Cache::new(CACHED),
             sites: Cache::new(CACHED),
             languages: Cache::new(CACHED),
@@ -96,7 +94,7 @@ impl Enricher {
 
     /// Takes newer databases where there are any.
     pub fn reload(&self) -> Reload {
-        self.geo.reload()
+        self.rules.reload()
     }
 
     /// What uniques count.
@@ -106,9 +104,12 @@ impl Enricher {
 
     /// The rules in force: two clicks enriched under the same version were enriched alike.
     pub fn rules_version(&self) -> String {
-        let geo = self.geo.version();
-        let rules = concat!("linktide-", env!("CARGO_PKG_VERSION"), "/", env!("LINKTIDE_RULES"));
-        if geo.is_empty() { rules.to_owned() } else { format!("{rules}/{geo}") }
+        self.rules.version()
+    }
+
+    /// The rules, for whoever looks at stored clicks again.
+    pub fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules)
     }
 
     /// Learns from a click what is kept of it.
@@ -117,7 +118,7 @@ impl Enricher {
     /// [`Reject`] where the click is older than the floor and no import sent it.
     pub fn enrich(&self, click: Click, stamp: Stamp) -> Result<EnrichedClick, Reject> {
         let clicked_at = self.event_time(&click, stamp.received_at)?;
-        let facts = self.agents.facts(click.user_agent.as_deref());
+        let facts = self.rules.agents.facts(click.user_agent.as_deref());
         let destination = click.destination.as_deref().map(|url| self.destination(url));
         let user_agent = click.user_agent.is_some().then(|| Arc::clone(&facts.text));
         let ip_hash = click.ip.map(|ip| self.salts.hash(ip, clicked_at, ""));
@@ -125,7 +126,7 @@ impl Enricher {
             VisitorIdentity::Ip => ip_hash,
             VisitorIdentity::IpUserAgent => click.ip.map(|ip| self.salts.hash(ip, clicked_at, &facts.text)),
         };
-        let geo = click.ip.map_or_else(|| Arc::clone(&self.nowhere), |ip| self.geo.locate(ip));
+        let geo = click.ip.map_or_else(|| Arc::clone(&self.nowhere), |ip| self.rules.geo.locate(ip));
         Ok(EnrichedClick {
             tenant_id: click.tenant_id,
             link_id: click.link_id,

@@ -118,6 +118,11 @@ impl GeoIp {
         geo
     }
 
+    /// Whether there is a database of places to ask.
+    pub(super) fn knows_places(&self) -> bool {
+        self.loaded.load().city.is_some()
+    }
+
     /// Which databases are in use, by their kind and the second they were built.
     pub(super) fn version(&self) -> String {
         let loaded = self.loaded.load();

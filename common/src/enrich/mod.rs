@@ -13,6 +13,7 @@ mod language;
 mod place;
 mod privacy;
 mod referrer;
+mod rules;
 mod sites;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::id::{ClickId, LinkId, TenantId};
 
 pub use enricher::{EnrichConfig, Enricher, Stamp, VisitorIdentity};
 pub use geoip::{GeoError, GeoFiles, Reload};
+pub use rules::{Rules, Verdict};
 
 /// A shared text: dictionaries and caches hand out the same allocation again and again.
 pub type Text = Arc<str>;

@@ -5,20 +5,22 @@
 //! on: because all of it stands in one object, no reader can see half of a change.
 
 mod store;
+mod tombstone;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bucket::{Hour, Timestamp};
-use crate::id::{Epoch, Offset, PartitionId};
+use crate::bucket::{Day, Hour, Timestamp};
+use crate::id::{Epoch, LinkId, Offset, PartitionId, Subject, TenantId};
 use crate::intake::Gap;
 use crate::log::{Position, Positions};
 
 pub use store::{Announced, PublicationError, PublicationStore};
+pub use tombstone::Tombstone;
 
 /// Raised when an older Linktide could no longer follow what a publication says.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One publication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,16 @@ pub struct Publication {
     pub rules_version: String,
     /// When it was written, by the writer's clock.
     pub published_at: Timestamp,
+    /// The number of the last plan that is done; plans with a higher one are open. None where format 1 wrote it, or where
+    /// nothing was ever planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_done: Option<u64>,
+    /// The newest day of receipt whose raw clicks were deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_through: Option<Day>,
+    /// What was erased, and must not come back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tombstones: Vec<Tombstone>,
 }
 
 /// A partition's part of a cut.
@@ -63,6 +75,9 @@ impl Publication {
             tables: BTreeMap::new(),
             rules_version,
             published_at: now,
+            plan_done: None,
+            deleted_through: None,
+            tombstones: Vec::new(),
         };
         Self { number: 0, ..nothing.extended(epoch, partitions, now) }
     }
@@ -73,7 +88,7 @@ impl Publication {
     pub fn extended(&self, epoch: Epoch, partitions: &[PartitionId], now: Timestamp) -> Self {
         let position = Position { offset: Offset(0), received_at: self.watermark.start() };
         let entry = |partition: &PartitionId| CutEntry { epoch, partition: *partition, position };
-        let mut next = Self { number: self.number + 1, published_at: now, ..self.clone() };
+        let mut next = Self { format: FORMAT, number: self.number + 1, published_at: now, ..self.clone() };
         next.cut.extend(partitions.iter().map(entry));
         next
     }
@@ -96,5 +111,26 @@ impl Publication {
     #[must_use]
     pub fn cut_of(&self, epoch: Epoch) -> Positions {
         self.cut.iter().filter(|entry| entry.epoch == epoch).map(|entry| (entry.partition, entry.position)).collect()
+    }
+
+    /// The last event day that raw clicks do not hold as a whole any more. A click's event time is less than a day ahead
+    /// of its receipt, and any time behind it, so that is the day behind the newest one deleted.
+    #[must_use]
+    pub fn sealed_through(&self) -> Option<Day> {
+        self.deleted_through.map(Day::next)
+    }
+
+    /// Whether a click was erased.
+    #[must_use]
+    pub fn is_erased(&self, tenant: TenantId, link: LinkId, received_at: Timestamp) -> bool {
+        self.tombstones.iter().any(|tombstone| tombstone.covers(tenant, link, received_at))
+    }
+
+    /// The hour from which on a subject's clicks are speed's to answer for: the watermark, or the end of its erasure
+    /// where that is later.
+    #[must_use]
+    pub fn held_from(&self, subject: Subject) -> Hour {
+        let erased = self.tombstones.iter().filter(|tombstone| tombstone.is_of(subject));
+        erased.map(|tombstone| tombstone.received_before).fold(self.watermark, Hour::max)
     }
 }

@@ -93,6 +93,42 @@ impl PublicationStore {
         }
     }
 
+    /// Every publication that is kept, the oldest first.
+    ///
+    /// # Errors
+    /// [`PublicationError`] where the store fails or holds one that this Linktide does not understand.
+    pub async fn kept(&self) -> Result<Vec<Publication>, PublicationError> {
+        let listed = self.objects.list(Some(&Path::from("pub"))).map_ok(|object| object.location);
+        let mut places: Vec<Path> =
+            listed.try_filter(|place| std::future::ready(place.as_ref().ends_with(".json"))).try_collect().await?;
+        places.sort_unstable();
+        let mut kept = Vec::with_capacity(places.len());
+        for place in places {
+            match self.read(&place).await {
+                Ok(publication) => kept.push(publication),
+                // Someone else removed it since it was listed.
+                Err(PublicationError::Unavailable(object_store::Error::NotFound { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Removes a publication, unless it is the newest: its number is the next one's, and its versions are what is asked.
+    /// One that is gone already is removed.
+    ///
+    /// # Errors
+    /// [`PublicationError::Unavailable`] where the store fails.
+    pub async fn remove(&self, number: u64) -> Result<(), PublicationError> {
+        if self.latest().await?.is_none_or(|newest| newest.number <= number) {
+            return Ok(());
+        }
+        match self.objects.delete(&place(number)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn announce(&self, publication: Arc<Publication>) {
         self.newest.send_if_modified(|newest| {
             let newer = newest.as_ref().is_none_or(|known| known.number < publication.number);
@@ -149,6 +185,34 @@ mod tests {
         other.publish(next).await.unwrap();
         assert_eq!(one.latest().await.unwrap().unwrap().number, 1);
         assert_eq!(one.watch().borrow().as_ref().unwrap().cut.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn old_publications_go_and_the_newest_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        for number in 0..3 {
+            store.publish(Publication { number, ..first() }).await.unwrap();
+        }
+        for number in [0, 1, 2, 1, 7] {
+            store.remove(number).await.unwrap();
+        }
+        let numbers: Vec<u64> = store.kept().await.unwrap().iter().map(|publication| publication.number).collect();
+        assert_eq!(numbers, [2]);
+        assert_eq!(super::PublicationStore::new(Arc::clone(&store.objects)).latest().await.unwrap().unwrap().number, 2);
+    }
+
+    #[tokio::test]
+    async fn publication_of_format_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("pub")).unwrap();
+        let json = r#"{"format":1,"number":4,"watermark":494000,"cut":[{"epoch":0,"partition":0,"offset":7,"received_at":1778400000000}],
+            "tables":{"link":3},"rules_version":"r","published_at":1778400000001}"#;
+        std::fs::write(folder.path().join("pub/00000000000000000004.json"), json).unwrap();
+        let found = store(&folder).latest().await.unwrap().unwrap();
+        assert_eq!((found.number, found.plan_done, found.deleted_through), (4, None, None));
+        let next = found.extended(Epoch(0), &[PartitionId(1)], Day(20_001).start());
+        assert_eq!((next.format, next.number), (FORMAT, 5));
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ const W: Hour = Hour(480_000);
 const TENANT: TenantId = TenantId(7);
 const EPOCH: Epoch = Epoch(0);
 const PARTITION: PartitionId = PartitionId(0);
+const COUNTED: Counts = Counts { humans: 1, bots: 0, previews: 0 };
 
 /// Limits under which the suite sees them work.
 pub(crate) const LIMITS: Limits = Limits { cell_fields: 40, tenant_cells: 3 };
@@ -121,6 +122,7 @@ pub(crate) async fn check(view: &dyn View) {
     large_dimension_stops_growing_and_sums_hold(view).await;
     tenant_with_too_many_links_keeps_totals(view).await;
     visitors_are_the_same_few_or_many(view).await;
+    what_is_erased_is_gone_and_the_rest_stays(view).await;
     cleared_view_begins_again(view).await;
 }
 
@@ -253,6 +255,40 @@ async fn what_is_forgotten_stays_so(view: &dyn View) {
     // What a late worker folds of a deleted hour is batch's.
     assert_eq!(next(view, &[click(1, W.start(), W.start())]).await, Flushed::Applied);
     assert_eq!(humans(view, W).await, 1);
+}
+
+async fn what_is_erased_is_gone_and_the_rest_stays(view: &dyn View) {
+    let held = view.held().await.unwrap().from.unwrap();
+    let (now, later) = (held.start(), held.next().start());
+    let tenant = TenantId(TENANT.0 + 1);
+    let click = |link, received, clicked| EnrichedClick { tenant_id: tenant, ..click(link, received, clicked) };
+    let (link, other) = (Subject::Link(tenant, LinkId(601)), Subject::Link(tenant, LinkId(602)));
+    let clicks = [click(601, now, now), click(602, now, now), click(601, later, later), click(602, later, now)];
+    assert_eq!(next(view, &clicks).await, Flushed::Applied);
+    let before = read(view, other, held).await;
+    let tombstone = Tombstone::new(link, held.next(), 0);
+    for _ in 0..2 {
+        view.erase(&tombstone).await.unwrap();
+        assert_eq!(read(view, link, held).await.totals, [(Quarter::of(later), COUNTED)], "of the erased hours");
+        assert!(read(view, link, held).await.label.is_none());
+        let found = read(view, other, held).await;
+        assert_eq!((&found.totals, &found.values), (&before.totals, &before.values));
+        assert_eq!(found.visitors, before.visitors);
+        assert!(found.label.is_some());
+    }
+    let listed = view.links(tenant, held, everything().range).await.unwrap();
+    let count = |wanted: u64| listed.links.iter().find(|(link, _)| link.0 == wanted).map(|(_, counts)| counts.humans);
+    assert_eq!((count(601), count(602)), (Some(1), Some(2)));
+
+    view.erase(&Tombstone::new(Subject::Tenant(TenantId(99)), held.next(), 0)).await.unwrap();
+    view.erase(&Tombstone::new(Subject::Tenant(tenant), held.next(), 0)).await.unwrap();
+    let whole = Subject::Tenant(tenant);
+    let left = read(view, whole, held).await.totals.iter().map(|(_, counts)| counts.humans).sum::<u64>();
+    assert_eq!(left, 2, "what was received later stays");
+    assert_eq!(read(view, other, held).await.totals, [(Quarter::of(now), COUNTED)]);
+    // Of what is deleted nothing comes back with the hours that are forgotten next.
+    view.forget_behind(&publication(Hour(held.0 + 2), 10_000)).await.unwrap();
+    assert!(read(view, whole, held).await.totals.is_empty());
 }
 
 async fn large_dimension_stops_growing_and_sums_hold(view: &dyn View) {

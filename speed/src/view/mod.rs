@@ -29,7 +29,7 @@ use linktide_common::id::{Epoch, LinkId, PartitionId, Subject, TenantId};
 use linktide_common::intake::{Gap, Lag};
 use linktide_common::label::Label;
 use linktide_common::log::{Position, Positions};
-use linktide_common::publication::Publication;
+use linktide_common::publication::{Publication, Tombstone};
 use linktide_common::sketch::Sketch;
 
 pub use crate::fold::{Fold, Standing};
@@ -174,6 +174,10 @@ pub trait View: Send + Sync {
 
     /// Deletes what was received before the publication's watermark, and says so by [`Held::from`].
     async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError>;
+
+    /// Deletes what was received of an erased subject before the hour of its erasure. Of one link's clicks, what the whole
+    /// tenant has of them stays until the watermark has passed.
+    async fn erase(&self, tombstone: &Tombstone) -> Result<(), ViewError>;
 
     /// Empties the view: whoever works on it begins again at the newest publication.
     async fn clear(&self) -> Result<(), ViewError>;

@@ -116,6 +116,10 @@ impl View for Faulty {
         self.view().links(tenant, from, range).await
     }
 
+    async fn erase(&self, tombstone: &Tombstone) -> Result<(), ViewError> {
+        self.view().erase(tombstone).await
+    }
+
     async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError> {
         self.view().forget_behind(publication).await
     }
@@ -131,7 +135,7 @@ struct World {
     enricher: Arc<Enricher>,
     view: Arc<Faulty>,
     publications: watch::Receiver<Option<Arc<Publication>>>,
-    _announce: watch::Sender<Option<Arc<Publication>>>,
+    announce: watch::Sender<Option<Arc<Publication>>>,
     _folder: tempfile::TempDir,
 }
 
@@ -151,7 +155,7 @@ impl World {
         };
         let enricher = Arc::new(Enricher::new(config).unwrap());
         let view = Arc::new(Faulty::default());
-        Self { log, clock, enricher, view, publications, _announce: announce, _folder: folder }
+        Self { log, clock, enricher, view, publications, announce, _folder: folder }
     }
 
     fn worker(&self) -> SpeedWorker {
@@ -246,4 +250,60 @@ async fn every_click_is_counted_once_whatever_befalls_view_and_workers() {
 #[tokio::test(start_paused = true)]
 async fn simulation_gives_the_same_run_for_the_same_seed() {
     assert_eq!(run(3).await, run(3).await);
+}
+
+/// Sends a click on each of two links.
+async fn send_both(world: &World) {
+    let click = |link: u64| {
+        let id = Uuid::from_u128(u128::from(link) << 64 | u128::try_from(world.clock.now().as_millis()).unwrap());
+        let json = format!("{{\"link_id\":{link},\"click_id\":\"{id}\"}}");
+        Append { key: ClickId(id), payload: Bytes::from(json) }
+    };
+    world.log.append([1, 2].map(click).to_vec()).await.unwrap();
+}
+
+async fn both_counted(world: &World) -> [u64; 2] {
+    let counted = world.counted().await;
+    [1, 2].map(|link| counted.iter().filter(|((of, _), _)| *of == LinkId(link)).map(|(_, count)| count).sum())
+}
+
+#[tokio::test(start_paused = true)]
+async fn erased_stays_erased_however_often_the_view_is_filled_again() {
+    let world = World::new();
+    let mut worker = world.worker();
+    send_both(&world).await;
+    while !world.at_end().await {
+        worker.step(Duration::ZERO).await.unwrap();
+    }
+    assert_eq!(both_counted(&world).await, [1, 1]);
+    // Folded and not flushed when the erasure is published: nothing of it may come behind.
+    world.clock.set(W.start().plus_millis(1000));
+    send_both(&world).await;
+    let mut publication = world.publications.borrow().as_ref().unwrap().as_ref().clone();
+    publication.tombstones.push(Tombstone::new(Subject::Link(TenantId(0), LinkId(1)), W.next(), 0));
+    publication.number += 1;
+    world.announce.send(Some(Arc::new(publication))).unwrap();
+    // What comes in until the hour is over is erased, too.
+    world.clock.set(W.start().plus_millis(2000));
+    send_both(&world).await;
+    worker.step(Duration::ZERO).await.unwrap();
+    while !world.at_end().await {
+        worker.step(Duration::ZERO).await.unwrap();
+    }
+    assert_eq!(both_counted(&world).await, [0, 3]);
+    for _ in 0..2 {
+        world.view.view().clear().await.unwrap();
+        let mut worker = world.worker();
+        while !world.at_end().await {
+            worker.step(Duration::ZERO).await.unwrap();
+        }
+        assert_eq!(both_counted(&world).await, [0, 3]);
+    }
+    world.clock.set(W.next().start());
+    send_both(&world).await;
+    let mut worker = world.worker();
+    while !world.at_end().await {
+        worker.step(Duration::ZERO).await.unwrap();
+    }
+    assert_eq!(both_counted(&world).await, [1, 4], "from the hour on clicks count again");
 }

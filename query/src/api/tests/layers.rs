@@ -7,10 +7,10 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 use linktide_batch::reader::Tables;
-use linktide_batch::{ArchiveConfig, Archiver, Flusher, Lake, Nightly};
+use linktide_batch::{ArchiveConfig, Archiver, Flusher, Lake, Nightly, NightlyConfig};
 use linktide_common::bucket::{Hour, Quarter, Timestamp};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, VisitorIdentity};
+use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Rules, VisitorIdentity};
 use linktide_common::id::ClickId;
 use linktide_common::intake::Intake;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
@@ -158,8 +158,10 @@ impl World {
     async fn roll_up(&self, hour: Hour) {
         self.clock.set(hour.start());
         assert!(tokio::time::timeout(PATIENCE, self.flusher.archived_through(hour.start())).await.unwrap());
-        let nightly = Nightly::new(self.lake.clone(), self.clock.clone(), "r".into());
-        nightly.run(Some(hour), &|_| {}).await.unwrap();
+        let rules = Arc::new(Rules::load(GeoFiles::default()).unwrap());
+        let config = NightlyConfig { rate_bots: None, ..NightlyConfig::default() };
+        let nightly = Nightly::new(self.lake.clone(), self.clock.clone(), rules, config);
+        nightly.run(Some(hour)).await.unwrap();
         let published = self.lake.publications().watch().borrow().as_ref().map(|published| published.watermark);
         assert_eq!(published, Some(hour));
     }

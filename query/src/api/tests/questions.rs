@@ -2,9 +2,10 @@
 
 use insta::assert_json_snapshot;
 use linktide_common::click::Kind;
-use linktide_common::id::TenantId;
+use linktide_common::id::{LinkId, Subject, TenantId};
+use linktide_common::publication::{Publication, Tombstone};
 
-use super::stage::{Stage, click, minute, stage};
+use super::stage::{Stage, W, click, first, minute, publish, stage};
 
 /// Two people, a bot and a preview on link 7, a bot on link 8; one of the clicks is of the day before.
 async fn clicked() -> Stage {
@@ -239,4 +240,23 @@ async fn metrics_name_routes_and_never_ids() {
     let counted = r#"linktide_query_request_seconds_count{route="/v1/links/{link_id}/summary",status="200"}"#;
     assert!(shown.contains(counted), "{shown}");
     assert!(!shown.contains("123456789"));
+}
+
+#[tokio::test]
+async fn erased_link_is_not_answered_from_an_old_cell() {
+    let stage = clicked().await;
+    let people = |answer: &serde_json::Value| answer["results"]["clicks"].clone();
+    assert_eq!(people(&stage.get("/v1/links/7/summary?interval=7d").await), 2);
+    let subject = Subject::Link(TenantId(0), LinkId(7));
+    let tombstones = vec![Tombstone::new(subject, W.next(), 0)];
+    publish(&stage.lake, Publication { number: 1, tombstones, ..first() }).await;
+    let summary = stage.get("/v1/links/7/summary?interval=7d&traffic=all").await;
+    assert_eq!(people(&summary), 0, "{summary}");
+    let listed = stage.get("/v1/links?traffic=all").await.to_string();
+    assert!(listed.contains("\"link_id\":\"8\"") && !listed.contains("\"link_id\":\"7\""), "{listed}");
+    // What comes in behind the erasure counts.
+    stage.count(&[click(7, minute(60), minute(9))]).await;
+    assert_eq!(people(&stage.get("/v1/links/7/summary?interval=7d").await), 1);
+    let listed = stage.get("/v1/links").await.to_string();
+    assert!(listed.contains("\"link_id\":\"7\""), "{listed}");
 }

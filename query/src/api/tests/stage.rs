@@ -17,7 +17,7 @@ use linktide_common::enrich::{Agent, EnrichedClick, Geo, Referrer, SaltedHash, U
 use linktide_common::id::{ClickId, Epoch, LinkId, Offset, PartitionId, Subject, TenantId};
 use linktide_common::intake::Lag;
 use linktide_common::log::{Position, Positions};
-use linktide_common::publication::Publication;
+use linktide_common::publication::{Publication, Tombstone};
 use linktide_speed::reader::{Held, LinksSlice, Slice, SpeedReader, ViewError, Want};
 use linktide_speed::view::{Flushed, Fold, MemoryView, Standing, View};
 use serde_json::Value;
@@ -99,6 +99,9 @@ impl View for Faulty {
     async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
         self.meet().await?;
         self.inner.links(tenant, from, range).await
+    }
+    async fn erase(&self, tombstone: &Tombstone) -> Result<(), ViewError> {
+        self.inner.erase(tombstone).await
     }
     async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError> {
         self.inner.forget_behind(publication).await

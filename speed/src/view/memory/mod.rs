@@ -11,7 +11,7 @@ use linktide_common::id::{Epoch, LinkId, PartitionId, Subject, TenantId};
 use linktide_common::intake::Lag;
 use linktide_common::label::Label;
 use linktide_common::log::{Position, Positions};
-use linktide_common::publication::Publication;
+use linktide_common::publication::{Publication, Tombstone};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
@@ -60,6 +60,23 @@ impl MemoryView {
     #[must_use]
     pub fn with(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
+    }
+}
+
+impl Tenant {
+    /// Deletes what was received of a link before an hour; tells whether there was any.
+    fn forget_link(&mut self, id: TenantId, link: LinkId, before: Hour) -> bool {
+        let Some(kept) = self.links.get_mut(&link) else { return false };
+        let newer = kept.split_off(&before);
+        let gone = std::mem::replace(kept, newer);
+        let breakdowns = gone.values().filter(|cell| cell.has_breakdown()).count();
+        if let Some(active) = self.cells.get_mut(&Shard::of(Subject::Link(id, link))) {
+            *active = active.saturating_sub(breakdowns);
+        }
+        if kept.is_empty() {
+            self.links.remove(&link);
+        }
+        !gone.is_empty()
     }
 }
 
@@ -201,19 +218,33 @@ impl View for MemoryView {
         state.held.gaps.retain(|gap| !publication.is_behind(gap));
         for (id, tenant) in &mut state.tenants {
             tenant.whole = tenant.whole.split_off(&watermark);
-            let Tenant { links, labels, cells, .. } = tenant;
-            links.retain(|link, kept| {
-                let newer = kept.split_off(&watermark);
-                let gone = kept.values().filter(|cell| cell.has_breakdown()).count();
-                if let Some(active) = cells.get_mut(&Shard::of(Subject::Link(*id, *link))) {
-                    *active = active.saturating_sub(gone);
-                }
-                *kept = newer;
-                !kept.is_empty()
-            });
+            let links: Vec<LinkId> = tenant.links.keys().copied().collect();
+            for link in links {
+                tenant.forget_link(*id, link, watermark);
+            }
+            let Tenant { links, labels, .. } = tenant;
             labels.retain(|link, _| links.contains_key(link));
         }
         state.tenants.retain(|_, tenant| !tenant.whole.is_empty());
+        Ok(())
+    }
+
+    async fn erase(&self, tombstone: &Tombstone) -> Result<(), ViewError> {
+        let (id, before) = (tombstone.tenant_id, tombstone.received_before);
+        let mut state = self.state.write();
+        let Some(tenant) = state.tenants.get_mut(&id) else { return Ok(()) };
+        let links = match tombstone.link_id {
+            Some(link) => vec![link],
+            None => {
+                tenant.whole = tenant.whole.split_off(&before);
+                tenant.links.keys().copied().collect()
+            }
+        };
+        for link in links {
+            if tenant.forget_link(id, link, before) {
+                tenant.labels.remove(&link);
+            }
+        }
         Ok(())
     }
 

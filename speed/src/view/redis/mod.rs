@@ -19,7 +19,7 @@ use linktide_common::bucket::{Hour, Range};
 use linktide_common::id::{Epoch, PartitionId, Subject, TenantId};
 use linktide_common::intake::Lag;
 use linktide_common::log::Positions;
-use linktide_common::publication::Publication;
+use linktide_common::publication::{Publication, Tombstone};
 use redis::{FromRedisValue, Pipeline, Script, ScriptInvocation};
 
 use super::{Flushed, Fold, Held, Limits, LinksSlice, Slice, Standing, View, ViewError, Want};
@@ -66,6 +66,7 @@ struct Scripts {
     begin: Script,
     flush: Script,
     forget: Script,
+    erase: Script,
 }
 
 impl RedisView {
@@ -77,7 +78,8 @@ impl RedisView {
         let scripts = Scripts {
             begin: Script::new(include_str!("begin.lua")),
             flush: Script::new(include_str!("flush.lua")),
-            forget: Script::new(include_str!("forget.lua")),
+            forget: Script::new(concat!(include_str!("delete.lua"), include_str!("forget.lua"))),
+            erase: Script::new(concat!(include_str!("delete.lua"), include_str!("erase.lua"))),
         };
         Ok(Self { server: Server::new(config)?, limits: config.limits, scripts: Arc::new(scripts) })
     }
@@ -216,6 +218,24 @@ impl View for RedisView {
             let gaps: Vec<String> =
                 behind.flat_map(|gap| epochs.iter().map(|epoch| keys::gap(*epoch, gap).0)).collect();
             self.forget_in(shard, &below, &gaps).await?;
+        }
+        Ok(())
+    }
+
+    async fn erase(&self, tombstone: &Tombstone) -> Result<(), ViewError> {
+        let subject = tombstone.subject();
+        let shards: Vec<Shard> = match subject {
+            Subject::Tenant(_) => Shard::all().collect(),
+            Subject::Link(..) => vec![Shard::of(subject)],
+        };
+        let link = tombstone.link_id.map(|link| link.to_string()).unwrap_or_default();
+        for shard in shards {
+            let mut script = self.scripts.erase.prepare_invoke();
+            script.key(keys::positions(shard)).arg(tombstone.tenant_id.to_string()).arg(&link);
+            script.arg(tombstone.received_before.0).arg(DELETED_AT_ONCE);
+            while self.run::<u64>(&script).await? > 0 {
+                fail_point!("speed::erase::within_shard", |_| std::process::abort());
+            }
         }
         Ok(())
     }

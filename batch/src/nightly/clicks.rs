@@ -1,0 +1,188 @@
+//! Raw clicks as the queries of rollups see them. The views
+//!
+//! - `clicks`: one row a click, with its buckets, what it counts as, and its value in each dimension,
+//! - `everyone`: the same, and each once more without its link, for its tenant,
+//!
+//! are what the tables' queries begin with. A place that could not be looked up is looked up again, and what `marks` names
+//! is a bot's.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use linktide_common::bucket::{Day, Hour, QUARTERS_PER_DAY, QUARTERS_PER_HOUR};
+use linktide_common::dimension::{Dimension, NONE};
+use linktide_common::publication::{CutEntry, Tombstone};
+
+use super::session::Session;
+use crate::error::BatchError;
+use crate::tables::columns::signed;
+use crate::tables::rate_bot;
+
+const MINUTE_US: i64 = 60_000_000;
+const QUARTER_US: i64 = 15 * MINUTE_US;
+const HOUR_US: i64 = 4 * QUARTER_US;
+const DAY_US: i64 = 24 * HOUR_US;
+
+/// What a mark says of a click: its address, its minute, and the hour it was received in, on its link.
+const MARK: [&str; 5] = ["tenant_id", "link_id", "minute", "received_hour", "ip_hash"];
+
+/// What is asked about each click beside what is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judgement {
+    /// Whether there is a view `marks`.
+    pub(super) marked: bool,
+    /// Whether places can be looked up.
+    pub(super) places: bool,
+}
+
+/// Makes the views of those clicks of `raw` that `condition` takes.
+pub(super) async fn open(session: &Session, condition: &str, judgement: Judgement) -> Result<(), BatchError> {
+    session.view("clicks", &clicks(condition, judgement)).await?;
+    session.view("everyone", &everyone()).await
+}
+
+/// Makes the view `rated` of those clicks of `raw` whose address clicked more than `most` times in their minute, as far
+/// as they were received in the same hour; tells whether there are any.
+pub(super) async fn rate(session: &Session, condition: &str, most: u32) -> Result<bool, BatchError> {
+    session.view("stamped", &stamped(condition)).await?;
+    let often = format!(
+        "SELECT ip_hash, minute, received_hour FROM stamped WHERE NOT preview AND ip_hash IS NOT NULL
+         GROUP BY ip_hash, minute, received_hour HAVING count(*) > {most}"
+    );
+    if session.keep("often", &often).await? == 0 {
+        return Ok(false);
+    }
+    // The side that is kept in memory is the left one: the few that click often.
+    let rated = "SELECT stamped.tenant_id, stamped.link_id, stamped.minute, stamped.received_hour, stamped.ip_hash
+                 FROM often JOIN stamped ON often.ip_hash = stamped.ip_hash AND often.minute = stamped.minute
+                      AND often.received_hour = stamped.received_hour
+                 WHERE NOT stamped.preview";
+    session.view("rated", rated).await?;
+    Ok(true)
+}
+
+/// The condition that a click lies between two cuts.
+pub(super) fn between(from: &[CutEntry], to: &[CutEntry]) -> String {
+    let between = |to: &CutEntry| {
+        let same = |from: &&CutEntry| (from.epoch, from.partition) == (to.epoch, to.partition);
+        let from = from.iter().find(same).map_or(0, |from| from.position.offset.0);
+        format!(
+            "(epoch = {} AND partition = {} AND \"offset\" >= {from} AND \"offset\" < {})",
+            to.epoch, to.partition, to.position.offset
+        )
+    };
+    let any = to.iter().map(between).collect::<Vec<_>>().join(" OR ");
+    if any.is_empty() { "FALSE".to_owned() } else { format!("({any})") }
+}
+
+/// The condition that a click was not erased.
+pub(super) fn not_erased(tombstones: &[Tombstone]) -> String {
+    tombstones.iter().map(|tombstone| format!(" AND NOT {}", erased(tombstone))).collect()
+}
+
+/// The condition that a tombstone covers a click.
+pub(super) fn erased(tombstone: &Tombstone) -> String {
+    let link = tombstone.link_id.map(|link| format!(" AND link_id = {}", signed(link.0))).unwrap_or_default();
+    format!(
+        "(tenant_id = {}{link} AND CAST(received_at AS BIGINT) < {})",
+        signed(tombstone.tenant_id.0),
+        tombstone.received_before.start().as_millis() * 1000
+    )
+}
+
+/// The condition that an instant lies on one of these days.
+pub(super) fn on_days(instant: &str, days: &BTreeSet<Day>) -> String {
+    let listed = days.iter().map(|day| day.0.to_string()).collect::<Vec<_>>().join(", ");
+    if days.is_empty() { "FALSE".to_owned() } else { format!("{} IN ({listed})", day_number(instant)) }
+}
+
+/// The condition that a mark is of clicks received in these hours.
+pub(super) fn received_in(hours: Range<Hour>) -> String {
+    let [from, to] = [hours.start, hours.end].map(|hour| hour.start().as_millis() * 1000);
+    format!("CAST(received_hour AS BIGINT) >= {from} AND CAST(received_hour AS BIGINT) < {to}")
+}
+
+/// The UTC day of an instant as a number of days since 1970.
+pub(super) fn day_number(instant: &str) -> String {
+    divided(&format!("CAST({instant} AS BIGINT)"), DAY_US).0
+}
+
+/// A division that rounds down, and its remainder: event times before 1970 are negative.
+fn divided(number: &str, by: i64) -> (String, String) {
+    let rest = format!("((({number}) % {by} + {by}) % {by})");
+    (format!("((({number}) - {rest}) / {by})"), rest)
+}
+
+/// An instant cut down to a whole number of microseconds.
+fn floored(instant: &str, by: i64) -> String {
+    let number = divided(&format!("CAST({instant} AS BIGINT)"), by).0;
+    format!("arrow_cast({number} * {by}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
+}
+
+/// The planned clicks with what marks go by.
+fn stamped(condition: &str) -> String {
+    format!(
+        "SELECT *, {} AS minute, {} AS received_hour FROM raw WHERE {condition}",
+        floored("clicked_at", MINUTE_US),
+        floored("received_at", HOUR_US)
+    )
+}
+
+/// The planned clicks, each with whether an address clicked too often.
+fn judged(condition: &str, marked: bool) -> String {
+    if !marked {
+        return format!("SELECT *, FALSE AS too_often FROM raw WHERE {condition}");
+    }
+    let same = MARK.map(|column| format!("marks.{column} = stamped.{column}")).join(" AND ");
+    format!(
+        "SELECT stamped.*, marks.ip_hash IS NOT NULL AS too_often
+         FROM marks RIGHT JOIN ({}) AS stamped ON {same}",
+        stamped(condition)
+    )
+}
+
+/// A dimension's value as a query says it; null where there is none.
+fn value(dimension: Dimension, places: bool) -> String {
+    let name = dimension.name();
+    match dimension {
+        Dimension::Continent | Dimension::Country | Dimension::Region | Dimension::City if places => {
+            format!("coalesce({name}, place['{name}'])")
+        }
+        _ => name.to_owned(),
+    }
+}
+
+fn clicks(condition: &str, judgement: Judgement) -> String {
+    let (day, in_day) = divided("quarter", i64::from(QUARTERS_PER_DAY));
+    let (hour, in_hour) = divided("quarter", i64::from(QUARTERS_PER_HOUR));
+    let value = |dimension: &Dimension| {
+        format!(", coalesce({}, '{NONE}') AS {}", value(*dimension, judgement.places), dimension.name())
+    };
+    let values = Dimension::ALL.iter().map(value);
+    let place = if judgement.places { ", located(geo_pending) AS place" } else { "" };
+    format!(
+        "SELECT tenant_id, link_id, click_id, clicked_at, slug, title, destination,
+                slug IS NOT NULL OR title IS NOT NULL OR destination IS NOT NULL AS labelled,
+                arrow_cast(arrow_cast({day}, 'Int32'), 'Date32') AS day, arrow_cast({in_day}, 'Int16') AS in_day,
+                arrow_cast({hour} * {HOUR_US}, 'Timestamp(Microsecond, Some(\"UTC\"))') AS hour, {in_hour} AS in_hour,
+                CASE WHEN preview THEN 0 ELSE 1 END AS click, CASE WHEN preview THEN 1 ELSE 0 END AS preview,
+                CASE WHEN NOT preview AND bot_reason IS NOT NULL THEN 1 ELSE 0 END AS bot,
+                CASE WHEN NOT preview AND bot_reason IS NULL THEN coalesce(visitor, ip_hash) END AS visitor{values}
+         FROM (SELECT * EXCEPT (bot_reason), {quarter} AS quarter{place},
+                      coalesce(bot_reason, CASE WHEN too_often THEN '{reason}' END) AS bot_reason
+               FROM ({judged}))",
+        values = values.collect::<String>(),
+        quarter = divided("CAST(clicked_at AS BIGINT)", QUARTER_US).0,
+        reason = rate_bot::REASON,
+        judged = judged(condition, judgement.marked),
+    )
+}
+
+fn everyone() -> String {
+    let values: String = Dimension::ALL.iter().map(|dimension| format!(", {}", dimension.name())).collect();
+    let columns = format!("clicked_at, day, in_day, hour, in_hour, click, preview, bot, visitor{values}");
+    format!(
+        "SELECT tenant_id, link_id, {columns} FROM clicks
+         UNION ALL SELECT tenant_id, CAST(NULL AS BIGINT) AS link_id, {columns} FROM clicks"
+    )
+}

@@ -1,0 +1,120 @@
+//! Rows that come from a query, on their way into files.
+//!
+//! Nothing but the file that is being encoded is held in memory beyond the budget of the queries.
+
+use std::sync::Arc;
+
+use deltalake::arrow::array::{Array as _, ArrayRef, AsArray as _, Date32Array, RecordBatch};
+use deltalake::arrow::compute::cast;
+use deltalake::arrow::datatypes::{Date32Type, SchemaRef};
+use deltalake::datafusion::physical_plan::SendableRecordBatchStream;
+use deltalake::kernel::Add;
+use futures::TryStreamExt as _;
+use linktide_common::bucket::{Day, Timestamp};
+use object_store::path::Path;
+
+use super::slot::Slot;
+use crate::error::BatchError;
+use crate::table::Table;
+use crate::tables::parquet::Encoder;
+
+/// Rows of a file of raw clicks at most, some hundred megabytes.
+const RAW_ROWS_A_FILE: usize = 2_000_000;
+
+/// Rows that come slot by slot, on their way into files.
+pub(super) struct Files<'a> {
+    table: &'a Table,
+    young: Day,
+    now: Timestamp,
+    schema: SchemaRef,
+    open: Option<(Slot, Encoder)>,
+    added: Vec<Add>,
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn of(table: &'a Table, young: Day, now: Timestamp) -> Self {
+        Self { table, young, now, schema: table.definition.file_schema(), open: None, added: Vec::new() }
+    }
+
+    /// Writes rows whose first column is the first day of their slot, in the order of slots: one file a slot.
+    pub(super) async fn take(mut self, mut rows: SendableRecordBatchStream) -> Result<Vec<Add>, BatchError> {
+        while let Some(batch) = rows.try_next().await? {
+            let starts = batch.column(0).as_primitive::<Date32Type>().clone();
+            let mut from = 0;
+            while from < batch.num_rows() {
+                let slot = self.slot(&starts, from);
+                let mut to = from + 1;
+                while to < batch.num_rows() && self.slot(&starts, to) == slot {
+                    to += 1;
+                }
+                self.add(slot, conform(&batch.slice(from, to - from), &self.schema)?).await?;
+                from = to;
+            }
+        }
+        self.close().await?;
+        Ok(self.added)
+    }
+
+    fn slot(&self, starts: &Date32Array, row: usize) -> Slot {
+        if starts.is_null(row) { Slot::All } else { Slot::of(Day(starts.value(row)), self.young) }
+    }
+
+    async fn add(&mut self, slot: Slot, rows: RecordBatch) -> Result<(), BatchError> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != slot) {
+            self.close().await?;
+            self.open = Some((slot, Encoder::start(Arc::clone(&self.schema))));
+        }
+        if let Some((_, encoder)) = &self.open {
+            encoder.add(rows).await;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), BatchError> {
+        if let Some((slot, encoder)) = self.open.take() {
+            let file = encoder.finish().await?;
+            self.added.push(self.table.put(&slot.place(), slot.month().as_deref(), file, self.now).await?);
+        }
+        Ok(())
+    }
+}
+
+/// The columns of a file, found by their names in the answer of a query.
+pub(super) fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, BatchError> {
+    let column = |field: &Arc<deltalake::arrow::datatypes::Field>| -> Result<ArrayRef, BatchError> {
+        let found = rows.column_by_name(field.name()).ok_or_else(|| BatchError::Corrupt {
+            what: "a query".to_owned(),
+            reason: format!("it has no column {}", field.name()),
+        })?;
+        Ok(cast(found, field.data_type())?)
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// Writes raw clicks of one day of receipt, as they come, into few files whose names begin with `name`.
+pub(super) async fn write_raw(
+    table: &Table,
+    mut rows: SendableRecordBatchStream,
+    date: &str,
+    name: &str,
+    now: Timestamp,
+) -> Result<Vec<Add>, BatchError> {
+    let schema = table.definition.file_schema();
+    let place = || Path::from(format!("received_date={date}/{name}.{}.parquet", uuid::Uuid::new_v4()));
+    let (mut added, mut open): (Vec<Add>, Option<(Encoder, usize)>) = (Vec::new(), None);
+    while let Some(batch) = rows.try_next().await? {
+        let (encoder, written) = open.take().unwrap_or_else(|| (Encoder::start(Arc::clone(&schema)), 0));
+        let written = written + batch.num_rows();
+        encoder.add(conform(&batch, &schema)?).await;
+        if written < RAW_ROWS_A_FILE {
+            open = Some((encoder, written));
+        } else {
+            added.push(table.put(&place(), Some(date), encoder.finish().await?, now).await?);
+        }
+    }
+    if let Some((encoder, 1..)) = open {
+        added.push(table.put(&place(), Some(date), encoder.finish().await?, now).await?);
+    }
+    Ok(added)
+}

@@ -1,0 +1,117 @@
+//! Queries over files of tables at pinned versions, with bounded memory: what does not fit is spilled to disk.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use deltalake::arrow::array::RecordBatch;
+use deltalake::datafusion::execution::memory_pool::FairSpillPool;
+use deltalake::datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use deltalake::datafusion::physical_plan::SendableRecordBatchStream;
+use deltalake::datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use linktide_common::bucket::{Day, Timestamp};
+use linktide_common::enrich::Rules;
+use object_store::path::Path;
+use url::Url;
+
+use super::functions;
+use crate::error::BatchError;
+use crate::table::{File, Table};
+
+/// Memory the queries may take before they spill to disk.
+const MEMORY: usize = 1 << 30;
+
+/// A place for queries.
+pub(super) struct Session {
+    context: SessionContext,
+}
+
+impl Session {
+    /// One whose queries may ask `rules`.
+    pub(super) fn new(rules: &Arc<Rules>) -> Result<Self, BatchError> {
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc()?;
+        let mut config = SessionConfig::new().with_information_schema(false).with_collect_statistics(false);
+        // Files say what they hold; texts are written as they are read.
+        config.options_mut().execution.parquet.schema_force_view_types = false;
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        functions::register(&context, rules);
+        Ok(Self { context })
+    }
+
+    pub(super) fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Makes files of a table the table `name` of queries.
+    pub(super) async fn read(&self, name: &str, table: &Table, files: &[Path]) -> Result<(), BatchError> {
+        let (store, folder) = table.root();
+        let place = Url::parse(&format!("linktide://{}", table.definition.name.replace('_', "-")))
+            .expect("names of tables are hosts");
+        self.context.runtime_env().register_object_store(&place, store);
+        let paths: Vec<String> = files.iter().map(|file| format!("{place}{folder}{file}")).collect();
+        let schema = table.definition.file_schema();
+        let rows = self.context.read_parquet(paths, ParquetReadOptions::default().schema(&schema)).await?;
+        self.context.deregister_table(name)?;
+        self.context.register_table(name, rows.into_view())?;
+        Ok(())
+    }
+
+    /// Makes `raw` of those files of `click_event` that can hold what is asked; tells whether any can.
+    pub(super) async fn read_raw(&self, raw: &Table, holds: impl Fn(&File) -> bool) -> Result<bool, BatchError> {
+        let files: Vec<Path> = raw.files()?.into_iter().filter(holds).map(|file| file.path).collect();
+        if files.is_empty() {
+            return Ok(false);
+        }
+        self.read("raw", raw, &files).await?;
+        Ok(true)
+    }
+
+    /// Gives a query a name, in place of another that had it.
+    pub(super) async fn view(&self, name: &str, query: &str) -> Result<(), BatchError> {
+        let view = self.context.sql(query).await?.into_view();
+        self.context.deregister_table(name)?;
+        self.context.register_table(name, view)?;
+        Ok(())
+    }
+
+    /// Keeps the answer of a query under a name; tells how many rows it has.
+    pub(super) async fn keep(&self, name: &str, query: &str) -> Result<usize, BatchError> {
+        let kept = self.context.sql(query).await?.cache().await?;
+        let rows = kept.clone().count().await?;
+        self.context.deregister_table(name)?;
+        self.context.register_table(name, kept.into_view())?;
+        Ok(rows)
+    }
+
+    pub(super) async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, BatchError> {
+        Ok(self.context.sql(sql).await?.collect().await?)
+    }
+
+    pub(super) async fn stream(&self, sql: &str) -> Result<SendableRecordBatchStream, BatchError> {
+        Ok(self.context.sql(sql).await?.execute_stream().await?)
+    }
+}
+
+/// Whether a file can hold clicks received in `[from, to)`, by its statistics.
+pub(super) fn may_hold_received(file: &File, from: Timestamp, to: Timestamp) -> bool {
+    let (least, greatest) = bounds(file, "received_at");
+    least.is_none_or(|least| least < to) && greatest.is_none_or(|greatest| greatest >= from)
+}
+
+/// Whether a file can hold clicks of these event days, by its statistics.
+pub(super) fn may_hold_days(file: &File, days: &BTreeSet<Day>) -> bool {
+    let (least, greatest) = bounds(file, "clicked_at");
+    let first = least.map_or(Day(i32::MIN), Day::of);
+    let last = greatest.map_or(Day(i32::MAX), Day::of);
+    days.range(first..=last).next().is_some()
+}
+
+/// The least and the greatest value of an instant; statistics are cut to the millisecond, downwards.
+fn bounds(file: &File, column: &str) -> (Option<Timestamp>, Option<Timestamp>) {
+    let statistics: Option<serde_json::Value> =
+        file.statistics.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let at = |which: &str| {
+        let text = statistics.as_ref()?.get(which)?.get(column)?.as_str()?;
+        Timestamp::from_millis(text.parse::<jiff::Timestamp>().ok()?.as_millisecond())
+    };
+    (at("minValues"), at("maxValues").map(|greatest| greatest.plus_millis(1)))
+}

@@ -1,0 +1,171 @@
+//! Archive and jobs against a plain count, on real tables in a folder, with crashes between any two steps.
+
+mod correct;
+mod raw;
+mod world;
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use super::*;
+use crate::tables::daily::Daily;
+use world::{START, World, archiver, rollups, rows_of};
+
+/// Where an increment may end.
+const STEPS: [&str; 9] = [
+    "batch::plan::behind",
+    "batch::increment::marked",
+    "batch::increment::rolled",
+    "batch::increment::merged_hourly",
+    "batch::increment::merged_daily",
+    "batch::increment::merged_dimensions",
+    "batch::increment::merged_links",
+    "batch::publish::before",
+    "batch::publish::behind",
+];
+
+#[tokio::test]
+async fn rollups_equal_a_plain_count_whatever_the_cadence_and_wherever_a_run_ends() {
+    for seed in 0..3 {
+        let mut world = World::new(seed).await;
+        world.hurry();
+        // Another archive that takes itself for the owner of every partition, and now and then moves on, too.
+        let mut zombie = archiver(&world.log, &world.enricher, &world.lake, &world.clock).await;
+        let mut hour = START;
+        for round in 0..8 {
+            world.send(60).await;
+            for _ in 0..world.random.random_range(0..12) {
+                zombie.step(Duration::from_millis(1)).await.unwrap();
+                world.archiver.step(Duration::from_millis(1)).await.unwrap();
+            }
+            // Over months' ends, too: a turn of 400 hours.
+            hour = Hour(hour.0 + [1, 1, 30, 400][world.random.random_range(0..4)]);
+            world.archive_through(hour).await;
+            if round % 3 == 1 {
+                // A crash of the archive: what was committed stands, the rest is read again.
+                world.archiver = archiver(&world.log, &world.enricher, &world.lake, &world.clock).await;
+            }
+            if round % 2 == 1 {
+                let step = STEPS[world.random.random_range(0..STEPS.len())];
+                world.nightly(Some(step)).run(None).await.unwrap_err();
+                // What came in since the crash waits for the next run.
+                world.send(10).await;
+            }
+        }
+        hour = Hour(hour.0 + 1);
+        world.archive_through(hour).await;
+        world.settle().await;
+        world.check().await;
+    }
+}
+
+#[tokio::test]
+async fn two_runs_at_once_count_once() {
+    let mut world = World::new(7).await;
+    for hours in [2, 30] {
+        world.send(100).await;
+        world.archive_through(Hour(START.0 + hours)).await;
+        let (one, other) = (world.nightly(None), world.nightly(None));
+        let (one, other) = tokio::join!(one.run(None), other.run(None));
+        assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
+        world.settle().await;
+    }
+    world.check().await;
+}
+
+#[tokio::test]
+async fn nothing_is_published_before_every_partition_has_passed_the_hour() {
+    let mut world = World::new(1).await;
+    world.send(5).await;
+    let outcome = world.nightly(None).run(None).await.unwrap();
+    assert_eq!(outcome, Outcome::Nothing { why: "nothing was archived yet".into() });
+    // The archive's first look publishes the hour it begins in: what came before is received in it.
+    world.archive_through(START).await;
+    world.archive_through(START.next()).await;
+    world.send(5).await;
+    let through = Some(START.next());
+    assert!(
+        matches!(world.nightly(None).run(through).await.unwrap(), Outcome::Published { clicks: 1.., to, .. } if to == START.next())
+    );
+    assert!(matches!(world.nightly(None).run(None).await.unwrap(), Outcome::Nothing { .. }));
+}
+
+#[tokio::test]
+async fn months_that_have_turned_are_one_file() {
+    let mut world = World::new(2).await;
+    for hours in [30, 60, 1000] {
+        world.send(50).await;
+        world.archive_through(Hour(START.0 + hours)).await;
+        world.nightly(None).run(None).await.unwrap();
+    }
+    let mut names: Vec<String> = world
+        .lake
+        .table(Daily::definition())
+        .await
+        .unwrap()
+        .files()
+        .unwrap()
+        .iter()
+        .map(|file| file.path.filename().unwrap().split('.').next().unwrap().to_owned())
+        .collect();
+    names.sort_unstable();
+    let young = Hour(START.0 + 1000).start().to_string()[..7].to_owned();
+    assert!(names.iter().all(|name| (name.len() == 7) == (name[..7] < *young)), "{names:?}");
+    names.dedup();
+    assert_eq!(names.len(), world.lake.table(Daily::definition()).await.unwrap().files().unwrap().len());
+    world.check().await;
+}
+
+#[tokio::test]
+async fn parts_cut_at_received_hours_add_up_to_the_whole_row_by_row() {
+    let mut world = World::new(11).await;
+    world.hurry();
+    world.archive_through(START).await;
+    let whole = Lake::in_folder_unsynced(&world.folder.path().join("whole")).unwrap();
+    let mut other = archiver(&world.log, &world.enricher, &whole, &world.clock).await;
+    other.step(Duration::from_millis(1)).await.unwrap();
+    let mut hour = START;
+    for _ in 0..6 {
+        world.send(40).await;
+        hour = Hour(hour.0 + [1, 3, 300][world.random.random_range(0..3)]);
+        world.archive_through(hour).await;
+        assert!(matches!(world.nightly(None).run(None).await.unwrap(), Outcome::Published { .. }));
+    }
+    while !other.has_committed(hour.start()) {
+        other.step(Duration::from_millis(1)).await.unwrap();
+    }
+    let at_once = Nightly { lake: whole.clone(), ..world.nightly(None) };
+    assert!(matches!(at_once.run(None).await.unwrap(), Outcome::Published { to, .. } if to == hour));
+    assert_eq!(rollups(&world.lake).await, rollups(&whole).await);
+    let marks = rows_of::<RateBots>(&world.lake).await;
+    assert!(!marks.is_empty());
+    assert_eq!(marks, rows_of::<RateBots>(&whole).await);
+    world.check().await;
+}
+
+#[tokio::test]
+async fn commit_of_another_job_does_not_throw_an_archive_back() {
+    let mut world = World::new(3).await;
+    world.send(20).await;
+    world.archive_through(START.next()).await;
+    world.send(20).await;
+    while world.archiver.gathered() < 10 {
+        world.archiver.step(Duration::from_millis(1)).await.unwrap();
+    }
+    let mut table = world.lake.table(click_event::definition()).await.unwrap();
+    table
+        .commit(Vec::new(), &[], crate::table::Rows::Moved, vec![deltalake::kernel::Transaction::new("compaction", 1)])
+        .await
+        .unwrap();
+    let gathered = world.archiver.gathered();
+    world.archiver.commit().await.unwrap();
+    assert_eq!(world.archiver.gathered(), 0);
+    table.reload().await.unwrap();
+    // Where the archive had been thrown back, the commit would not have landed.
+    let rows = |file: &crate::table::File| {
+        let statistics: serde_json::Value = serde_json::from_str(file.statistics.as_deref().unwrap()).unwrap();
+        statistics["numRecords"].as_u64().unwrap()
+    };
+    assert!(table.files().unwrap().iter().any(|file| rows(file) == gathered as u64));
+}

@@ -1,0 +1,221 @@
+//! The commands that change tables: how they open them, and what they say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use linktide_batch::{BatchError, Correct, Corrected, Lake, Nightly, Outcome, Stage};
+use linktide_common::bucket::{Day, Hour};
+use linktide_common::clock::Clock;
+use linktide_common::enrich::Rules;
+use linktide_common::id::{LinkId, Subject, TenantId};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::say;
+use crate::config::Config;
+use crate::{schedule, services};
+
+/// Which tables.
+#[derive(Debug, Args)]
+pub(crate) struct Tables {
+    /// The folder of a `linktide standalone`
+    #[arg(long, value_name = "DIR", conflicts_with = "lake")]
+    data: Option<PathBuf>,
+    /// The folder of tables and publications
+    #[arg(long, value_name = "DIR")]
+    pub(crate) lake: Option<String>,
+}
+
+/// What a backfill looks at again.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Backfill {
+    /// Places that could not be looked up when the click came in
+    Geo,
+    /// Who is a bot, by today's rules for user agents
+    Bots,
+}
+
+/// What is erased.
+#[derive(Debug, Args)]
+#[group(id = "subject", required = true, multiple = false)]
+pub(crate) struct Erase {
+    /// A link, with its tenant
+    #[arg(long, value_name = "TENANT/LINK", value_parser = link)]
+    link: Option<Subject>,
+    /// All links of a tenant
+    #[arg(long, value_name = "TENANT", value_parser = tenant)]
+    tenant: Option<Subject>,
+    /// Nothing: tell which erasures have no receipt yet, and why
+    #[arg(long)]
+    pending: bool,
+}
+
+fn link(text: &str) -> Result<Subject, String> {
+    let wrong = || format!("`{text}` is no link; write its tenant and its id, such as 0/42");
+    let (tenant, link) = text.split_once('/').ok_or_else(wrong)?;
+    let tenant = tenant.parse::<TenantId>().map_err(|_| wrong())?;
+    Ok(Subject::Link(tenant, link.parse::<LinkId>().map_err(|_| wrong())?))
+}
+
+fn tenant(text: &str) -> Result<Subject, String> {
+    let tenant = text.parse().map_err(|_| format!("`{text}` is no tenant; write its id, such as 7"))?;
+    Ok(Subject::Tenant(tenant))
+}
+
+/// Opens the tables, and jobs over them that tell what they are doing.
+fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly)> {
+    let folder = match &tables.data {
+        Some(data) => data.join("lake"),
+        None => services::lake_folder(config)?.to_path_buf(),
+    };
+    anyhow::ensure!(
+        folder.is_dir(),
+        "{} holds no tables; name the folder of `linktide standalone --data`, or that of `linktide archive --lake`",
+        tables.data.as_deref().unwrap_or(&folder).display()
+    );
+    let lake = Lake::in_folder(Path::new(&folder))?;
+    let rules = Arc::new(Rules::load(services::geo_files(config))?);
+    let nightly = Nightly::new(lake.clone(), Clock::system(), rules, services::nightly_config(config));
+    let nightly = nightly.telling(|stage| {
+        // Progress that nobody can read is no reason to stop.
+        let _ = say(&describe(stage));
+    });
+    Ok((lake, nightly))
+}
+
+/// `linktide nightly`
+///
+/// # Errors
+/// What ended the run.
+pub(crate) async fn nightly(
+    config: &Config,
+    tables: &Tables,
+    through: Option<Hour>,
+    dry_run: bool,
+) -> anyhow::Result<()> {
+    let (_, nightly) = open(config, tables)?;
+    if dry_run {
+        return nightly.foresee_run(through).await?.iter().try_for_each(|line| say(line));
+    }
+    match nightly.run(through).await? {
+        Outcome::Nothing { why } => say(&format!("nothing to do: {why}")),
+        Outcome::Published { number, to, clicks, .. } => {
+            say(&format!("publication {number}: complete through {}, {clicks} clicks more", to.start()))
+        }
+    }
+}
+
+/// `linktide nightly --every`
+///
+/// # Errors
+/// Where the tables cannot be opened.
+pub(crate) async fn nightly_every(
+    config: &Config,
+    tables: &Tables,
+    every: Duration,
+    told: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let (lake, nightly) = open(config, tables)?;
+    let stop = CancellationToken::new();
+    let work = schedule::roll_up_every(&nightly, &lake, every, &stop);
+    // A run under way is finished: the next one would have to.
+    let told = async {
+        told.await;
+        stop.cancel();
+    };
+    tokio::join!(work, told);
+    Ok(())
+}
+
+/// `linktide backfill`
+///
+/// # Errors
+/// What ended the job.
+pub(crate) async fn backfill(config: &Config, tables: &Tables, what: Backfill, dry_run: bool) -> anyhow::Result<()> {
+    let (_, nightly) = open(config, tables)?;
+    let correct = match what {
+        Backfill::Geo => Correct::Geo,
+        Backfill::Bots => Correct::Bots,
+    };
+    say(&summary(&do_or_foresee(&nightly, correct, dry_run).await?, dry_run))
+}
+
+/// `linktide erase`
+///
+/// # Errors
+/// What ended the job.
+pub(crate) async fn erase(config: &Config, tables: &Tables, what: &Erase, dry_run: bool) -> anyhow::Result<()> {
+    let (_, nightly) = open(config, tables)?;
+    if let Some(subject) = what.link.or(what.tenant) {
+        say(&summary(&do_or_foresee(&nightly, Correct::Erase(subject), dry_run).await?, dry_run))?;
+    }
+    for erasure in nightly.erasures().await? {
+        let (tombstone, end) = (erasure.tombstone, erasure.tombstone.received_before.start());
+        let subject = match tombstone.link_id {
+            Some(link) => format!("link {}/{link}", tombstone.tenant_id),
+            None => format!("tenant {}", tombstone.tenant_id),
+        };
+        say(&format!(
+            "receipt {} ({subject}, received before {end}) waits for {}",
+            tombstone.plan,
+            erasure.waits_for.join("; ")
+        ))?;
+    }
+    Ok(())
+}
+
+async fn do_or_foresee(nightly: &Nightly, correct: Correct, dry_run: bool) -> Result<Corrected, BatchError> {
+    if dry_run { nightly.foresee_correction(correct).await } else { nightly.correct(correct).await }
+}
+
+fn summary(corrected: &Corrected, dry_run: bool) -> String {
+    let verb = if dry_run { "would change" } else { "changed" };
+    let mut text = format!(
+        "{verb} {} clicks received on {} days, and the rollups of {} event days",
+        corrected.clicks,
+        corrected.received.len(),
+        corrected.days.len()
+    );
+    if let (Some(first), Some(last)) = (corrected.sealed.first(), corrected.sealed.last()) {
+        text += &format!(
+            "; {} event days from {} to {} are sealed, as raw clicks of theirs were deleted: their rollups stay",
+            corrected.sealed.len(),
+            date(*first),
+            date(*last)
+        );
+    }
+    text
+}
+
+fn date(day: Day) -> String {
+    day.start().to_string()[..10].to_owned()
+}
+
+fn describe(stage: Stage) -> String {
+    match stage {
+        Stage::Resume { plan } => format!("finishing plan {plan}, which an earlier run began"),
+        Stage::Increment { from, to } => format!("rolling up {} to {}", from.start(), to.start()),
+        Stage::Merge { clicks } => format!("adding {clicks} clicks"),
+        Stage::Compact { days } => format!("sorting {days} days of raw clicks"),
+        Stage::Delete { through } => format!("deleting raw clicks received up to {}", date(through)),
+        Stage::Correct { clicks, days } => format!("correcting {clicks} clicks and {days} days of rollups"),
+        Stage::Publish => "publishing".to_owned(),
+        Stage::Maintain => "cleaning up".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subject_is_named_by_its_ids() {
+        assert_eq!(link("0/42"), Ok(Subject::Link(TenantId(0), LinkId(42))));
+        assert_eq!(tenant("18446744073709551615"), Ok(Subject::Tenant(TenantId(u64::MAX))));
+        for wrong in ["42", "0/", "/1", "0/x", "-1/2", "0/1/2"] {
+            assert!(link(wrong).unwrap_err().contains("0/42"), "{wrong}");
+        }
+        assert!(tenant("x").unwrap_err().contains("`x`"));
+    }
+}

@@ -1,0 +1,109 @@
+//! Jobs over the tables, by their commands, while a Linktide goes on over the same folder.
+
+use std::path::Path;
+use std::process::Output;
+
+use linktide_common::bucket::Hour;
+use linktide_common::clock::Clock;
+
+use crate::harness::{Linktide, NOW, program};
+
+/// Sends so many clicks on each link.
+async fn send(linktide: &Linktide, chunk: u64, clicks: &[(u64, u64)]) {
+    let line = |link: u64, number: u64| {
+        let id = uuid::Uuid::from_u128(u128::from(chunk * 1_000_000 + link * 1000 + number));
+        let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";
+        format!(
+            r#"{{"link_id":{link},"click_id":"{id}","ip":"203.0.113.{number}","user_agent":"{agent}","slug":"s{link}"}}"#
+        )
+    };
+    let lines: Vec<String> =
+        clicks.iter().flat_map(|(link, count)| (0..*count).map(move |number| line(*link, number))).collect();
+    let place = format!("{}/v1/imports/{}/chunks/{chunk}", linktide.url, "0e".repeat(32));
+    let answer = reqwest::Client::new().put(place).body(lines.join("\n")).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+async fn run(data: &Path, arguments: &[&str]) -> Output {
+    let mut program = program();
+    program.args(arguments).arg("--data").arg(data);
+    tokio::task::spawn_blocking(move || program.output().unwrap()).await.unwrap()
+}
+
+/// What a command says where it succeeds.
+async fn told(data: &Path, arguments: &[&str]) -> String {
+    let output = run(data, arguments).await;
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn clicks(linktide: &Linktide, link: u64) -> u64 {
+    let answer = linktide.get(&format!("/v1/links/{link}/summary?interval=all")).await;
+    answer["results"]["clicks"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn erased_link_stays_away_through_refills_and_increments() {
+    let folder = tempfile::tempdir().unwrap();
+    let linktide = Linktide::start(folder.path(), Clock::manual(NOW.start())).await;
+    send(&linktide, 0, &[(1, 3), (2, 2)]).await;
+    linktide.roll_up(NOW.next()).await;
+    send(&linktide, 1, &[(1, 1), (2, 1)]).await;
+    linktide.until_counted(7).await;
+
+    let foreseen = told(folder.path(), &["erase", "--link", "0/1", "--dry-run"]).await;
+    assert!(foreseen.contains("would change"), "{foreseen}");
+    assert_eq!(clicks(&linktide, 1).await, 4);
+    let done = told(folder.path(), &["erase", "--link", "0/1"]).await;
+    assert!(done.contains("link 0/1") && done.contains("waits for"), "{done}");
+    linktide.until("the link is erased", async || clicks(&linktide, 1).await == 0).await;
+    assert_eq!(clicks(&linktide, 2).await, 3);
+
+    // Emptied and filled again from the log, and rolled up: the tenant as a whole has only the other link's.
+    let linktide = linktide.restart().await;
+    linktide.until_counted(3).await;
+    assert_eq!(clicks(&linktide, 1).await, 0);
+    let hour = Hour(NOW.0 + 2);
+    linktide.roll_up(hour).await;
+    linktide.until_counted(3).await;
+    assert_eq!((clicks(&linktide, 1).await, clicks(&linktide, 2).await), (0, 3));
+    // The erasure is over: what comes in from now on counts.
+    send(&linktide, 2, &[(1, 2)]).await;
+    linktide.until_counted(5).await;
+    assert_eq!(clicks(&linktide, 1).await, 2);
+    linktide.services.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn run_tells_beforehand_what_it_would_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let linktide = Linktide::start(folder.path(), Clock::manual(NOW.start())).await;
+    send(&linktide, 0, &[(1, 3)]).await;
+    linktide.services.clock.set(NOW.next().start());
+    assert!(linktide.services.flusher.archived_through(NOW.next().start()).await);
+    let foreseen = told(folder.path(), &["nightly", "--dry-run"]).await;
+    assert!(foreseen.contains("roll up") && foreseen.contains("raw clicks are kept without end"), "{foreseen}");
+    let done = told(folder.path(), &["nightly"]).await;
+    assert!(done.contains("adding 3 clicks") && done.contains("3 clicks more"), "{done}");
+    assert!(told(folder.path(), &["nightly"]).await.contains("nothing to do"), "and that is no failure");
+    linktide.services.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn wrong_arguments_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("lake")).unwrap();
+    for (arguments, named) in [
+        (&["erase", "--link", "42"][..], "0/42"),
+        (&["erase"], "--tenant"),
+        (&["erase", "--tenant", "1", "--link", "1/2"], "cannot be used with"),
+        (&["backfill", "geo"], "enrich.geoip"),
+        (&["backfill", "colours"], "colours"),
+        (&["nightly", "--set", "nightly.rate_bots=0"], "off"),
+        (&["nightly", "--set", "retention.raw_days=-1"], "retention.raw_days"),
+    ] {
+        let output = run(folder.path(), arguments).await;
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && told.contains(named), "{arguments:?}: {told}");
+    }
+}
