@@ -205,11 +205,26 @@ impl Nightly {
         Self { progress: Box::new(progress), ..self }
     }
 
-    /// Rolls up what can be closed, up to `through` where it is given, and keeps the tables in order.
+    /// Rolls up what can be closed, up to `through` where it is given, and keeps the tables in order: raw days by every
+    /// run, and once a day what old publications leave behind.
     ///
     /// # Errors
     /// [`BatchError`]; whatever was done stands, and the next run goes on from there.
     pub async fn run(&self, through: Option<Hour>) -> Result<Outcome, BatchError> {
+        let outcome = self.roll_up(through).await?;
+        if let Outcome::Published { from, to, .. } = &outcome
+            && from.day() < to.day()
+        {
+            self.maintain().await?;
+        }
+        Ok(outcome)
+    }
+
+    /// The same without what is done once a day: for a past that is made at once.
+    ///
+    /// # Errors
+    /// As [`Nightly::run`].
+    pub async fn roll_up(&self, through: Option<Hour>) -> Result<Outcome, BatchError> {
         let Some(before) = self.lake.publications().latest().await? else {
             return Ok(Outcome::Nothing { why: NOTHING_ARCHIVED.to_owned() });
         };
@@ -217,9 +232,6 @@ impl Nightly {
         self.work(Wanted::Compact).await?;
         self.work(Wanted::Delete).await?;
         let after = self.newest().await?;
-        if before.watermark.day() < after.watermark.day() {
-            self.maintain().await?;
-        }
         Ok(if before.watermark < after.watermark {
             let (number, from, to) = (after.number, before.watermark, after.watermark);
             Outcome::Published { number, from, to, clicks: worked.clicks }
