@@ -160,7 +160,7 @@ impl Past<'_> {
             self.services.flusher.archived_through(hour.start()).await,
             "the archive ended while the past was made"
         );
-        self.services.nightly().run(Some(hour)).await?;
+        self.services.nightly().roll_up(Some(hour)).await?;
         Ok(())
     }
 }

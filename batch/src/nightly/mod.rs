@@ -17,10 +17,12 @@ mod increment;
 mod maintenance;
 mod merge;
 mod plan;
+mod propose;
 mod raw;
 mod receipt;
 mod session;
 mod slot;
+mod stage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,16 +37,16 @@ use linktide_common::publication::{Announced, CutEntry, FORMAT, Publication, Tom
 
 use crate::error::BatchError;
 use crate::metrics;
-use crate::table::Table;
 use crate::tables::rate_bot::RateBots;
 use crate::tables::rollup::Rollup as _;
 use crate::tables::{Lake, click_event};
 pub use correct::Corrected;
 use increment::Increment;
 pub use maintenance::Maintained;
-use plan::{Correction, Job, Plan};
+use plan::{Job, Plan};
+use propose::Wanted;
 pub use receipt::Erasure;
-use session::Session;
+pub use stage::{Outcome, Stage};
 
 /// How the tables are kept.
 #[derive(Debug, Clone)]
@@ -66,70 +68,6 @@ impl Default for NightlyConfig {
     }
 }
 
-/// What a run is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// It finishes a plan that an earlier run left open.
-    Resume {
-        /// The plan's number.
-        plan: u64,
-    },
-    /// It rolls up the clicks received in these hours.
-    Increment {
-        /// The old watermark.
-        from: Hour,
-        /// The new one.
-        to: Hour,
-    },
-    /// It adds that many clicks to the tables.
-    Merge {
-        /// How many.
-        clicks: u64,
-    },
-    /// It sorts raw clicks.
-    Compact {
-        /// Of how many days of receipt.
-        days: usize,
-    },
-    /// It deletes raw clicks.
-    Delete {
-        /// The last day of receipt that goes.
-        through: Day,
-    },
-    /// It corrects raw clicks and rollups.
-    Correct {
-        /// How many clicks.
-        clicks: u64,
-        /// Of how many event days.
-        days: usize,
-    },
-    /// It publishes.
-    Publish,
-    /// It cleans up behind old publications.
-    Maintain,
-}
-
-/// What a run came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// There is nothing to roll up yet.
-    Nothing {
-        /// Why not.
-        why: String,
-    },
-    /// The watermark moved.
-    Published {
-        /// The number of the newest publication.
-        number: u64,
-        /// The old watermark.
-        from: Hour,
-        /// The new one.
-        to: Hour,
-        /// Clicks between them, as far as this run added them.
-        clicks: u64,
-    },
-}
-
 /// A correction that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Correct {
@@ -139,15 +77,6 @@ pub enum Correct {
     Bots,
     /// All clicks of a subject go.
     Erase(Subject),
-}
-
-/// What is asked for next.
-#[derive(Debug, Clone, Copy)]
-enum Wanted {
-    Increment { through: Option<Hour> },
-    Compact,
-    Delete,
-    Correct(Correct),
 }
 
 /// What a job changed.
@@ -205,11 +134,26 @@ impl Nightly {
         Self { progress: Box::new(progress), ..self }
     }
 
-    /// Rolls up what can be closed, up to `through` where it is given, and keeps the tables in order.
+    /// Rolls up what can be closed, up to `through` where it is given, and keeps the tables in order: raw days by every
+    /// run, and once a day what old publications leave behind.
     ///
     /// # Errors
     /// [`BatchError`]; whatever was done stands, and the next run goes on from there.
     pub async fn run(&self, through: Option<Hour>) -> Result<Outcome, BatchError> {
+        let outcome = self.roll_up(through).await?;
+        if let Outcome::Published { from, to, .. } = &outcome
+            && from.day() < to.day()
+        {
+            self.maintain().await?;
+        }
+        Ok(outcome)
+    }
+
+    /// The same without what is done once a day: for a past that is made at once.
+    ///
+    /// # Errors
+    /// As [`Nightly::run`].
+    pub async fn roll_up(&self, through: Option<Hour>) -> Result<Outcome, BatchError> {
         let Some(before) = self.lake.publications().latest().await? else {
             return Ok(Outcome::Nothing { why: NOTHING_ARCHIVED.to_owned() });
         };
@@ -217,9 +161,6 @@ impl Nightly {
         self.work(Wanted::Compact).await?;
         self.work(Wanted::Delete).await?;
         let after = self.newest().await?;
-        if before.watermark.day() < after.watermark.day() {
-            self.maintain().await?;
-        }
         Ok(if before.watermark < after.watermark {
             let (number, from, to) = (after.number, before.watermark, after.watermark);
             Outcome::Published { number, from, to, clicks: worked.clicks }
@@ -316,88 +257,6 @@ impl Nightly {
             worked.changed = Some(changed);
             return Ok(worked);
         }
-    }
-
-    /// The job that is wanted, or why there is none to do.
-    async fn propose(
-        &self,
-        wanted: Wanted,
-        published: &Publication,
-        raw: &Table,
-        number: u64,
-    ) -> Result<Result<Job, String>, BatchError> {
-        Ok(match wanted {
-            Wanted::Increment { through } => self.close(published, raw, through).await?,
-            Wanted::Compact => match raw::unsorted(raw, published.watermark)? {
-                days if days.is_empty() => Err("every raw day below the watermark is sorted".to_owned()),
-                days => Ok(Job::Compact { days }),
-            },
-            Wanted::Delete => self.expired(published, raw)?,
-            Wanted::Correct(correct) => {
-                Ok(Job::Correct { correction: self.correction(correct, published, raw, number).await? })
-            }
-        })
-    }
-
-    /// The next increment, or why there is none.
-    async fn close(
-        &self,
-        published: &Publication,
-        raw: &Table,
-        through: Option<Hour>,
-    ) -> Result<Result<Job, String>, BatchError> {
-        let mut to = through;
-        for entry in &published.cut {
-            let Some(position) = crate::archive::archived(raw, entry.epoch, entry.partition).await? else {
-                return Ok(Err(format!("partition {} was not archived yet", entry.partition)));
-            };
-            let closed = Hour::of(position.received_at);
-            to = Some(to.map_or(closed, |to| to.min(closed)));
-        }
-        let Some(to) = to.filter(|to| *to > published.watermark) else {
-            return Ok(Err(format!(
-                "{} is published, and the hour behind it is not archived to its end",
-                published.watermark.start()
-            )));
-        };
-        let session = Session::new(&self.rules)?;
-        let cut_to = increment::cut(&session, raw, &published.cut, to).await?;
-        let (from, cut_from, rate_bots) = (published.watermark, published.cut.clone(), self.config.rate_bots);
-        Ok(Ok(Job::Increment { from, to, cut_from, cut_to, rate_bots }))
-    }
-
-    /// The raw days that are too old, or why there are none.
-    fn expired(&self, published: &Publication, raw: &Table) -> Result<Result<Job, String>, BatchError> {
-        let Some(kept) = self.config.raw_days else {
-            return Ok(Err("raw clicks are kept without end".to_owned()));
-        };
-        let first = Day(published.watermark.day().0.saturating_sub(i32::try_from(kept).unwrap_or(i32::MAX)));
-        let newest = raw::by_day(raw)?.into_keys().rfind(|day| *day < first);
-        Ok(newest.map_or_else(
-            || Err(format!("no raw click was received before {}", raw::date(first))),
-            |through| Ok(Job::Delete { through }),
-        ))
-    }
-
-    async fn correction(
-        &self,
-        correct: Correct,
-        published: &Publication,
-        raw: &Table,
-        number: u64,
-    ) -> Result<Correction, BatchError> {
-        let subject = match correct {
-            Correct::Geo => return Ok(Correction::Geo),
-            Correct::Bots => return Ok(Correction::Bots),
-            Correct::Erase(subject) => subject,
-        };
-        // Behind everything that is there, whatever this clock thinks of the log's.
-        let mut last = Hour::of(self.clock.now()).max(published.watermark);
-        for entry in &published.cut {
-            let archived = crate::archive::archived(raw, entry.epoch, entry.partition).await?;
-            last = last.max(archived.map_or(last, |position| Hour::of(position.received_at)));
-        }
-        Ok(Correction::Erase { tombstone: Tombstone::new(subject, last.next(), number) })
     }
 
     /// Does what a plan says, unless another process does, and publishes it.
