@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use linktide_batch::{Lake, Nightly, Outcome, Stage};
+use linktide_batch::{Access, Lake, Nightly, Outcome, Stage};
 use linktide_common::bucket::{Hour, Timestamp};
 use linktide_common::clock::Clock;
 
@@ -71,36 +71,42 @@ enum Command {
     Import(import::Options),
     /// Roll up what has been archived, and publish it, now
     #[command(
-        after_help = "Example:\n  linktide nightly --data ./data\n  linktide nightly --data ./data --through 2026-03-01T00:00:00Z"
+        after_help = "Example:\n  linktide nightly --lake s3://clicks/linktide\n  linktide nightly --data ./data --through 2026-03-01T00:00:00Z"
     )]
     Nightly {
-        /// The folder that holds everything
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
+        /// The folder of `linktide standalone`
+        #[arg(long, value_name = "DIR", conflicts_with = "lake")]
+        data: Option<PathBuf>,
+        /// Where tables and publications lie: a folder, or s3://bucket/prefix
+        #[arg(long, value_name = "URL")]
+        lake: Option<String>,
+        /// End where the lake does not answer, instead of waiting for it
+        #[arg(long)]
+        fail_fast: bool,
         /// Roll up no further than this hour
         #[arg(long, value_name = "TIME", value_parser = hour)]
         through: Option<Hour>,
     },
     /// Keep every click of Kafka in the tables
-    #[command(after_help = "Example:\n  linktide archive --lake /srv/lake --set kafka.brokers=kafka:9092")]
+    #[command(after_help = "Example:\n  linktide archive --lake s3://clicks/linktide --set kafka.brokers=kafka:9092")]
     Archive {
-        /// The folder of tables and publications
-        #[arg(long, value_name = "DIR")]
+        /// Where tables and publications lie: a folder, or s3://bucket/prefix
+        #[arg(long, value_name = "URL")]
         lake: Option<String>,
         /// Where to answer /metrics, /healthz and /readyz
         #[arg(long, value_name = "ADDR")]
         listen: Option<std::net::SocketAddr>,
-        /// End where no broker answers at the start, instead of waiting for one
+        /// End where a server does not answer at the start, instead of waiting for it
         #[arg(long)]
         fail_fast: bool,
     },
     /// Keep what came in lately in Redis, from Kafka
     #[command(
-        after_help = "Example:\n  linktide speed --lake /srv/lake --set kafka.brokers=kafka:9092 --set redis.url=redis://redis:6379\n  linktide speed --lake /srv/lake rebuild"
+        after_help = "Example:\n  linktide speed --lake s3://clicks/linktide --set kafka.brokers=kafka:9092 --set redis.url=redis://redis:6379\n  linktide speed --lake /srv/lake rebuild"
     )]
     Speed {
-        /// The folder of tables and publications
-        #[arg(long, value_name = "DIR")]
+        /// Where tables and publications lie: a folder, or s3://bucket/prefix
+        #[arg(long, value_name = "URL")]
         lake: Option<String>,
         /// Where to answer /metrics, /healthz and /readyz
         #[arg(long, value_name = "ADDR")]
@@ -120,7 +126,7 @@ enum Command {
     },
     /// Make what Linktide needs elsewhere, or tell how it differs from what is needed; what is there is never changed
     #[command(
-        after_help = "Example:\n  linktide --config linktide.toml provision kafka --dry-run\n  linktide --set kafka.brokers=kafka:9092 provision kafka"
+        after_help = "Example:\n  linktide --config linktide.toml provision kafka --dry-run\n  linktide --set kafka.brokers=kafka:9092 provision kafka\n  linktide provision s3 --lake s3://clicks/linktide"
     )]
     Provision {
         #[command(subcommand)]
@@ -150,10 +156,19 @@ enum ConfigCommand {
     Show,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum ProvisionCommand {
     /// The topics of clicks, of rejects, and of the ledger of imports
     Kafka {
+        /// Only tell how they stand
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// The bucket's rules: raw clicks to a cold class by age, leftovers removed
+    S3 {
+        /// Where tables and publications lie: s3://bucket/prefix
+        #[arg(long, value_name = "URL")]
+        lake: Option<String>,
         /// Only tell how they stand
         #[arg(long)]
         dry_run: bool,
@@ -205,8 +220,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     {
         set.push(("api.listen".to_owned(), listen.clone()));
     }
-    if let Command::Speed { lake: Some(lake), .. } | Command::Archive { lake: Some(lake), .. } = &command {
-        set.push(("lake.folder".to_owned(), lake.clone()));
+    if let Command::Speed { lake: Some(lake), .. }
+    | Command::Archive { lake: Some(lake), .. }
+    | Command::Nightly { lake: Some(lake), .. }
+    | Command::Provision { what: ProvisionCommand::S3 { lake: Some(lake), .. } } = &command
+    {
+        set.push(("lake.url".to_owned(), lake.clone()));
     }
     if let Command::Ingest { listen: Some(listen), .. } = &command {
         set.push(("ingest.listen".to_owned(), listen.clone()));
@@ -218,7 +237,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ingest { fail_fast, .. } => ingest(&config, fail_fast).await,
         Command::Demo(options) => demo::run(config, options).await,
         Command::Import(options) => import::run(options).await,
-        Command::Nightly { data, through } => nightly(&data, through).await,
+        Command::Nightly { data, fail_fast, through, .. } => {
+            nightly(lake(&config, data.as_deref(), fail_fast).await?, through).await
+        }
         Command::Archive { listen, fail_fast, .. } => {
             services::archive::run(&config, listen, fail_fast, told_to_stop()).await
         }
@@ -226,6 +247,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status { url } => say(&status::describe(&url).await?),
         Command::Provision { what: ProvisionCommand::Kafka { dry_run } } => {
             services::kafka::provision(&config.kafka, dry_run, say).await
+        }
+        Command::Provision { what: ProvisionCommand::S3 { dry_run, .. } } => {
+            services::lake::provision(&config.lake, dry_run, say).await
         }
         Command::Config { what: ConfigCommand::Check } => say("the settings are right"),
         Command::Config { what: ConfigCommand::Show } => say(toml::to_string(&config)?.trim_end()),
@@ -275,14 +299,19 @@ pub(crate) async fn told_to_stop() {
     }
 }
 
-async fn nightly(data: &std::path::Path, through: Option<Hour>) -> anyhow::Result<()> {
+/// The lake of `standalone` in its folder `data`, or else the one of the settings.
+async fn lake(config: &Config, data: Option<&std::path::Path>, fail_fast: bool) -> anyhow::Result<Lake> {
+    let Some(data) = data else { return services::lake::open(&config.lake, Access::Write, fail_fast).await };
     let folder = data.join("lake");
     anyhow::ensure!(
         folder.is_dir(),
         "{} holds no tables; is it the folder of `linktide standalone --data`?",
         data.display()
     );
-    let lake = Lake::in_folder(&folder)?;
+    Ok(Lake::in_folder(&folder)?)
+}
+
+async fn nightly(lake: Lake, through: Option<Hour>) -> anyhow::Result<()> {
     let rules = lake.publications().latest().await?.map(|newest| newest.rules_version.clone()).unwrap_or_default();
     let tell = |stage| {
         let line = match stage {

@@ -26,7 +26,7 @@ impl Schedule {
     /// Works until `stop`. A run that fails is told and tried again.
     pub(crate) async fn run(self, nightly: &Nightly, stop: CancellationToken) -> anyhow::Result<&'static str> {
         let hours = i32::try_from(self.every.as_secs() / 3600).unwrap_or(i32::MAX).max(1);
-        while wait(&stop).await {
+        while wait(LOOK, &stop).await {
             let through = Hour(Hour::of(self.clock.now()).0.div_euclid(hours) * hours);
             let published = self.lake.publications().watch().borrow().as_ref().map(|published| published.watermark);
             if published.is_none_or(|published| through <= published) {
@@ -64,8 +64,8 @@ impl Schedule {
 }
 
 /// Looks for publications of other processes, such as `linktide nightly`.
-pub(crate) async fn follow(lake: Lake, stop: CancellationToken) -> anyhow::Result<&'static str> {
-    while wait(&stop).await {
+pub(crate) async fn follow(lake: Lake, every: Duration, stop: CancellationToken) -> anyhow::Result<&'static str> {
+    while wait(every, &stop).await {
         if let Err(error) = lake.publications().latest().await {
             tracing::warn!(%error, "publications cannot be read");
         }
@@ -74,6 +74,6 @@ pub(crate) async fn follow(lake: Lake, stop: CancellationToken) -> anyhow::Resul
 }
 
 /// Waits a moment; false when it is time to stop.
-async fn wait(stop: &CancellationToken) -> bool {
-    tokio::time::timeout(LOOK, stop.cancelled()).await.is_err()
+async fn wait(moment: Duration, stop: &CancellationToken) -> bool {
+    tokio::time::timeout(moment, stop.cancelled()).await.is_err()
 }

@@ -96,7 +96,7 @@ impl Services {
         tasks.spawn(async move { serve(listener, door.merge(linktide_query::router(query)), stop).await });
         let rules_version = enricher.rules_version();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
-        tasks.spawn(schedule::follow(lake.clone(), workers.clone()));
+        tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));
         let copy_window = config.log.copy_window;
         Ok(Self { address, clock, log, emitter, flusher, lake, rules_version, copy_window, tasks, workers, requests })
     }
