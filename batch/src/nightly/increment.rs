@@ -20,8 +20,10 @@ use linktide_common::id::Offset;
 use linktide_common::log::Position;
 use linktide_common::publication::CutEntry;
 use object_store::path::Path;
+use parking_lot::Mutex;
 use url::Url;
 
+use super::damage::Reading;
 use super::functions;
 use super::plan::Plan;
 use crate::error::BatchError;
@@ -37,8 +39,12 @@ const QUARTER_US: i64 = 900_000_000;
 ///
 /// Every later click of a closed partition was received from `to` on, so that is what received time starts from.
 pub(crate) async fn cut(raw: &Table, from: &[CutEntry], to: Hour) -> Result<Vec<CutEntry>, BatchError> {
-    let mut cut = from.to_vec();
     let session = Session::new()?;
+    session.or_damage(cut_by(&session, raw, from, to)).await
+}
+
+async fn cut_by(session: &Session, raw: &Table, from: &[CutEntry], to: Hour) -> Result<Vec<CutEntry>, BatchError> {
+    let mut cut = from.to_vec();
     if session.read_clicks(raw, from, to).await? {
         let query = format!(
             "SELECT epoch, partition, max(\"offset\") AS last FROM raw
@@ -76,6 +82,8 @@ pub(crate) struct Touched {
 /// Queries over the clicks of one plan.
 pub(crate) struct Session {
     context: SessionContext,
+    /// What was read, to find out which file it was when something fails.
+    readings: Mutex<Vec<Arc<Reading>>>,
 }
 
 impl Session {
@@ -86,7 +94,7 @@ impl Session {
         config.options_mut().execution.parquet.schema_force_view_types = false;
         let context = SessionContext::new_with_config_rt(config, runtime);
         functions::register(&context);
-        Ok(Self { context })
+        Ok(Self { context, readings: Mutex::default() })
     }
 
     /// The views of the planned clicks.
@@ -94,15 +102,20 @@ impl Session {
         let mut raw = lake.table(click_event::definition()).await?;
         raw.load_version(plan.raw_version).await?;
         let session = Self::new()?;
+        let touched = session.or_damage(session.touched(&raw, plan)).await?;
+        Ok((session, touched))
+    }
+
+    async fn touched(&self, raw: &Table, plan: &Plan) -> Result<Touched, BatchError> {
         let mut touched = Touched::default();
-        if !session.read_clicks(&raw, &plan.cut_from, plan.to).await? {
-            return Ok((session, touched));
+        if !self.read_clicks(raw, &plan.cut_from, plan.to).await? {
+            return Ok(touched);
         }
-        session.view("clicks", &clicks(plan)).await?;
-        session.view("everyone", &everyone()).await?;
+        self.view("clicks", &clicks(plan)).await?;
+        self.view("everyone", &everyone()).await?;
         let query =
             "SELECT day, count(*) AS clicks, count(*) FILTER (WHERE labelled) AS labelled FROM clicks GROUP BY day";
-        for rows in session.query(query).await? {
+        for rows in self.query(query).await? {
             let columns = Columns::new(&rows);
             let (days, clicks, labelled) =
                 (columns.dates("day")?, columns.numbers("clicks")?, columns.numbers("labelled")?);
@@ -111,7 +124,25 @@ impl Session {
                 touched.labelled += counted(labelled.value(row));
             }
         }
-        Ok((session, touched))
+        Ok(touched)
+    }
+
+    /// What comes of `work`; where it fails because of a file, that file.
+    pub(crate) async fn or_damage<T>(
+        &self,
+        work: impl Future<Output = Result<T, BatchError>>,
+    ) -> Result<T, BatchError> {
+        let error = match work.await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let readings = self.readings.lock().clone();
+        for reading in readings {
+            if let Some(damaged) = reading.damaged().await {
+                return Err(damaged);
+            }
+        }
+        Err(error)
     }
 
     pub(crate) fn context(&self) -> &SessionContext {
@@ -120,6 +151,9 @@ impl Session {
 
     /// Makes files of a table the table `name` of queries.
     pub(crate) async fn read(&self, name: &str, table: &Table, files: &[Path]) -> Result<(), BatchError> {
+        let reading = Arc::new(Reading::of(table, files));
+        reading.check().await?;
+        self.readings.lock().push(reading);
         let (store, folder) = table.root();
         let place = Url::parse(&format!("linktide://{}", table.definition.name)).expect("names of tables are hosts");
         self.context.runtime_env().register_object_store(&place, store);

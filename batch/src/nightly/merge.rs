@@ -136,8 +136,7 @@ async fn add<R: Rollup>(
     now: Timestamp,
 ) -> Result<(), BatchError> {
     let young = month_of(to.day());
-    let files: Vec<(File, Slot)> =
-        table.files()?.into_iter().filter_map(|file| Slot::holding(&file, young).map(|slot| (file, slot))).collect();
+    let files = slotted(table, young)?;
     let new = new_slots::<R>(touched, young);
     let mut slots = new.clone();
     // Days of a month that is no longer young go into one file, whether anything new came for them or not.
@@ -153,8 +152,27 @@ async fn add<R: Rollup>(
         session.read("kept", table, &paths).await?;
         rows.push(R::kept());
     }
-    let added = if rows.is_empty() { Vec::new() } else { write::<R>(table, session, &rows, young, now).await? };
+    let added = if rows.is_empty() {
+        Vec::new()
+    } else {
+        session.or_damage(write::<R>(table, session, &rows, young, now)).await?
+    };
     table.commit(added, &replaced, vec![Transaction::new(APPLICATION, i64::from(to.0))]).await
+}
+
+/// The files of a rollup with what they hold. One that Linktide did not write would be counted beside its own.
+fn slotted(table: &Table, young: Day) -> Result<Vec<(File, Slot)>, BatchError> {
+    let slotted = |file: File| match Slot::holding(&file, young) {
+        Some(slot) => Ok((file, slot)),
+        None => Err(BatchError::Corrupt {
+            what: format!("table {}", table.definition.name),
+            reason: format!(
+                "linktide did not write its file {}; set the table back to the newest publication's version of it",
+                file.path
+            ),
+        }),
+    };
+    table.files()?.into_iter().map(slotted).collect()
 }
 
 fn new_slots<R: Rollup>(touched: &Touched, young: Day) -> BTreeSet<Slot> {

@@ -8,6 +8,7 @@
 //!
 //! A run that ends anywhere is finished by the next one. Two at once do the same work, and each step lands once.
 
+mod damage;
 mod functions;
 mod increment;
 mod merge;
@@ -134,7 +135,9 @@ impl Nightly {
     async fn close(&self, published: &Publication, through: Option<Hour>) -> Result<Result<Plan, String>, BatchError> {
         let raw = self.lake.table(click_event::definition()).await?;
         let mut to = through;
-        for entry in &published.cut {
+        // A life of the log that another one followed is closed: what is archived of it is all of it.
+        let living = published.cut.iter().map(|entry| entry.epoch).max();
+        for entry in published.cut.iter().filter(|entry| Some(entry.epoch) == living) {
             let Some(position) = crate::archive::archived(&raw, entry.epoch, entry.partition).await? else {
                 return Ok(Err(format!("partition {} was not archived yet", entry.partition)));
             };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
 use linktide_common::log::{Append, LogWriter as _};
 use linktide_common::secret::Secret;
 use linktide_common::sketch::Sketch;
+use linktide_servers::{Gateway, S3, Treatment};
 use object_store::ObjectStoreExt as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -26,6 +28,8 @@ use uuid::Uuid;
 use super::*;
 use crate::archive::{ArchiveConfig, Archiver};
 use crate::reader::{Snapshot, Tables};
+
+mod damage;
 
 const START: Hour = Hour(494_000);
 const TENANT: TenantId = TenantId(0);
@@ -55,6 +59,11 @@ struct Plain {
 impl World {
     async fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::in_folder_unsynced(&folder.path().join("lake")).unwrap();
+        Self::over(lake, folder, seed).await
+    }
+
+    async fn over(lake: Lake, folder: tempfile::TempDir, seed: u64) -> Self {
         let clock = Clock::manual(START.start());
         let config = EmbeddedConfig { partitions: 2, sync: false, ..EmbeddedConfig::default() };
         let log = EmbeddedLog::open(&folder.path().join("log"), &config, clock.clone()).unwrap();
@@ -65,7 +74,6 @@ impl World {
             floor_days: 36_530,
         };
         let enricher = Arc::new(Enricher::new(config).unwrap());
-        let lake = Lake::in_folder_unsynced(&folder.path().join("lake")).unwrap();
         let archiver = archiver(&log, &enricher, &lake, &clock).await;
         let random = StdRng::seed_from_u64(seed);
         Self {
@@ -236,6 +244,46 @@ async fn rollups_equal_a_plain_count_whatever_the_cadence_and_wherever_a_run_end
         while let Outcome::Published { .. } = world.nightly(None).run(None, &|_| {}).await.unwrap() {}
         world.check().await;
     }
+}
+
+#[tokio::test]
+async fn rollups_equal_a_plain_count_over_a_bucket_that_refuses_loses_answers_and_denies_what_it_did() {
+    let s3 = S3::start("clicks");
+    let gateway = Gateway::before(s3.port());
+    let lake = Lake::in_bucket(&crate::s3::tests::config(&gateway.url())).unwrap();
+    let mut world = World::over(lake, tempfile::tempdir().unwrap(), 5).await;
+    let mut zombie = archiver(&world.log, &world.enricher, &world.lake, &world.clock).await;
+    let requests = AtomicU64::new(0);
+    gateway.treat(move |_| {
+        // Every seventh or so, each time another way.
+        let drawn = StdRng::seed_from_u64(requests.fetch_add(1, Ordering::Relaxed)).random_range(0..28);
+        match drawn {
+            0 => Treatment::Lose,
+            1 => Treatment::Deny(500),
+            2 => Treatment::Refuse(503),
+            3 => Treatment::Deny(503),
+            _ => Treatment::Pass,
+        }
+    });
+    let mut hour = START;
+    for hours in [1, 30, 400] {
+        world.send(60).await;
+        for _ in 0..4 {
+            zombie.step(Duration::from_millis(1)).await.unwrap();
+            world.archiver.step(Duration::from_millis(1)).await.unwrap();
+        }
+        hour = Hour(hour.0 + hours);
+        world.archive_through(hour).await;
+        let step = STEPS[world.random.random_range(0..STEPS.len())];
+        world.nightly(Some(step)).run(None, &|_| {}).await.unwrap_err();
+        let (one, other) = (world.nightly(None), world.nightly(None));
+        let quiet = |_: Stage| {};
+        let (one, other) = tokio::join!(one.run(None, &quiet), other.run(None, &quiet));
+        assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
+    }
+    while let Outcome::Published { .. } = world.nightly(None).run(None, &|_| {}).await.unwrap() {}
+    world.check().await;
+    assert!(gateway.treated() > 50, "{}", gateway.treated());
 }
 
 #[tokio::test]
