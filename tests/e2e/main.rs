@@ -7,6 +7,7 @@ mod demo;
 mod front_door;
 mod harness;
 mod kill;
+mod lake;
 mod real_log;
 mod seam;
 mod speed;
