@@ -1,6 +1,7 @@
 //! History in a real S3 server, from a real Kafka, while everything that can break breaks: in the end `click_event` holds
 //! each click once, and every rollup equals a plain count, as readers of others find them.
 
+mod bad_input;
 mod oracle;
 mod stage;
 
