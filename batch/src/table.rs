@@ -17,7 +17,7 @@ use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::table::state::DeltaTableState;
-use deltalake::{DeltaTable, ObjectStore};
+use deltalake::{DeltaTable, DeltaTableError, ObjectStore};
 use linktide_common::bucket::Timestamp;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
@@ -207,7 +207,8 @@ impl Table {
         })
     }
 
-    /// Commits on top of this very version, or fails with [`BatchError::Fenced`] where another commit came first.
+    /// Commits on top of this very version, or fails with [`BatchError::Fenced`] where another commit came first. After any
+    /// other error, too, it may have landed.
     pub(crate) async fn commit(
         &mut self,
         added: Vec<Add>,
@@ -235,7 +236,7 @@ impl Table {
                 self.delta.state = Some(commit.snapshot());
                 Ok(())
             }
-            Err(error) => {
+            Err(error @ (DeltaTableError::VersionAlreadyExists(_) | DeltaTableError::Transaction { .. })) => {
                 metrics::CONFLICTS.inc();
                 Err(BatchError::Fenced {
                     table: self.definition.name.to_owned(),
@@ -243,6 +244,7 @@ impl Table {
                     expected: format!("version {}", state.version()),
                 })
             }
+            Err(error) => Err(error.into()),
         }
     }
 }

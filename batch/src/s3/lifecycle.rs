@@ -165,7 +165,7 @@ async fn client(config: &S3Config) -> Result<Client, BatchError> {
         .region(Region::new(region.unwrap_or_else(|| DEFAULT_REGION.to_owned())))
         .credentials_provider(Credentials::new(&keys.key_id, &keys.secret_key, keys.token.clone(), None, "linktide"))
         .force_path_style(!config.virtual_hosted);
-    if let Some(endpoint) = set(AmazonS3ConfigKey::Endpoint) {
+    if let Some(endpoint) = config.reached_at() {
         builder = builder.endpoint_url(endpoint);
     }
     Ok(Client::from_conf(builder.build()))

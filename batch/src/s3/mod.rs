@@ -13,7 +13,7 @@ mod refusal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use url::Url;
 
@@ -78,9 +78,14 @@ impl S3Config {
         if path.is_empty() { String::new() } else { format!("{path}/") }
     }
 
+    /// The endpoint of the settings, or else of the environment.
+    fn reached_at(&self) -> Option<String> {
+        self.builder().get_config_value(&AmazonS3ConfigKey::Endpoint)
+    }
+
     /// The server's name for people.
-    fn server(&self) -> &str {
-        self.endpoint.as_deref().unwrap_or("AWS S3")
+    fn server(&self) -> String {
+        self.reached_at().unwrap_or_else(|| "AWS S3".to_owned())
     }
 
     fn check(&self) -> Result<(), BatchError> {
@@ -94,7 +99,7 @@ impl S3Config {
                 self.url
             ));
         }
-        match self.endpoint.as_deref().map(Url::parse) {
+        match self.reached_at().as_deref().map(Url::parse) {
             None => Ok(()),
             Some(Ok(endpoint)) if endpoint.scheme() == "https" => Ok(()),
             Some(Ok(endpoint)) if endpoint.scheme() == "http" && self.allow_http => Ok(()),

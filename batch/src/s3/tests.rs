@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use deltalake::kernel::Transaction;
 use linktide_servers::{Gateway, Moto, Request, S3, Treatment};
 use object_store::path::Path;
 use object_store::{Error, ObjectStore as _, ObjectStoreExt as _, PutMode, PutOptions};
 
 use super::{Bucket, ColdClass, RuleState, RulesPlan, S3Config, S3Keys, provision_rules};
 use crate::error::BatchError;
-use crate::tables::{Access, Lake};
+use crate::tables::{Access, Lake, click_event};
 
 const BUCKET: &str = "clicks";
 
@@ -170,6 +171,23 @@ fn settings_that_cannot_be_right_are_refused_before_anything_is_asked() {
         let told = S3Config { url: url.parse().unwrap(), ..right.clone() }.open().unwrap_err().to_string();
         assert!(told.contains("lake.url is"), "{url}: {told}");
     }
+}
+
+#[tokio::test]
+async fn commit_that_the_server_denies_is_told_as_denied_and_one_that_came_second_as_fenced() {
+    let s3 = S3::start(BUCKET);
+    let gateway = Gateway::before(s3.port());
+    let lake = Lake::in_bucket(&config(&gateway.url())).unwrap();
+    let mut first = lake.table(click_event::definition()).await.unwrap();
+    let mut second = lake.table(click_event::definition()).await.unwrap();
+    let said = || vec![Transaction::new("test", 1)];
+    gateway.treat(|request| if request.method == "PUT" { Treatment::Refuse(403) } else { Treatment::Pass });
+    let error = first.commit(Vec::new(), &[], said()).await.unwrap_err();
+    assert!(matches!(error, BatchError::Unavailable(_)) && error.to_string().contains("denies this"), "{error}");
+    gateway.treat(|_| Treatment::Pass);
+    first.commit(Vec::new(), &[], said()).await.unwrap();
+    let error = second.commit(Vec::new(), &[], said()).await.unwrap_err();
+    assert!(matches!(error, BatchError::Fenced { .. }), "{error}");
 }
 
 const RULES: RulesPlan =
