@@ -74,7 +74,7 @@ enum Command {
     Import(import::Options),
     /// Roll up what has been archived, publish it, and keep the tables in order
     #[command(
-        after_help = "Ends with 0 whether there was anything to do or not, 75 where trying again may help, 1 otherwise.\n\nExample:\n  linktide nightly --data ./data\n  linktide nightly --lake /srv/lake --dry-run\n  linktide nightly --lake /srv/lake --every 1h"
+        after_help = "Ends with 0 whether there was anything to do or not, 75 where trying again may help, 1 otherwise.\n\nExample:\n  linktide nightly --data ./data\n  linktide nightly --lake s3://clicks/linktide --dry-run\n  linktide nightly --lake /srv/lake --every 1h"
     )]
     Nightly {
         #[command(flatten)]
@@ -102,7 +102,7 @@ enum Command {
     },
     /// Erase all clicks of a link or of a tenant, for good
     #[command(
-        after_help = "Example:\n  linktide erase --data ./data --link 0/42 --dry-run\n  linktide erase --lake /srv/lake --tenant 7\n  linktide erase --lake /srv/lake --pending"
+        after_help = "Example:\n  linktide erase --data ./data --link 0/42 --dry-run\n  linktide erase --lake s3://clicks/linktide --tenant 7\n  linktide erase --lake s3://clicks/linktide --pending"
     )]
     Erase {
         #[command(flatten)]
@@ -114,25 +114,25 @@ enum Command {
         dry_run: bool,
     },
     /// Keep every click of Kafka in the tables
-    #[command(after_help = "Example:\n  linktide archive --lake /srv/lake --set kafka.brokers=kafka:9092")]
+    #[command(after_help = "Example:\n  linktide archive --lake s3://clicks/linktide --set kafka.brokers=kafka:9092")]
     Archive {
-        /// The folder of tables and publications
-        #[arg(long, value_name = "DIR")]
+        /// Where tables and publications lie: a folder, or s3://bucket/prefix
+        #[arg(long, value_name = "URL")]
         lake: Option<String>,
         /// Where to answer /metrics, /healthz and /readyz
         #[arg(long, value_name = "ADDR")]
         listen: Option<std::net::SocketAddr>,
-        /// End where no broker answers at the start, instead of waiting for one
+        /// End where a server does not answer at the start, instead of waiting for it
         #[arg(long)]
         fail_fast: bool,
     },
     /// Keep what came in lately in Redis, from Kafka
     #[command(
-        after_help = "Example:\n  linktide speed --lake /srv/lake --set kafka.brokers=kafka:9092 --set redis.url=redis://redis:6379\n  linktide speed --lake /srv/lake rebuild"
+        after_help = "Example:\n  linktide speed --lake s3://clicks/linktide --set kafka.brokers=kafka:9092 --set redis.url=redis://redis:6379\n  linktide speed --lake /srv/lake rebuild"
     )]
     Speed {
-        /// The folder of tables and publications
-        #[arg(long, value_name = "DIR")]
+        /// Where tables and publications lie: a folder, or s3://bucket/prefix
+        #[arg(long, value_name = "URL")]
         lake: Option<String>,
         /// Where to answer /metrics, /healthz and /readyz
         #[arg(long, value_name = "ADDR")]
@@ -145,11 +145,11 @@ enum Command {
     },
     /// Answer questions over the API, from Redis and the tables
     #[command(
-        after_help = "Example:\n  linktide query --lake /srv/lake --listen 127.0.0.1:8080 --set redis.url=redis://redis:6379"
+        after_help = "Example:\n  linktide query --lake s3://clicks/linktide --listen 127.0.0.1:8080 --set redis.url=redis://redis:6379"
     )]
     Query {
-        /// The folder of tables and publications
-        #[arg(long, value_name = "DIR")]
+        /// Where tables and publications lie: a folder, or s3://bucket/prefix
+        #[arg(long, value_name = "URL")]
         lake: Option<String>,
         /// Where to listen: an address of this machine alone
         #[arg(long, value_name = "ADDR")]
@@ -167,7 +167,7 @@ enum Command {
     },
     /// Make what Linktide needs elsewhere, or tell how it differs from what is needed; what is there is never changed
     #[command(
-        after_help = "Example:\n  linktide --config linktide.toml provision kafka --dry-run\n  linktide --set kafka.brokers=kafka:9092 provision kafka"
+        after_help = "Example:\n  linktide --config linktide.toml provision kafka --dry-run\n  linktide --set kafka.brokers=kafka:9092 provision kafka\n  linktide provision s3 --lake s3://clicks/linktide"
     )]
     Provision {
         #[command(subcommand)]
@@ -197,10 +197,19 @@ enum ConfigCommand {
     Show,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum ProvisionCommand {
     /// The topics of clicks, of rejects, and of the ledger of imports
     Kafka {
+        /// Only tell how they stand
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// The bucket's rules: raw clicks to a cold class by age, leftovers removed
+    S3 {
+        /// Where tables and publications lie: s3://bucket/prefix
+        #[arg(long, value_name = "URL")]
+        lake: Option<String>,
         /// Only tell how they stand
         #[arg(long)]
         dry_run: bool,
@@ -260,9 +269,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     | Command::Query { lake: Some(lake), .. }
     | Command::Nightly { tables: jobs::Tables { lake: Some(lake), .. }, .. }
     | Command::Backfill { tables: jobs::Tables { lake: Some(lake), .. }, .. }
-    | Command::Erase { tables: jobs::Tables { lake: Some(lake), .. }, .. } = &command
+    | Command::Erase { tables: jobs::Tables { lake: Some(lake), .. }, .. }
+    | Command::Provision { what: ProvisionCommand::S3 { lake: Some(lake), .. } } = &command
     {
-        set.push(("lake.folder".to_owned(), lake.clone()));
+        set.push(("lake.url".to_owned(), lake.clone()));
     }
     if let Command::Ingest { listen: Some(listen), .. } = &command {
         set.push(("ingest.listen".to_owned(), listen.clone()));
@@ -290,6 +300,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status { url } => say(&status::describe(&url).await?),
         Command::Provision { what: ProvisionCommand::Kafka { dry_run } } => {
             services::kafka::provision(&config.kafka, dry_run, say).await
+        }
+        Command::Provision { what: ProvisionCommand::S3 { dry_run, .. } } => {
+            services::lake::provision(&config.lake, dry_run, say).await
         }
         Command::Config { what: ConfigCommand::Check } => say("the settings are right"),
         Command::Config { what: ConfigCommand::Show } => say(toml::to_string(&config)?.trim_end()),

@@ -1,11 +1,11 @@
 //! The commands that change tables: how they open them, and what they say.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use linktide_batch::{BatchError, Correct, Corrected, Lake, Nightly, Outcome, Stage};
+use linktide_batch::{Access, BatchError, Correct, Corrected, Lake, Nightly, Outcome, Stage};
 use linktide_common::bucket::{Day, Hour};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Rules;
@@ -22,9 +22,12 @@ pub(crate) struct Tables {
     /// The folder of a `linktide standalone`
     #[arg(long, value_name = "DIR", conflicts_with = "lake")]
     data: Option<PathBuf>,
-    /// The folder of tables and publications
-    #[arg(long, value_name = "DIR")]
+    /// Where tables and publications lie: a folder, or s3://bucket/prefix
+    #[arg(long, value_name = "URL")]
     pub(crate) lake: Option<String>,
+    /// End where the lake does not answer, instead of waiting for it
+    #[arg(long)]
+    fail_fast: bool,
 }
 
 /// What a backfill looks at again.
@@ -64,17 +67,19 @@ fn tenant(text: &str) -> Result<Subject, String> {
 }
 
 /// Opens the tables, and jobs over them that tell what they are doing.
-fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly)> {
-    let folder = match &tables.data {
-        Some(data) => data.join("lake"),
-        None => services::lake_folder(config)?.to_path_buf(),
+async fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly)> {
+    let lake = match &tables.data {
+        None => services::lake::open(&config.lake, Access::Write, tables.fail_fast).await?,
+        Some(data) => {
+            let folder = data.join("lake");
+            anyhow::ensure!(
+                folder.is_dir(),
+                "{} holds no tables; is it the folder of `linktide standalone --data`?",
+                data.display()
+            );
+            Lake::in_folder(&folder)?
+        }
     };
-    anyhow::ensure!(
-        folder.is_dir(),
-        "{} holds no tables; name the folder of `linktide standalone --data`, or that of `linktide archive --lake`",
-        tables.data.as_deref().unwrap_or(&folder).display()
-    );
-    let lake = Lake::in_folder(Path::new(&folder))?;
     let rules = Arc::new(Rules::load(services::geo_files(config))?);
     let nightly = Nightly::new(lake.clone(), Clock::system(), rules, services::nightly_config(config));
     let nightly = nightly.telling(|stage| {
@@ -94,7 +99,7 @@ pub(crate) async fn nightly(
     through: Option<Hour>,
     dry_run: bool,
 ) -> anyhow::Result<()> {
-    let (_, nightly) = open(config, tables)?;
+    let (_, nightly) = open(config, tables).await?;
     if dry_run {
         return nightly.foresee_run(through).await?.iter().try_for_each(|line| say(line));
     }
@@ -116,7 +121,7 @@ pub(crate) async fn nightly_every(
     every: Duration,
     told: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let (lake, nightly) = open(config, tables)?;
+    let (lake, nightly) = open(config, tables).await?;
     let stop = CancellationToken::new();
     let work = schedule::roll_up_every(&nightly, &lake, every, &stop);
     // A run under way is finished: the next one would have to.
@@ -133,7 +138,7 @@ pub(crate) async fn nightly_every(
 /// # Errors
 /// What ended the job.
 pub(crate) async fn backfill(config: &Config, tables: &Tables, what: Backfill, dry_run: bool) -> anyhow::Result<()> {
-    let (_, nightly) = open(config, tables)?;
+    let (_, nightly) = open(config, tables).await?;
     let correct = match what {
         Backfill::Geo => Correct::Geo,
         Backfill::Bots => Correct::Bots,
@@ -146,7 +151,7 @@ pub(crate) async fn backfill(config: &Config, tables: &Tables, what: Backfill, d
 /// # Errors
 /// What ended the job.
 pub(crate) async fn erase(config: &Config, tables: &Tables, what: &Erase, dry_run: bool) -> anyhow::Result<()> {
-    let (_, nightly) = open(config, tables)?;
+    let (_, nightly) = open(config, tables).await?;
     if let Some(subject) = what.link.or(what.tenant) {
         say(&summary(&do_or_foresee(&nightly, Correct::Erase(subject), dry_run).await?, dry_run))?;
     }

@@ -25,7 +25,7 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// Works until `stop`. A run that fails is told and tried again.
     pub(crate) async fn run(self, nightly: &Nightly, stop: CancellationToken) -> anyhow::Result<&'static str> {
-        while wait(&stop).await {
+        while wait(LOOK, &stop).await {
             let through = last_due(&self.clock, self.every);
             let published = self.lake.publications().watch().borrow().as_ref().map(|published| published.watermark);
             if published.is_none_or(|published| through <= published) {
@@ -71,7 +71,7 @@ fn last_due(clock: &Clock, every: Duration) -> Hour {
 /// Rolls up every so often what other processes archive, until told to stop. A run that fails is told and tried again.
 pub(crate) async fn roll_up_every(nightly: &Nightly, lake: &Lake, every: Duration, stop: &CancellationToken) {
     let clock = Clock::system();
-    while wait(stop).await {
+    while wait(LOOK, stop).await {
         let through = last_due(&clock, every);
         let run = async {
             match lake.publications().latest().await? {
@@ -88,8 +88,8 @@ pub(crate) async fn roll_up_every(nightly: &Nightly, lake: &Lake, every: Duratio
 }
 
 /// Looks for publications of other processes, such as `linktide nightly`.
-pub(crate) async fn follow(lake: Lake, stop: CancellationToken) -> anyhow::Result<&'static str> {
-    while wait(&stop).await {
+pub(crate) async fn follow(lake: Lake, every: Duration, stop: CancellationToken) -> anyhow::Result<&'static str> {
+    while wait(every, &stop).await {
         if let Err(error) = lake.publications().latest().await {
             tracing::warn!(%error, "publications cannot be read");
         }
@@ -98,6 +98,6 @@ pub(crate) async fn follow(lake: Lake, stop: CancellationToken) -> anyhow::Resul
 }
 
 /// Waits a moment; false when it is time to stop.
-async fn wait(stop: &CancellationToken) -> bool {
-    tokio::time::timeout(LOOK, stop.cancelled()).await.is_err()
+async fn wait(moment: Duration, stop: &CancellationToken) -> bool {
+    tokio::time::timeout(moment, stop.cancelled()).await.is_err()
 }

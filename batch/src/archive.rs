@@ -351,6 +351,13 @@ impl Archiver {
         let epoch = self.intake.epoch();
         loop {
             let newest = self.lake.publications().latest().await?;
+            if let Some(later) = newest.as_ref().and_then(|newest| newest.cut.iter().map(|entry| entry.epoch).max())
+                && later > epoch
+            {
+                return Err(BatchError::Refused(format!(
+                    "this archive reads epoch {epoch} of the log, but epoch {later} has begun, and what is archived of epoch {epoch} was taken for all of it; end this process, or correct kafka.epoch"
+                )));
+            }
             let next = match newest {
                 None => Publication::first(epoch, &self.assigned, self.intake.rules_version(), self.clock.now()),
                 Some(newest) => match newest.unnamed(epoch, &self.assigned).as_slice() {

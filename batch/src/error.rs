@@ -7,12 +7,17 @@ use deltalake::parquet::errors::ParquetError;
 use linktide_common::intake::IntakeError;
 use linktide_common::publication::PublicationError;
 
+use crate::s3;
+
 /// A failure of the batch layer.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
     /// The store cannot be reached or refuses; worth a retry.
     #[error("the tables cannot be reached: {0}")]
     Unavailable(String),
+    /// The store refuses us, or is unfit: only people can change that.
+    #[error("{0}")]
+    Refused(String),
     /// What is there is not what this Linktide wrote, or is damaged.
     #[error("{what} is damaged or of another version: {reason}")]
     Corrupt {
@@ -56,19 +61,19 @@ impl BatchError {
 
 impl From<DeltaTableError> for BatchError {
     fn from(error: DeltaTableError) -> Self {
-        Self::Unavailable(error.to_string())
+        Self::Unavailable(s3::reason(&error).unwrap_or_else(|| error.to_string()))
     }
 }
 
 impl From<object_store::Error> for BatchError {
     fn from(error: object_store::Error) -> Self {
-        Self::Unavailable(error.to_string())
+        Self::Unavailable(s3::reason(&error).unwrap_or_else(|| error.to_string()))
     }
 }
 
 impl From<DataFusionError> for BatchError {
     fn from(error: DataFusionError) -> Self {
-        Self::Unavailable(error.to_string())
+        Self::Unavailable(s3::reason(&error).unwrap_or_else(|| error.to_string()))
     }
 }
 

@@ -11,10 +11,12 @@ mod metrics;
 mod nightly;
 pub mod reader;
 mod rewrite;
+mod s3;
 mod table;
 mod tables;
 
 pub use archive::{ArchiveConfig, Archiver, Flusher};
 pub use error::BatchError;
 pub use nightly::{Correct, Corrected, Erasure, Maintained, Nightly, NightlyConfig, Outcome, Stage};
-pub use tables::Lake;
+pub use s3::{ColdClass, RuleState, Ruled, RulesPlan, S3Config, S3Keys, provision_rules};
+pub use tables::{Access, Lake};

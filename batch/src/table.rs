@@ -13,19 +13,28 @@ use deltalake::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, Remove, StructType, Transaction};
+use deltalake::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::checkpoints::{cleanup_expired_logs_for, create_checkpoint};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::table::state::DeltaTableState;
-use deltalake::{DeltaTable, DeltaTableBuilder, ObjectStore};
+use deltalake::{DeltaTable, DeltaTableError, ObjectStore};
 use linktide_common::bucket::Timestamp;
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use url::Url;
 
 use crate::error::BatchError;
 use crate::metrics;
 use crate::tables::parquet::{Encoded, Encoder};
+
+/// Raised when an older Linktide could no longer write a table; kept in its properties.
+const FORMAT: u32 = 1;
+const FORMAT_KEY: &str = "linktide.format";
+/// What a reader and a writer have to know of Delta's protocol: what every engine does.
+const READER: i32 = 1;
+const WRITER: i32 = 2;
 
 /// What a table is.
 #[derive(Debug, Clone)]
@@ -86,7 +95,7 @@ impl Table {
             std::fs::create_dir_all(&folder)
                 .map_err(|error| BatchError::Unavailable(format!("{}: {error}", folder.display())))?;
         }
-        let mut delta = DeltaTableBuilder::from_url(url.clone())?.with_storage_backend(store, url).build()?;
+        let mut delta = DeltaTable::new(log_of(&url, store)?);
         if !delta.verify_deltatable_existence().await? {
             // Whoever else makes it at the same time makes the same.
             if let Err(error) = create(&delta, &definition).await
@@ -97,17 +106,30 @@ impl Table {
         }
         delta.load().await?;
         let table = Self { definition, delta };
-        table.check_schema()?;
+        table.check()?;
         Ok(table)
     }
 
-    /// Refuses a table that lacks a column of ours: another version made it.
-    fn check_schema(&self) -> Result<(), BatchError> {
-        let found = self.state()?.schema();
+    /// Refuses a table that is not as this Linktide makes and writes it.
+    fn check(&self) -> Result<(), BatchError> {
+        let (state, name) = (self.state()?, self.definition.name);
+        let (reader, writer) = (state.protocol().min_reader_version(), state.protocol().min_writer_version());
+        if reader > READER || writer > WRITER {
+            return Err(BatchError::Refused(format!(
+                "table {name} asks for Delta's protocol {reader} to be read and {writer} to be written, linktide and most engines know {READER} and {WRITER}: another tool has raised it; set the table back to a version before that"
+            )));
+        }
+        let format = state.metadata().configuration().get(FORMAT_KEY).and_then(|format| format.parse().ok());
+        if let Some(format) = format.filter(|format: &u32| *format > FORMAT) {
+            return Err(BatchError::Refused(format!(
+                "table {name} has format {format}, of a newer linktide; this one writes up to {FORMAT}, so take the newer one for every process"
+            )));
+        }
+        let found = state.schema();
         let lacking = |field: &&Arc<deltalake::arrow::datatypes::Field>| found.field(field.name()).is_none();
         match self.definition.schema.fields().iter().find(lacking) {
             Some(field) => Err(BatchError::Corrupt {
-                what: format!("table {}", self.definition.name),
+                what: format!("table {name}"),
                 reason: format!("it has no column {}", field.name()),
             }),
             None => Ok(()),
@@ -124,7 +146,8 @@ impl Table {
 
     /// Takes the newest version.
     pub(crate) async fn reload(&mut self) -> Result<(), BatchError> {
-        Ok(self.delta.update_state().await?)
+        self.delta.update_state().await?;
+        self.check()
     }
 
     /// Takes that version.
@@ -203,7 +226,8 @@ impl Table {
         })
     }
 
-    /// Commits on top of this very version, or fails with [`BatchError::Fenced`] where another commit came first.
+    /// Commits on top of this very version, or fails with [`BatchError::Fenced`] where another commit came first. After any
+    /// other error, too, it may have landed.
     pub(crate) async fn commit(
         &mut self,
         added: Vec<Add>,
@@ -237,7 +261,7 @@ impl Table {
                 self.delta.state = Some(commit.snapshot());
                 Ok(())
             }
-            Err(error) => {
+            Err(error @ (DeltaTableError::VersionAlreadyExists(_) | DeltaTableError::Transaction { .. })) => {
                 metrics::CONFLICTS.inc();
                 Err(BatchError::Fenced {
                     table: self.definition.name.to_owned(),
@@ -245,8 +269,17 @@ impl Table {
                     expected: format!("version {}", state.version()),
                 })
             }
+            Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The log of the table at `url`, a place in `store`. Commits are objects that are created or left alone: no lock is taken
+/// anywhere, and other ways that the package knows for S3 play no part.
+fn log_of(url: &Url, store: Arc<dyn ObjectStore>) -> Result<LogStoreRef, BatchError> {
+    let place = Path::from_url_path(url.path()).map_err(object_store::Error::from)?;
+    let folder: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(&store), place));
+    Ok(default_logstore(folder, store, url, &StorageConfig::default()))
 }
 
 async fn create(delta: &DeltaTable, definition: &Definition) -> Result<(), BatchError> {
@@ -255,6 +288,7 @@ async fn create(delta: &DeltaTable, definition: &Definition) -> Result<(), Batch
         [("delta.dataSkippingStatsColumns", definition.statistics), ("delta.checkpointInterval", "50")]
             .into_iter()
             .map(|(key, value)| (key.to_owned(), Some(value.to_owned())))
+            .chain([(FORMAT_KEY.to_owned(), Some(FORMAT.to_string()))])
             .collect();
     CreateBuilder::new()
         .with_log_store(delta.log_store())
@@ -262,6 +296,8 @@ async fn create(delta: &DeltaTable, definition: &Definition) -> Result<(), Batch
         .with_columns(schema.fields().cloned())
         .with_partition_columns(definition.partitioned_by)
         .with_configuration(configuration)
+        // One of the properties is ours.
+        .with_raise_if_key_not_exists(false)
         .await?;
     Ok(())
 }

@@ -10,6 +10,7 @@ mod values;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use linktide_batch::ColdClass;
 use linktide_common::enrich::VisitorIdentity;
 use serde::{Deserialize, Serialize};
 
@@ -151,12 +152,57 @@ impl Default for Redis {
 }
 
 /// Tables and publications.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lake {
-    /// The folder that they are in.
+    /// Where they lie: a folder, `s3://bucket` or `s3://bucket/prefix`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub folder: Option<PathBuf>,
+    pub url: Option<String>,
+    /// A server that speaks like S3, such as `https://minio:9000`; none for AWS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The bucket's region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The key that requests are signed with; what the environment or the machine grants where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_key: Option<String>,
+    /// The secret of that key; never shown.
+    #[serde(skip_serializing)]
+    pub secret_key: Option<Hidden>,
+    /// Whether the endpoint may be reached by plain http.
+    pub allow_http: bool,
+    /// Whether the bucket's name is part of the host's, as in `https://bucket.host`.
+    pub virtual_hosted: bool,
+    /// How long one request to the bucket may take.
+    pub timeout: Span,
+    /// How often a process looks for what others have published.
+    pub look_every: Span,
+    /// Age at which raw clicks go to the cold class, by a rule that `linktide provision s3` makes.
+    pub cold_after: Span,
+    /// That class: `GLACIER_IR`, `STANDARD_IA`, `ONEZONE_IA` or `INTELLIGENT_TIERING`.
+    pub cold_class: ColdClass,
+    /// How long a bucket that keeps old versions of objects keeps them, by another rule.
+    pub old_versions: Span,
+}
+
+impl Default for Lake {
+    fn default() -> Self {
+        Self {
+            url: None,
+            endpoint: None,
+            region: None,
+            access_key: None,
+            secret_key: None,
+            allow_http: false,
+            virtual_hosted: false,
+            timeout: Span::seconds(30),
+            look_every: Span::seconds(2),
+            cold_after: Span::days(90),
+            cold_class: ColdClass::GlacierInstantRetrieval,
+            old_versions: Span::days(30),
+        }
+    }
 }
 
 /// What is learnt from a click.

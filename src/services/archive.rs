@@ -5,28 +5,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use linktide_batch::{Archiver, Lake};
+use linktide_batch::{Access, Archiver};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Enricher;
 use linktide_common::intake::Intake;
 use tokio_util::sync::CancellationToken;
 
-use super::{archive_config, enrichment, kafka, lake_folder, probes, salt_key};
+use super::{archive_config, enrichment, kafka, lake, probes, salt_key};
 use crate::config::Config;
 
 const BUDGET: Duration = Duration::from_secs(10);
 
-/// Archives until `told` to stop. Brokers that do not answer are waited for, unless `fail_fast`.
+/// Archives until `told` to stop. Servers that do not answer are waited for, unless `fail_fast`.
 ///
 /// # Errors
-/// Where a setting is wrong or missing, the log or the tables are unfit, or with `fail_fast` no broker answers.
+/// Where a setting is wrong or missing, the log or the tables are unfit, or with `fail_fast` a server does not answer.
 pub async fn run(
     config: &Config,
     listen: Option<SocketAddr>,
     fail_fast: bool,
     told: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let lake = Lake::in_folder(lake_folder(config)?)?;
+    let lake = lake::open(&config.lake, Access::Write, fail_fast).await?;
     let log = kafka::open(&config.kafka, fail_fast).await?;
     let enricher = Arc::new(Enricher::new(enrichment(config, salt_key(config)?)?)?);
     let reader = Box::new(log.reader(&kafka::group(&config.kafka, "archive"))?);

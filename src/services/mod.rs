@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod ingest;
 pub mod kafka;
+pub mod lake;
 mod probes;
 mod query;
 mod speed;
@@ -29,11 +30,6 @@ pub use speed::SpeedService;
 pub use standalone::Services;
 
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
-
-/// Where tables and publications are.
-pub(crate) fn lake_folder(config: &Config) -> anyhow::Result<&Path> {
-    config.lake.folder.as_deref().context("lake.folder is not set: where are tables and publications? give --lake")
-}
 
 /// The secret that every process makes the same salts from.
 fn salt_key(config: &Config) -> anyhow::Result<&Path> {

@@ -3,12 +3,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::routing::get;
 use axum::{Json, Router};
-use linktide_batch::Lake;
 use linktide_batch::reader::Tables;
+use linktide_batch::{Access, Lake};
 use linktide_common::clock::Clock;
 use linktide_query::{Query, QueryConfig};
 use linktide_speed::reader::SpeedReader;
@@ -17,7 +18,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{lake_folder, redis};
+use super::{lake, redis};
 use crate::config::Config;
 use crate::schedule;
 
@@ -26,6 +27,7 @@ pub struct QueryService {
     /// Where it listens.
     pub address: SocketAddr,
     lake: Lake,
+    look_every: Duration,
     listener: TcpListener,
     router: Router,
 }
@@ -39,7 +41,7 @@ impl QueryService {
     /// taken or not of this machine alone.
     pub async fn spawn(config: &Config, fail_fast: bool) -> anyhow::Result<Self> {
         refuse_strangers(config.api.listen)?;
-        let lake = Lake::in_folder(lake_folder(config)?)?;
+        let lake = lake::open(&config.lake, Access::Read, fail_fast).await?;
         let view = Arc::new(RedisView::new(&redis(config))?);
         match view.connect().await {
             Err(ViewError::Unavailable(why)) if !fail_fast => {
@@ -52,7 +54,7 @@ impl QueryService {
         }
         let (address, listener) = listen(config.api.listen).await?;
         let router = router(config, &lake, view, &Clock::system());
-        Ok(Self { address, lake, listener, router })
+        Ok(Self { address, lake, look_every: config.lake.look_every.0, listener, router })
     }
 
     /// Answers until told to stop.
@@ -61,7 +63,7 @@ impl QueryService {
     /// What ended it.
     pub async fn run(self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
-        let followed = tokio::spawn(schedule::follow(self.lake, stop.clone()));
+        let followed = tokio::spawn(schedule::follow(self.lake, self.look_every, stop.clone()));
         let served = tokio::spawn(serve(self.listener, self.router, linktide_query::openapi(), stop.clone()));
         told.await;
         stop.cancel();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use linktide_batch::Lake;
+use linktide_batch::Access;
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Enricher;
 use linktide_common::intake::Intake;
@@ -14,7 +14,7 @@ use linktide_speed::view::{Held, RedisView, View, ViewError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{enrichment, kafka, lake_folder, probes, redis, salt_key, speed};
+use super::{enrichment, kafka, lake, probes, redis, salt_key, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -39,8 +39,8 @@ impl SpeedService {
     /// # Errors
     /// Where a setting is wrong or missing, a server refuses us or is unfit, or with `fail_fast` does not answer.
     pub async fn spawn(config: &Config, listen: Option<SocketAddr>, fail_fast: bool) -> anyhow::Result<Self> {
-        let (folder, salt_key) = (lake_folder(config)?, salt_key(config)?);
-        let lake = Lake::in_folder(folder)?;
+        let salt_key = salt_key(config)?;
+        let lake = lake::open(&config.lake, Access::Read, fail_fast).await?;
         let view = Arc::new(RedisView::new(&redis(config))?);
         connect(&view, fail_fast).await?;
         let log = kafka::open(&config.kafka, fail_fast).await?;
@@ -48,12 +48,15 @@ impl SpeedService {
         let reader = Box::new(log.reader(&kafka::group(&config.kafka, "speed"))?);
         let intake = Intake::new("speed", reader, enricher, Clock::system(), config.log.copy_window);
         if lake.publications().latest().await?.is_none() {
-            tracing::warn!(folder = %folder.display(), "nothing is published yet: partitions wait until the archive names them");
+            tracing::warn!(
+                lake = config.lake.url,
+                "nothing is published yet: partitions wait until the archive names them"
+            );
         }
         let worker =
             SpeedWorker::new(intake, Arc::clone(&view) as Arc<dyn View>, lake.publications().watch(), speed(config));
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
-        tasks.spawn(schedule::follow(lake, stop.clone()));
+        tasks.spawn(schedule::follow(lake, config.lake.look_every.0, stop.clone()));
         if let Some(listen) = listen {
             let ready = Arc::clone(&view);
             let ready = move || {

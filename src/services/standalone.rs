@@ -90,7 +90,7 @@ impl Services {
         tasks.spawn(async move { query::serve(listener, router, about, stop).await });
         let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
-        tasks.spawn(schedule::follow(lake.clone(), workers.clone()));
+        tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));
         let (nightly, copy_window) = (nightly_config(config), config.log.copy_window);
         Ok(Self { address, clock, log, emitter, flusher, lake, rules, nightly, copy_window, tasks, workers, requests })
     }

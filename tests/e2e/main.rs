@@ -8,6 +8,7 @@ mod front_door;
 mod harness;
 mod jobs;
 mod kill;
+mod lake;
 mod real_log;
 mod seam;
 mod speed;

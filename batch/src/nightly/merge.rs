@@ -121,8 +121,7 @@ async fn write<R: Rollup>(
     young: Day,
     now: Timestamp,
 ) -> Result<(Vec<Add>, Vec<File>), BatchError> {
-    let files: Vec<(File, Slot)> =
-        table.files()?.into_iter().filter_map(|file| Slot::holding(&file, young).map(|slot| (file, slot))).collect();
+    let files = slotted(table, young)?;
     let mut slots = change.slots::<R>(&files, young);
     // Days of a month that is no longer young go into one file, whether anything new came for them or not.
     slots.extend(turned(&files));
@@ -142,8 +141,23 @@ async fn write<R: Rollup>(
         return Ok((Vec::new(), replaced));
     }
     session.context().register_udf(slot_start(young));
-    let stream = session.stream(&query::<R>(&rows)).await?;
-    Ok((Files::of(table, young, now).take(stream).await?, replaced))
+    let added = async { Files::of(table, young, now).take(session.stream(&query::<R>(&rows)).await?).await };
+    Ok((session.or_damage(added).await?, replaced))
+}
+
+/// The files of a rollup with what they hold. One that Linktide did not write would be counted beside its own.
+fn slotted(table: &Table, young: Day) -> Result<Vec<(File, Slot)>, BatchError> {
+    let slotted = |file: File| match Slot::holding(&file, young) {
+        Some(slot) => Ok((file, slot)),
+        None => Err(BatchError::Corrupt {
+            what: format!("table {}", table.definition.name),
+            reason: format!(
+                "linktide did not write its file {}; set the table back to the newest publication's version of it",
+                file.path
+            ),
+        }),
+    };
+    table.files()?.into_iter().map(slotted).collect()
 }
 
 /// Months that have turned and still have files of days.

@@ -11,6 +11,7 @@
 
 mod clicks;
 mod correct;
+mod damage;
 mod files;
 mod functions;
 mod increment;

@@ -48,7 +48,9 @@ impl Nightly {
         through: Option<Hour>,
     ) -> Result<Result<Job, String>, BatchError> {
         let mut to = through;
-        for entry in &published.cut {
+        // A life of the log that another one followed is closed: what is archived of it is all of it.
+        let living = published.cut.iter().map(|entry| entry.epoch).max();
+        for entry in published.cut.iter().filter(|entry| Some(entry.epoch) == living) {
             let Some(position) = crate::archive::archived(raw, entry.epoch, entry.partition).await? else {
                 return Ok(Err(format!("partition {} was not archived yet", entry.partition)));
             };

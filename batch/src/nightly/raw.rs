@@ -102,7 +102,9 @@ pub(super) async fn rewrite_day(
         clicks::day_number("raw.clicked_at"),
     );
     let name = if closed { SORTED } else { CORRECTED };
-    let added = write_raw(raw, session.stream(&sorted).await?, &date(day), name, now).await?;
+    let date = date(day);
+    let added = async { write_raw(raw, session.stream(&sorted).await?, &date, name, now).await };
+    let added = session.or_damage(added).await?;
     Ok((added, gone))
 }
 

@@ -11,8 +11,10 @@ use deltalake::datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionC
 use linktide_common::bucket::{Day, Timestamp};
 use linktide_common::enrich::Rules;
 use object_store::path::Path;
+use parking_lot::Mutex;
 use url::Url;
 
+use super::damage::Reading;
 use super::functions;
 use crate::error::BatchError;
 use crate::table::{File, Table};
@@ -23,6 +25,8 @@ const MEMORY: usize = 1 << 30;
 /// A place for queries.
 pub(super) struct Session {
     context: SessionContext,
+    /// What was read, to find out which file it was when something fails.
+    readings: Mutex<Vec<Arc<Reading>>>,
 }
 
 impl Session {
@@ -34,7 +38,7 @@ impl Session {
         config.options_mut().execution.parquet.schema_force_view_types = false;
         let context = SessionContext::new_with_config_rt(config, runtime);
         functions::register(&context, rules);
-        Ok(Self { context })
+        Ok(Self { context, readings: Mutex::default() })
     }
 
     pub(super) fn context(&self) -> &SessionContext {
@@ -43,6 +47,9 @@ impl Session {
 
     /// Makes files of a table the table `name` of queries.
     pub(super) async fn read(&self, name: &str, table: &Table, files: &[Path]) -> Result<(), BatchError> {
+        let reading = Arc::new(Reading::of(table, files));
+        reading.check().await?;
+        self.readings.lock().push(reading);
         let (store, folder) = table.root();
         let place = Url::parse(&format!("linktide://{}", table.definition.name.replace('_', "-")))
             .expect("names of tables are hosts");
@@ -53,6 +60,24 @@ impl Session {
         self.context.deregister_table(name)?;
         self.context.register_table(name, rows.into_view())?;
         Ok(())
+    }
+
+    /// What comes of `work`; where it fails because of a file, that file.
+    pub(super) async fn or_damage<T>(
+        &self,
+        work: impl Future<Output = Result<T, BatchError>>,
+    ) -> Result<T, BatchError> {
+        let error = match work.await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let readings = self.readings.lock().clone();
+        for reading in readings {
+            if let Some(damaged) = reading.damaged().await {
+                return Err(damaged);
+            }
+        }
+        Err(error)
     }
 
     /// Makes `raw` of those files of `click_event` that can hold what is asked; tells whether any can.
@@ -75,7 +100,8 @@ impl Session {
 
     /// Keeps the answer of a query under a name; tells how many rows it has.
     pub(super) async fn keep(&self, name: &str, query: &str) -> Result<usize, BatchError> {
-        let kept = self.context.sql(query).await?.cache().await?;
+        let kept = async { Ok(self.context.sql(query).await?.cache().await?) };
+        let kept = self.or_damage(kept).await?;
         let rows = kept.clone().count().await?;
         self.context.deregister_table(name)?;
         self.context.register_table(name, kept.into_view())?;
@@ -83,9 +109,10 @@ impl Session {
     }
 
     pub(super) async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, BatchError> {
-        Ok(self.context.sql(sql).await?.collect().await?)
+        self.or_damage(async { Ok(self.context.sql(sql).await?.collect().await?) }).await
     }
 
+    /// The answer of a query as it comes; what fails meanwhile is the caller's to ask [`Session::or_damage`] about.
     pub(super) async fn stream(&self, sql: &str) -> Result<SendableRecordBatchStream, BatchError> {
         Ok(self.context.sql(sql).await?.execute_stream().await?)
     }

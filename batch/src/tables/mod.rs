@@ -16,11 +16,23 @@ use std::sync::Arc;
 use linktide_common::publication::PublicationStore;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
 use url::Url;
 
 use crate::error::BatchError;
 use crate::folder::SyncedFolder;
+use crate::s3::{self, S3Config};
 use crate::table::{Definition, Table};
+
+/// What a process does in a lake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It reads.
+    Read,
+    /// It writes, too.
+    Write,
+}
 
 /// Where tables, plans and publications lie: a folder or a bucket.
 #[derive(Clone)]
@@ -62,6 +74,37 @@ impl Lake {
         let objects = store(LocalFileSystem::new_with_prefix(&folder)?);
         let publications = PublicationStore::new(Arc::clone(&objects));
         Ok(Self { root, store: store(LocalFileSystem::new()), objects, publications })
+    }
+
+    /// The lake in a bucket. Nothing is asked of the server yet.
+    ///
+    /// # Errors
+    /// [`BatchError::Refused`] where a setting cannot be right.
+    pub fn in_bucket(config: &S3Config) -> Result<Self, BatchError> {
+        let store: Arc<dyn ObjectStore> = Arc::new(config.open()?);
+        let mut root = config.url.clone();
+        root.set_path(&format!("{}/", root.path().trim_end_matches('/')));
+        let prefix = Path::from(root.path().trim_matches('/'));
+        let objects: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(&store), prefix));
+        let publications = PublicationStore::new(Arc::clone(&objects));
+        Ok(Self { root, store, objects, publications })
+    }
+
+    /// Finds out whether the place can be used as it must be: a bucket may be missing, refuse us, or be kept by a server
+    /// that lets two writers create the same object. (A local folder is what it is.)
+    ///
+    /// # Errors
+    /// [`BatchError::Refused`] where only people can change what is wrong, [`BatchError::Unavailable`] where the server
+    /// does not answer.
+    pub async fn check(&self, access: Access) -> Result<(), BatchError> {
+        if self.root.scheme() != s3::SCHEME {
+            return Ok(());
+        }
+        s3::check_reading(&self.objects).await?;
+        if access == Access::Write {
+            s3::check_creation(&self.objects, self.root.as_str()).await?;
+        }
+        Ok(())
     }
 
     /// Its publications.

@@ -3,7 +3,7 @@
 
 mod bad_input;
 mod oracle;
-mod stage;
+pub(crate) mod stage;
 
 use std::time::{Duration, Instant};
 

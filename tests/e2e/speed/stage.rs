@@ -41,7 +41,7 @@ pub(super) fn shared_broker() -> String {
 }
 
 /// A topic with its publications, and the plain count of what was sent to it.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     pub(super) log: Arc<KafkaLog>,
     pub(super) publications: PublicationStore,
     config: KafkaConfig,
@@ -186,7 +186,7 @@ impl Stage {
     }
 
     /// Runs a program to its end: whether it was content, and what it wrote.
-    pub(super) fn output(mut program: std::process::Command) -> (bool, String) {
+    pub(crate) fn output(mut program: std::process::Command) -> (bool, String) {
         let output = program.output().unwrap();
         let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         (output.status.success(), text)
@@ -216,11 +216,7 @@ impl Stage {
 
     /// Adds partitions to the topic until there are `count`.
     pub(super) async fn add_partition(&self, count: usize) {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", &self.config.brokers).create().unwrap();
-        let more = NewPartitions::new(&self.config.topic, count);
-        let added = admin.create_partitions([&more], &AdminOptions::new()).await.unwrap();
-        assert!(added.iter().all(Result::is_ok), "{added:?}");
+        add_partition(&self.config, count).await;
     }
 
     /// Records that were sent and are no clicks.
@@ -233,7 +229,7 @@ impl Stage {
     }
 
     /// Waits until something holds.
-    pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let mut look = tokio::time::interval(Duration::from_millis(100));
         while !holds().await {
@@ -247,8 +243,17 @@ impl Stage {
     }
 }
 
+/// Adds partitions to a topic until there are `count`.
+pub(crate) async fn add_partition(config: &KafkaConfig, count: usize) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &config.brokers).create().unwrap();
+    let more = NewPartitions::new(&config.topic, count);
+    let added = admin.create_partitions([&more], &AdminOptions::new()).await.unwrap();
+    assert!(added.iter().all(Result::is_ok), "{added:?}");
+}
+
 /// The log, once the broker knows the topic that was just made.
-async fn opened(config: &KafkaConfig) -> Arc<KafkaLog> {
+pub(crate) async fn opened(config: &KafkaConfig) -> Arc<KafkaLog> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match KafkaLog::open(config.clone()).await {
@@ -323,25 +328,30 @@ impl Api {
 }
 
 /// A worker in a process of its own.
-pub(super) struct Worker(Child);
+pub(crate) struct Worker(Child);
 
 impl Worker {
-    pub(super) fn of(program: &mut std::process::Command) -> Self {
+    pub(crate) fn of(program: &mut std::process::Command) -> Self {
         Self(program.spawn().unwrap())
     }
 
+    /// Whether it has not ended yet.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
     /// Waits until it has died of itself.
-    pub(super) async fn dies(mut self, what: &str) {
+    pub(crate) async fn dies(mut self, what: &str) {
         let deadline = Instant::now() + PATIENCE;
         let mut look = tokio::time::interval(Duration::from_millis(20));
-        while self.0.try_wait().unwrap().is_none() {
+        while self.runs() {
             assert!(Instant::now() < deadline, "{what}: it lives");
             look.tick().await;
         }
         assert!(!self.0.wait().unwrap().success(), "{what}");
     }
 
-    pub(super) fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -352,16 +362,16 @@ impl Worker {
     }
 
     /// Stops it in its tracks.
-    pub(super) fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.signal("-STOP");
     }
 
-    pub(super) fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.signal("-CONT");
     }
 
     /// Asks it to end, and waits until it has.
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.signal("-TERM");
         assert!(self.0.wait().unwrap().success());
     }

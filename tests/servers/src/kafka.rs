@@ -1,13 +1,14 @@
 //! Apache Kafka: one broker that is its own controller.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::clock::Clock;
 use crate::process::Process;
-use crate::{free_ports, listens, wait_until};
+use crate::{fetched, free_ports, listens, wait_until};
 
 /// Names the cluster. It is the same every time, as nobody meets two of them.
 const CLUSTER: &str = "bGlua3RpZGUtdGVzdHMtMQ";
@@ -18,6 +19,7 @@ const BROOM: &str = r#"read -r _; while [ -e "$0" ]; do rm -rf "$0"; sleep 0.1; 
 pub struct Kafka {
     port: u16,
     sasl: u16,
+    clock: Option<Clock>,
     // Dropped in this order: a broker that runs makes its folder anew.
     process: Option<Process>,
     folder: TempDir,
@@ -27,14 +29,29 @@ impl Kafka {
     /// Starts a broker without topics.
     #[must_use]
     pub fn start() -> Self {
+        Self::with_clock(None)
+    }
+
+    /// Starts a broker without topics, whose clock lies behind this machine's, by as much as [`Self::set_behind`] says.
+    #[must_use]
+    pub fn behind(seconds: u32) -> Self {
+        Self::with_clock(Some(seconds))
+    }
+
+    fn with_clock(behind: Option<u32>) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let [port, sasl, controller] = free_ports();
         let properties = folder.path().join("server.properties");
-        std::fs::write(&properties, settings([port, sasl, controller], folder.path()))
-            .expect("the folder can be written");
+        let mut settings = settings([port, sasl, controller], folder.path());
+        if behind.is_some() {
+            // Producers live in its future.
+            settings.push_str("log.message.timestamp.after.max.ms=9223372036854775807\n");
+        }
+        std::fs::write(&properties, settings).expect("the folder can be written");
         let about = properties.to_string_lossy();
         java(&["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", &about]);
-        let mut kafka = Self { port, sasl, process: None, folder };
+        let clock = behind.map(|seconds| Clock::behind(folder.path(), seconds));
+        let mut kafka = Self { port, sasl, clock, process: None, folder };
         kafka.run();
         kafka
     }
@@ -87,6 +104,14 @@ impl Kafka {
         assert!(done.success(), "chrt cannot change the broker's scheduling");
     }
 
+    /// Moves the clock of a broker that has one of its own.
+    ///
+    /// # Panics
+    /// Where the broker follows this machine's.
+    pub fn set_behind(&self, seconds: u32) {
+        self.clock.as_ref().expect("its clock is this machine's").set(seconds);
+    }
+
     /// Ends it as a crash does.
     pub fn stop(&mut self) {
         self.process = None;
@@ -98,7 +123,14 @@ impl Kafka {
         let jars = jars();
         let arguments = ["-Xmx512m", "-XX:+UseSerialGC", "-cp", &jars, "kafka.Kafka", &properties].map(str::to_owned);
         let output = self.folder.path().join("output");
-        let process = Process::start("java", &arguments, &output);
+        let process = match &self.clock {
+            None => Process::start("java", &arguments, &output),
+            Some(clock) => {
+                let java = std::iter::once("java".to_owned()).chain(arguments);
+                let arguments: Vec<String> = clock.variables().into_iter().chain(java).collect();
+                Process::start("env", &arguments, &output)
+            }
+        };
         wait_until("kafka listens", || {
             assert!(process.runs(), "kafka ended: {}", std::fs::read_to_string(&output).unwrap_or_default());
             listens(self.port)
@@ -146,13 +178,7 @@ fn java(arguments: &[&str]) -> String {
 
 /// The jars that `./dev test` fetched.
 fn jars() -> String {
-    let folder = std::env::var_os("LINKTIDE_KAFKA").map_or_else(default_folder, PathBuf::from);
+    let folder = fetched("LINKTIDE_KAFKA", Path::new("kafka"));
     assert!(folder.is_dir(), "kafka is not in {}; `./dev test` fetches it", folder.display());
     format!("{}/*", folder.display())
-}
-
-fn default_folder() -> PathBuf {
-    let home = PathBuf::from(std::env::var_os("HOME").expect("HOME is set"));
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
-    cache.join("linktide/kafka")
 }

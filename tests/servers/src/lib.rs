@@ -2,16 +2,26 @@
 //!
 //! They panic where they cannot start: a test without its server has nothing to say.
 
+mod clock;
+mod foreign;
+mod gateway;
 mod kafka;
+mod moto;
 mod process;
 mod proxy;
 mod redis;
+mod s3;
 
+pub use foreign::python;
+pub use gateway::{Gateway, Request, Treatment};
 pub use kafka::Kafka;
+pub use moto::Moto;
 pub use proxy::Proxy;
 pub use redis::{Redis, RedisCluster};
+pub use s3::S3;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to start.
@@ -40,4 +50,14 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 fn listens(port: u16) -> bool {
     TcpStream::connect_timeout(&local(port), LOOK).is_ok()
+}
+
+/// What `./dev test` fetched: at `place` beside the build output, or where the environment says.
+fn fetched(variable: &str, place: &Path) -> PathBuf {
+    let default = || {
+        let home = PathBuf::from(std::env::var_os("HOME").expect("HOME is set"));
+        let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
+        cache.join("linktide").join(place)
+    };
+    std::env::var_os(variable).map_or_else(default, PathBuf::from)
 }

@@ -1,12 +1,16 @@
 //! Archive and jobs against a plain count, on real tables in a folder, with crashes between any two steps.
 
 mod correct;
+mod damage;
 mod raw;
 mod world;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rand::RngExt as _;
+use linktide_servers::{Gateway, S3, Treatment};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 use crate::tables::daily::Daily;
@@ -58,6 +62,46 @@ async fn rollups_equal_a_plain_count_whatever_the_cadence_and_wherever_a_run_end
         world.settle().await;
         world.check().await;
     }
+}
+
+#[tokio::test]
+async fn rollups_equal_a_plain_count_over_a_bucket_that_refuses_loses_answers_and_denies_what_it_did() {
+    let s3 = S3::start("clicks");
+    let gateway = Gateway::before(s3.port());
+    let lake = Lake::in_bucket(&crate::s3::tests::config(&gateway.url())).unwrap();
+    let mut world = World::over(lake, tempfile::tempdir().unwrap(), 5).await;
+    world.hurry();
+    let mut zombie = archiver(&world.log, &world.enricher, &world.lake, &world.clock).await;
+    let requests = AtomicU64::new(0);
+    gateway.treat(move |_| {
+        // Every seventh or so, each time another way.
+        let drawn = StdRng::seed_from_u64(requests.fetch_add(1, Ordering::Relaxed)).random_range(0..28);
+        match drawn {
+            0 => Treatment::Lose,
+            1 => Treatment::Deny(500),
+            2 => Treatment::Refuse(503),
+            3 => Treatment::Deny(503),
+            _ => Treatment::Pass,
+        }
+    });
+    let mut hour = START;
+    for hours in [1, 30, 400] {
+        world.send(60).await;
+        for _ in 0..4 {
+            zombie.step(Duration::from_millis(1)).await.unwrap();
+            world.archiver.step(Duration::from_millis(1)).await.unwrap();
+        }
+        hour = Hour(hour.0 + hours);
+        world.archive_through(hour).await;
+        let step = STEPS[world.random.random_range(0..STEPS.len())];
+        world.nightly(Some(step)).run(None).await.unwrap_err();
+        let (one, other) = (world.nightly(None), world.nightly(None));
+        let (one, other) = tokio::join!(one.run(None), other.run(None));
+        assert!(one.is_ok() || other.is_ok(), "{one:?} {other:?}");
+    }
+    world.settle().await;
+    world.check().await;
+    assert!(gateway.treated() > 50, "{}", gateway.treated());
 }
 
 #[tokio::test]

@@ -101,6 +101,11 @@ struct Plain {
 impl World {
     pub(super) async fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::in_folder_unsynced(&folder.path().join("lake")).unwrap();
+        Self::over(lake, folder, seed).await
+    }
+
+    pub(super) async fn over(lake: Lake, folder: tempfile::TempDir, seed: u64) -> Self {
         let clock = Clock::manual(START.start());
         let config = EmbeddedConfig { partitions: 2, sync: false, ..EmbeddedConfig::default() };
         let log = EmbeddedLog::open(&folder.path().join("log"), &config, clock.clone()).unwrap();
@@ -111,7 +116,6 @@ impl World {
             floor_days: 36_530,
         };
         let enricher = Arc::new(Enricher::new(config).unwrap());
-        let lake = Lake::in_folder_unsynced(&folder.path().join("lake")).unwrap();
         let archiver = archiver(&log, &enricher, &lake, &clock).await;
         let random = StdRng::seed_from_u64(seed);
         let rules = enricher.rules();
