@@ -18,6 +18,8 @@ pub enum ProblemKind {
     MethodNotAllowed,
     /// The body is larger than what is taken.
     PayloadTooLarge,
+    /// What was there has been taken away for good.
+    Gone,
     /// The body is of a type or an encoding that is not read.
     UnsupportedMediaType,
     /// The body is not what its type says.
@@ -39,6 +41,7 @@ impl ProblemKind {
             Self::UnknownParameter => ("unknown-parameter", StatusCode::BAD_REQUEST, "Unknown parameter"),
             Self::InvalidParameter => ("invalid-parameter", StatusCode::BAD_REQUEST, "Invalid parameter"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
+            Self::Gone => ("gone", StatusCode::GONE, "Gone"),
             Self::MethodNotAllowed => ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
             Self::PayloadTooLarge => ("payload-too-large", StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
             Self::UnsupportedMediaType => {

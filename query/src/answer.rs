@@ -12,17 +12,26 @@ use linktide_common::enrich::Text;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::problem::{Problem, ProblemKind};
-use linktide_common::publication::Publication;
+use linktide_common::publication::{Publication, Tombstone};
 use linktide_common::sketch::Sketch;
 use linktide_speed::reader::{Held, LinksSlice, Slice, ViewError, Want};
 
-use crate::freshness::Basis;
+use crate::freshness::{Away, Basis};
 use crate::merge::{self, Totals};
 use crate::metrics;
 use crate::state::Query;
 
 /// How often a question starts again because the watermark moved under it.
 const ATTEMPTS: usize = 4;
+
+/// Which publication a question is asked at.
+#[derive(Debug, Clone)]
+pub(crate) enum At {
+    /// The newest, and what came in since.
+    Newest,
+    /// A past one alone: the same question gives the same answer.
+    Past(Arc<Publication>),
+}
 
 /// What a question needs of a subject beside its counts.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +79,7 @@ struct History {
 
 impl Answer {
     /// Adds what both layers gave at one publication.
-    fn of(publication: Arc<Publication>, history: Result<History, String>, recent: Result<Slice, String>) -> Self {
+    fn of(publication: Arc<Publication>, history: Result<History, String>, recent: Result<Slice, Away>) -> Self {
         let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
         let mut history = history.unwrap_or_default();
         let mut guarded = false;
@@ -100,11 +109,7 @@ impl Answer {
 
 impl LinksAnswer {
     /// Adds what both layers gave at one publication.
-    fn of(
-        publication: Arc<Publication>,
-        history: Result<LinkRows, String>,
-        recent: Result<LinksSlice, String>,
-    ) -> Self {
+    fn of(publication: Arc<Publication>, history: Result<LinkRows, String>, recent: Result<LinksSlice, Away>) -> Self {
         let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
         let (links, mut labels) = history.unwrap_or_default();
         let mut newer = Vec::new();
@@ -129,15 +134,54 @@ impl Query {
         })
     }
 
+    /// The publication that a question about a subject names, if it names one.
+    ///
+    /// Its versions hold what was erased since; a question whose answer would show of it is refused.
+    pub(crate) async fn at(&self, number: Option<u64>, subject: Subject) -> Result<At, Problem> {
+        let Some(number) = number else { return Ok(At::Newest) };
+        let newest = self.pinned()?;
+        let past = self.in_time(self.kept.numbered(number)).await.map_err(|error| {
+            Problem::new(ProblemKind::NotReady, format!("publication {number} cannot be read now: {error}"))
+                .retry_after(1)
+        })?;
+        let past = past.ok_or_else(|| {
+            Problem::parameter(
+                "publication",
+                &number.to_string(),
+                format!("no publication {number} is kept; the newest is {}", newest.number),
+            )
+        })?;
+        let erased_since = newest.tombstones.iter().filter(|tombstone| !past.tombstones.contains(tombstone));
+        let shows = |tombstone: &Tombstone| tombstone.is_of(subject) || subject == Subject::Tenant(tombstone.tenant_id);
+        if erased_since.into_iter().any(shows) {
+            return Err(Problem::new(
+                ProblemKind::Gone,
+                format!("publication {number} holds clicks that were erased since; ask as of a newer one"),
+            ));
+        }
+        Ok(At::Past(past))
+    }
+
     /// Where everything begins, for `interval=all`, and what is not known of it because a layer is away.
-    pub(crate) async fn earliest(&self, subject: Subject, now: Timestamp) -> Result<(Quarter, Vec<String>), Problem> {
-        let publication = self.pinned()?;
+    pub(crate) async fn earliest(
+        &self,
+        at: &At,
+        subject: Subject,
+        now: Timestamp,
+    ) -> Result<(Quarter, Vec<String>), Problem> {
         let range = Range::new(Quarter(0), Quarter::of(now).next());
         let want = Want { range, dimensions: Vec::new(), visitors: false };
-        let (history, recent) = tokio::join!(
-            self.in_time(self.tables.at(&publication)),
-            self.in_time(self.speed.read(subject, publication.held_from(subject), &want)),
-        );
+        let (publication, history, recent) = match at {
+            At::Past(past) => (Arc::clone(past), self.in_time(self.tables.at(past)).await, Ok(Slice::default())),
+            At::Newest => {
+                let newest = self.pinned()?;
+                let (history, recent) = tokio::join!(
+                    self.in_time(self.tables.at(&newest)),
+                    self.in_time(self.speed.read(subject, newest.held_from(subject), &want)),
+                );
+                (newest, history, recent)
+            }
+        };
         let unknown = |layer, error: &String| {
             format!("the {layer} layer did not say where its clicks begin ({error}): `all` may begin too late")
         };
@@ -153,7 +197,11 @@ impl Query {
     }
 
     /// Everything a question needs of a subject, from both layers at one watermark.
-    pub(crate) async fn ask(&self, subject: Subject, range: Range, needs: &Needs) -> Result<Answer, Problem> {
+    pub(crate) async fn ask(&self, at: &At, subject: Subject, range: Range, needs: &Needs) -> Result<Answer, Problem> {
+        if let At::Past(past) = at {
+            let history = self.in_time(self.history(past, subject, range, needs)).await;
+            return Ok(Answer::of(Arc::clone(past), history, Err(Away::NotAsked)));
+        }
         let want = Want { range, dimensions: needs.dimensions.clone(), visitors: needs.visitors };
         let mut attempts = 1;
         loop {
@@ -166,29 +214,40 @@ impl Query {
                 attempts += 1;
                 continue;
             }
-            return Ok(Answer::of(publication, history, recent));
+            return Ok(Answer::of(publication, history, recent.map_err(Away::Failed)));
         }
     }
 
     /// Clicks of each link of a tenant, from both layers at one watermark.
-    pub(crate) async fn ask_links(&self, tenant: TenantId, range: Range) -> Result<LinksAnswer, Problem> {
+    pub(crate) async fn ask_links(&self, at: &At, tenant: TenantId, range: Range) -> Result<LinksAnswer, Problem> {
+        if let At::Past(past) = at {
+            let history = self.in_time(self.links_of(past, tenant, range)).await;
+            return add_up(Arc::clone(past), history, Err(Away::NotAsked)).await;
+        }
         let mut attempts = 1;
         loop {
             let publication = self.pinned()?;
-            let history = async {
-                let snapshot = self.tables.at(&publication).await?;
-                Ok::<_, BatchError>((snapshot.links(tenant, range).await?, snapshot.labels(tenant, None).await?))
-            };
-            let (history, recent) =
-                tokio::join!(self.in_time(history), self.in_time(self.recent_links(&publication, tenant, range)));
+            let (history, recent) = tokio::join!(
+                self.in_time(self.links_of(&publication, tenant, range)),
+                self.in_time(self.recent_links(&publication, tenant, range))
+            );
             if attempts < ATTEMPTS && self.moved_on(&publication, recent.as_ref().map(|slice| &slice.held)) {
                 attempts += 1;
                 continue;
             }
-            // There may be many links: adding them up is no work for the runtime of the requests.
-            let answer = tokio::task::spawn_blocking(move || LinksAnswer::of(publication, history, recent));
-            return answer.await.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()));
+            return add_up(publication, history, recent.map_err(Away::Failed)).await;
         }
+    }
+
+    /// What history has of each link of a tenant.
+    async fn links_of(
+        &self,
+        publication: &Arc<Publication>,
+        tenant: TenantId,
+        range: Range,
+    ) -> Result<LinkRows, BatchError> {
+        let snapshot = self.tables.at(publication).await?;
+        Ok((snapshot.links(tenant, range).await?, snapshot.labels(tenant, None).await?))
     }
 
     /// What the speed layer has of a subject, apart from what was erased: an old cell may still be there.
@@ -228,7 +287,7 @@ impl Query {
         let publication = self.pinned()?;
         let (snapshot, held) =
             tokio::join!(self.in_time(self.tables.at(&publication)), self.in_time(self.speed.held()));
-        Ok(Basis { publication, speed: held, batch: snapshot.map(|_| ()) })
+        Ok(Basis { publication, speed: held.map_err(Away::Failed), batch: snapshot.map(|_| ()) })
     }
 
     /// Whether the view has let go of what the pinned publication leaves to it, and a newer publication is there.
@@ -284,6 +343,16 @@ impl Query {
         }
         Ok(history)
     }
+}
+
+/// There may be many links: adding them up is no work for the runtime of the requests.
+async fn add_up(
+    publication: Arc<Publication>,
+    history: Result<LinkRows, String>,
+    recent: Result<LinksSlice, Away>,
+) -> Result<LinksAnswer, Problem> {
+    let answer = tokio::task::spawn_blocking(move || LinksAnswer::of(publication, history, recent));
+    answer.await.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))
 }
 
 fn later(one: Option<Label>, other: Option<Label>) -> Option<Label> {

@@ -52,6 +52,9 @@ pub(crate) struct Echo {
     end: Option<String>,
     timezone: String,
     traffic: &'static str,
+    /// The past publication it was asked as of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    publication: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) unit: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +75,8 @@ impl Echo {
             Traffic::All => "all",
         };
         let timezone = asked.zone.name().to_owned();
-        Self { link_id, interval, start, end, timezone, traffic, unit: None, by: None, limit: None }
+        let publication = asked.publication;
+        Self { link_id, interval, start, end, timezone, traffic, publication, unit: None, by: None, limit: None }
     }
 }
 

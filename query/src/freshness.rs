@@ -12,11 +12,20 @@ use crate::merge::Answered;
 use crate::metrics;
 use crate::state::QueryConfig;
 
+/// Why the speed layer is not in an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Away {
+    /// It did not answer, and why.
+    Failed(String),
+    /// A report as of a past publication rests on history alone.
+    NotAsked,
+}
+
 /// What an answer rests on.
 pub(crate) struct Basis {
     pub(crate) publication: Arc<Publication>,
     /// The state of speed's view when it was read, or why it was not.
-    pub(crate) speed: Result<Held, String>,
+    pub(crate) speed: Result<Held, Away>,
     /// Why history could not be read.
     pub(crate) batch: Result<(), String>,
 }
@@ -49,7 +58,7 @@ struct Layers {
 /// The speed layer behind an answer.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct SpeedLayer {
-    /// `ok`, `rebuilding` or `unavailable`.
+    /// `ok`, `rebuilding`, `unavailable` or `not_asked`.
     state: SpeedState,
     /// Every click that was received before it and from the watermark on is in this layer; none while it is away.
     as_of: Option<String>,
@@ -72,7 +81,7 @@ struct BatchLayer {
 
 /// What the speed layer can be relied on for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 enum SpeedState {
     /// All but the last moments is counted.
     Ok,
@@ -80,6 +89,8 @@ enum SpeedState {
     Rebuilding,
     /// It did not answer.
     Unavailable,
+    /// The question was about a past publication.
+    NotAsked,
 }
 
 /// The least received time over the publication's partitions, never below the watermark.
@@ -139,7 +150,8 @@ impl Basis {
     fn speed_state(&self, now: Timestamp, config: &QueryConfig) -> SpeedState {
         let late = self.lag_seconds(now) > i64::try_from(config.stale_after.as_secs()).unwrap_or(i64::MAX);
         match &self.speed {
-            Err(_) => SpeedState::Unavailable,
+            Err(Away::Failed(_)) => SpeedState::Unavailable,
+            Err(Away::NotAsked) => SpeedState::NotAsked,
             Ok(held) if late || held.from.is_none() || self.not_begun(held) > 0 => SpeedState::Rebuilding,
             Ok(_) => SpeedState::Ok,
         }
@@ -156,7 +168,7 @@ impl Basis {
 
     fn speed_reason(&self, state: SpeedState, lag_seconds: i64) -> Option<String> {
         match (state, &self.speed) {
-            (_, Err(reason)) => {
+            (_, Err(Away::Failed(reason))) => {
                 metrics::LAYERS_AWAY.with_label_values(&["speed"]).inc();
                 Some(format!(
                     "the speed layer is unavailable ({reason}): nothing received since complete_through is in the answer"
@@ -221,7 +233,7 @@ mod tests {
 
     const W: Hour = Hour(480_000);
 
-    fn basis(speed: Result<Held, String>, batch: Result<(), String>) -> Basis {
+    fn basis(speed: Result<Held, Away>, batch: Result<(), String>) -> Basis {
         let partitions = [PartitionId(0), PartitionId(1)];
         Basis { publication: Arc::new(Publication::first(Epoch(0), &partitions, "r".into(), W.start())), speed, batch }
     }
@@ -250,7 +262,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let now = W.start().plus_millis(90_000);
-        let away = basis(Err("connection refused".into()), Ok(())).freshness(now, &QueryConfig::default(), Vec::new());
+        let away = basis(Err(Away::Failed("connection refused".into())), Ok(())).freshness(
+            now,
+            &QueryConfig::default(),
+            Vec::new(),
+        );
         assert_eq!(
             (away.as_of.as_str(), away.stale, away.layers.speed.state),
             (W.start().to_string().as_str(), true, SpeedState::Unavailable)
@@ -274,7 +290,7 @@ mod tests {
         // What was lost before this process began, and history that is away, would keep it from ever being asked.
         assert!(caught_up(Ok(held(W.next(), [80_000, 80_000])), Err("gone".into())));
         assert!(!caught_up(Ok(held(W, [80_000, 10_000])), Ok(())));
-        assert!(!caught_up(Err("connection refused".into()), Ok(())));
+        assert!(!caught_up(Err(Away::Failed("connection refused".into())), Ok(())));
         let mut one = held(W, [80_000, 80_000]);
         one.positions.remove(&(Epoch(0), PartitionId(1)));
         let soon = W.start().plus_millis(1_000);

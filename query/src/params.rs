@@ -52,12 +52,14 @@ pub(crate) struct Asked {
     pub(crate) zone: Zone,
     pub(crate) when: When,
     pub(crate) traffic: Traffic,
+    /// The past publication it is asked as of.
+    pub(crate) publication: Option<u64>,
 }
 
 /// What a question without a range asks about.
 pub(crate) const DEFAULT: (&str, Interval) = ("30d", Interval::Days30);
 /// The parameters of every question.
-pub(crate) const COMMON: &[&str] = &["start", "end", "interval", "timezone", "traffic"];
+pub(crate) const COMMON: &[&str] = &["start", "end", "interval", "timezone", "traffic", "publication"];
 
 impl Parameters {
     /// Refuses every parameter but these, and one that stands twice.
@@ -94,7 +96,14 @@ impl Parameters {
             Zone::parse(name).map_err(|error| Problem::parameter("timezone", name, error.to_string()))
         })?;
         let traffic = self.named("traffic", TRAFFIC)?.unwrap_or_default();
-        Ok(Asked { when: self.when(&zone)?, zone, traffic })
+        Ok(Asked { when: self.when(&zone)?, zone, traffic, publication: self.publication()? })
+    }
+
+    fn publication(&self) -> Result<Option<u64>, Problem> {
+        let Some(value) = self.get("publication") else { return Ok(None) };
+        value.parse().map(Some).map_err(|_| {
+            Problem::parameter("publication", value, "`publication` is the number of one, as `meta.freshness` tells it")
+        })
     }
 
     fn when(&self, zone: &Zone) -> Result<When, Problem> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use linktide_batch::reader::Tables;
 use linktide_common::clock::Clock;
 use linktide_common::enrich::VisitorIdentity;
-use linktide_common::publication::Publication;
+use linktide_common::publication::{Publication, PublicationStore};
 use linktide_speed::reader::SpeedReader;
 use tokio::sync::watch;
 
@@ -33,7 +33,10 @@ impl Default for QueryConfig {
 pub struct Query {
     pub(crate) tables: Arc<Tables>,
     pub(crate) speed: SpeedReader,
+    /// The newest publication that this process knows of.
     pub(crate) publications: watch::Receiver<Option<Arc<Publication>>>,
+    /// Those that are kept for reports.
+    pub(crate) kept: PublicationStore,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<QueryConfig>,
     caught_up: Arc<AtomicBool>,
@@ -45,12 +48,12 @@ impl Query {
     pub fn new(
         tables: Arc<Tables>,
         speed: SpeedReader,
-        publications: watch::Receiver<Option<Arc<Publication>>>,
+        kept: PublicationStore,
         clock: Clock,
         config: QueryConfig,
     ) -> Self {
         let caught_up = Arc::new(AtomicBool::new(false));
-        Self { tables, speed, publications, clock, config: Arc::new(config), caught_up }
+        Self { tables, speed, publications: kept.watch(), kept, clock, config: Arc::new(config), caught_up }
     }
 
     /// Whether the speed layer has once been as fresh as it should be; `fresh` says whether it is now.

@@ -95,7 +95,7 @@ pub(super) fn router(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &
         visitor: config.enrich.visitor,
     };
     let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
-    let query = Query::new(tables, SpeedReader::new(view), lake.publications().watch(), clock.clone(), answers);
+    let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers);
     linktide_query::router(query)
 }
 

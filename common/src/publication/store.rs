@@ -93,6 +93,18 @@ impl PublicationStore {
         }
     }
 
+    /// The publication of a number, while it is kept.
+    ///
+    /// # Errors
+    /// [`PublicationError`] where the store fails or holds one that this Linktide does not understand.
+    pub async fn numbered(&self, number: u64) -> Result<Option<Arc<Publication>>, PublicationError> {
+        match self.read(&place(number)).await {
+            Ok(publication) => Ok(Some(Arc::new(publication))),
+            Err(PublicationError::Unavailable(object_store::Error::NotFound { .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Every publication that is kept, the oldest first.
     ///
     /// # Errors

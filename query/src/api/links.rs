@@ -55,7 +55,7 @@ pub(super) async fn top(
     let (asked, limit) = (parameters.asked(params::LINKS)?, parameters.limit()?);
     let traffic = asked.traffic;
     let question = Question::resolve(&query, asked, Subject::Tenant(tenant)).await?;
-    let mut answer = query.ask_links(tenant, question.range).await?;
+    let mut answer = query.ask_links(&question.at, tenant, question.range).await?;
     let total = answer.links.values().map(|counts| counts.clicks(traffic)).sum();
     let (listed, other) = merge::top(answer.links, traffic, total, limit);
     let mut describe = |link: LinkId, clicks| TopLink {

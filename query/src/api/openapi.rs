@@ -40,6 +40,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         if let Some(own) = takes(path) {
             add_parameters(operation, path, own);
             add_problem(operation, "400", "A parameter is unknown, missing, or cannot have its value");
+            add_problem(operation, "410", "The publication asked about holds clicks that were erased since");
             add_problem(operation, "503", "Nothing is published yet; try again after `Retry-After` seconds");
         } else if path == "/v1/freshness" || path == "/readyz" {
             add_problem(operation, "503", "The service has not caught up yet; `Retry-After` says when to try again");
@@ -87,6 +88,10 @@ fn parameter(name: &str) -> Parameter {
         "end" => (text(), "Where the range ends; a date includes that day; with `start`".to_owned()),
         "timezone" => (text().default(Some(json!("UTC"))), "A name of the IANA database".to_owned()),
         "traffic" => (one_of(params::TRAFFIC.to_vec(), "human"), "Whose clicks are counted".to_owned()),
+        "publication" => (
+            ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)),
+            "A report as of a past publication: history alone, and the same answer each time".to_owned(),
+        ),
         "unit" => (
             one_of(Unit::NAMES.iter().map(|(name, _)| *name).collect(), "day"),
             "How long a bucket is; `quarter` is 15 minutes".to_owned(),

@@ -10,7 +10,7 @@ use linktide_common::problem::Problem;
 use linktide_common::sketch::STANDARD_ERROR;
 
 use super::results::{Breakdown, LinkLabel, Summary, TimeBucket, Uniques, ValueCount};
-use crate::answer::{Answer, Needs};
+use crate::answer::{Answer, At, Needs};
 use crate::envelope::{Echo, Envelope, Meta, ResolvedRange, instant};
 use crate::freshness::Basis;
 use crate::merge::{self, Listed};
@@ -21,6 +21,7 @@ use crate::state::Query;
 pub(super) struct Question {
     pub(super) asked: Asked,
     pub(super) range: Range,
+    pub(super) at: At,
     subject: Subject,
     /// What is not known of the range because a layer is away.
     unsure: Vec<String>,
@@ -28,13 +29,18 @@ pub(super) struct Question {
 
 impl Question {
     pub(super) async fn resolve(query: &Query, asked: Asked, subject: Subject) -> Result<Self, Problem> {
-        let now = query.clock.now();
-        let (earliest, unsure) = if asked.asks_for_all() {
-            query.earliest(subject, now).await?
-        } else {
-            (query.pinned()?.watermark.first_quarter(), Vec::new())
+        let at = query.at(asked.publication, subject).await?;
+        // A past publication knows no later present than its watermark.
+        let (now, watermark) = match &at {
+            At::Past(past) => (past.watermark.start(), past.watermark),
+            At::Newest => (query.clock.now(), query.pinned()?.watermark),
         };
-        Ok(Self { range: asked.range(now, earliest), asked, subject, unsure })
+        let (earliest, unsure) = if asked.asks_for_all() {
+            query.earliest(&at, subject, now).await?
+        } else {
+            (watermark.first_quarter(), Vec::new())
+        };
+        Ok(Self { range: asked.range(now, earliest), at, asked, subject, unsure })
     }
 
     /// Says what the answer lacks because the speed layer left it out.
@@ -70,7 +76,7 @@ pub(super) async fn summary(
 ) -> Result<Envelope<Summary>, Problem> {
     let mut question = Question::resolve(query, parameters.asked(params::SUMMARY)?, subject).await?;
     let needs = Needs { buckets: vec![question.range], visitors: true, label: true, ..Needs::default() };
-    let answer = query.ask(subject, question.range, &needs).await?;
+    let answer = query.ask(&question.at, subject, question.range, &needs).await?;
     question.note(&answer);
     let zone = &question.asked.zone;
     let counts = answer.totals.within(question.range).sum();
@@ -107,7 +113,7 @@ pub(super) async fn timeseries(
     let cut = buckets(question.range, unit, &zone)
         .map_err(|error| Problem::parameter("unit", unit.name(), error.to_string()))?;
     let needs = Needs { buckets: cut.iter().map(|bucket| bucket.range).collect(), ..Needs::default() };
-    let answer = query.ask(subject, question.range, &needs).await?;
+    let answer = query.ask(&question.at, subject, question.range, &needs).await?;
     let watermark = answer.basis.publication.watermark;
     let (as_of, answered) = (answer.basis.as_of(), answer.basis.answered());
     let describe = |bucket: &Bucket| {
@@ -136,7 +142,7 @@ pub(super) async fn breakdown(
     let mut question = Question::resolve(query, asked, subject).await?;
     let traffic = question.asked.traffic;
     let needs = Needs { buckets: vec![question.range], dimensions: dimensions.clone(), ..Needs::default() };
-    let answer = query.ask(subject, question.range, &needs).await?;
+    let answer = query.ask(&question.at, subject, question.range, &needs).await?;
     question.note(&answer);
     let total = answer.totals.within(question.range).sum().clicks(traffic);
     let describe = |dimension: &Dimension| {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 use linktide_batch::reader::Tables;
-use linktide_batch::{ArchiveConfig, Archiver, Flusher, Lake, Nightly, NightlyConfig};
+use linktide_batch::{ArchiveConfig, Archiver, Correct, Flusher, Lake, Nightly, NightlyConfig};
 use linktide_common::bucket::{Hour, Quarter, Timestamp};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Rules, VisitorIdentity};
-use linktide_common::id::ClickId;
+use linktide_common::id::{ClickId, LinkId, Subject, TenantId};
 use linktide_common::intake::Intake;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
 use linktide_common::log::{Append, LogReader as _, LogWriter as _};
@@ -105,7 +105,7 @@ impl World {
         tokio::spawn(archiver.run(stop.clone()));
         tokio::spawn(worker.run(stop.clone()));
         let tables = Arc::new(Tables::new(lake.clone(), 1 << 26));
-        let (reader, publications) = (SpeedReader::new(shared), lake.publications().watch());
+        let (reader, publications) = (SpeedReader::new(shared), lake.publications().clone());
         let query = Query::new(tables, reader, publications, clock.clone(), QueryConfig::default());
         Self {
             log,
@@ -154,14 +154,17 @@ impl World {
         Append { key: ClickId(id), payload: Bytes::from(click.to_string()) }
     }
 
+    fn nightly(&self) -> Nightly {
+        let rules = Arc::new(Rules::load(GeoFiles::default()).unwrap());
+        let config = NightlyConfig { rate_bots: None, ..NightlyConfig::default() };
+        Nightly::new(self.lake.clone(), self.clock.clone(), rules, config)
+    }
+
     /// Moves time on to `hour`, and history up to it.
     async fn roll_up(&self, hour: Hour) {
         self.clock.set(hour.start());
         assert!(tokio::time::timeout(PATIENCE, self.flusher.archived_through(hour.start())).await.unwrap());
-        let rules = Arc::new(Rules::load(GeoFiles::default()).unwrap());
-        let config = NightlyConfig { rate_bots: None, ..NightlyConfig::default() };
-        let nightly = Nightly::new(self.lake.clone(), self.clock.clone(), rules, config);
-        nightly.run(Some(hour)).await.unwrap();
+        self.nightly().run(Some(hour)).await.unwrap();
         let published = self.lake.publications().watch().borrow().as_ref().map(|published| published.watermark);
         assert_eq!(published, Some(hour));
     }
@@ -277,4 +280,53 @@ async fn day_on_the_seam_rests_on_both_layers_and_visitors_are_the_same_in_eithe
     let series = world.get("/v1/account/timeseries?interval=7d&traffic=all").await;
     let today = series["results"].as_array().unwrap().last().unwrap().clone();
     assert_eq!((&today["layers"], &today["partial"]), (&json!(["batch", "speed"]), &json!(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn report_as_of_a_past_publication_stays_the_same_until_an_erasure_takes_from_it() {
+    let questions = [
+        "links/1/summary?interval=all&traffic=all",
+        "account/timeseries?interval=30d&unit=day&timezone=Asia/Kolkata",
+        "account/breakdown?interval=7d&by=language,device",
+        "links?interval=all&traffic=bot",
+    ];
+    let mut world = World::new(12).await;
+    world.send(80).await;
+    world.roll_up(W.next()).await;
+    let number = ask(&world.router, "/v1/freshness").await.1["layers"]["batch"]["publication"].as_u64().unwrap();
+    let as_of = |question: &str| format!("/v1/{question}&publication={number}");
+    let mut first = Vec::new();
+    for question in questions {
+        let answer = world.get(&as_of(question)).await;
+        let freshness = &answer["meta"]["freshness"];
+        assert_eq!((&freshness["as_of"], &freshness["stale"]), (&json!(W.next().start().to_string()), &json!(false)));
+        assert_eq!(
+            (&freshness["layers"]["speed"]["state"], &answer["query"]["publication"]),
+            (&json!("not_asked"), &json!(number))
+        );
+        first.push((answer["results"].clone(), answer["meta"]["range"].clone()));
+    }
+    assert_eq!(first[3].0["total"], world.plain.iter().filter(|click| click.bot).count() as u64);
+
+    // Clicks come in, time passes, history moves on: the report does not.
+    world.send(80).await;
+    world.roll_up(Hour(W.0 + 40)).await;
+    world.send(80).await;
+    world.until_counted().await;
+    for (question, (results, range)) in questions.iter().zip(&first) {
+        let answer = world.get(&as_of(question)).await;
+        assert_eq!((&answer["results"], &answer["meta"]["range"]), (results, range), "{question}");
+        assert_ne!(&world.get(&format!("/v1/{question}")).await["results"], results, "{question}");
+    }
+
+    let erased = Subject::Link(TenantId(0), LinkId(1));
+    world.nightly().correct(Correct::Erase(erased)).await.unwrap();
+    for question in questions {
+        let (status, answer) = ask(&world.router, &as_of(question)).await;
+        assert_eq!(status, 410, "{question}: {answer}");
+    }
+    // What was erased is no part of what another link has.
+    world.get(&as_of("links/2/summary?interval=all")).await;
+    let (status, answer) = ask(&world.router, "/v1/links?publication=99999").await;
+    assert_eq!((status, &answer["parameter"]), (400, &json!("publication")), "{answer}");
 }

@@ -89,9 +89,10 @@ async fn problems_are_documents() {
         "end",
         "interval",
         "timezone",
-        "traffic"
+        "traffic",
+        "publication"
       ],
-      "detail": "`timezon` is no parameter here; did you mean `timezone`? there are: start, end, interval, timezone, traffic",
+      "detail": "`timezon` is no parameter here; did you mean `timezone`? there are: start, end, interval, timezone, traffic, publication",
       "parameter": "timezon",
       "status": 400,
       "suggestion": "timezone",

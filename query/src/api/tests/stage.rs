@@ -136,7 +136,7 @@ pub(super) fn unpublished() -> Stage {
     let tables = Arc::new(Tables::new(lake.clone(), 1 << 24));
     let config = QueryConfig { deadline: Duration::from_millis(500), ..QueryConfig::default() };
     let reader = SpeedReader::new(Arc::clone(&view) as Arc<dyn View>);
-    let query = Query::new(tables, reader, lake.publications().watch(), clock.clone(), config);
+    let query = Query::new(tables, reader, lake.publications().clone(), clock.clone(), config);
     Stage { view, lake, clock, router: router(query), _folder: folder }
 }
 
