@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use linktide_batch::BatchError;
-use linktide_common::bucket::{Hour, Timestamp};
+use linktide_common::bucket::{Day, Hour, Timestamp};
 use linktide_common::clock::Clock;
 
 use crate::config::{self, Config, Sources};
@@ -112,6 +112,15 @@ enum Command {
         /// Only tell what would be done
         #[arg(long)]
         dry_run: bool,
+    },
+    /// What comparing speed's counts with batch's found, increment by increment; ends with 1 where they differ
+    #[command(after_help = "Example:\n  linktide audit --lake s3://clicks/linktide --day 2026-03-01")]
+    Audit {
+        #[command(flatten)]
+        tables: jobs::Tables,
+        /// Of clicks received on this UTC day alone
+        #[arg(long, value_name = "DATE", value_parser = day)]
+        day: Option<Day>,
     },
     /// Keep every click of Kafka in the tables
     #[command(after_help = "Example:\n  linktide archive --lake s3://clicks/linktide --set kafka.brokers=kafka:9092")]
@@ -221,6 +230,10 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
+fn day(text: &str) -> Result<Day, String> {
+    hour(&format!("{text}T00:00:00Z")).map(Hour::day).map_err(|_| "write a date such as 2026-03-01".to_owned())
+}
+
 fn hour(text: &str) -> Result<Hour, String> {
     let instant: jiff::Timestamp = text.parse().map_err(|_| "write a time such as 2026-03-01T00:00:00Z")?;
     Timestamp::from_millis(instant.as_millisecond()).map(Hour::of).ok_or_else(|| "the time is out of range".to_owned())
@@ -269,6 +282,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     | Command::Query { lake: Some(lake), .. }
     | Command::Nightly { tables: jobs::Tables { lake: Some(lake), .. }, .. }
     | Command::Backfill { tables: jobs::Tables { lake: Some(lake), .. }, .. }
+    | Command::Audit { tables: jobs::Tables { lake: Some(lake), .. }, .. }
     | Command::Erase { tables: jobs::Tables { lake: Some(lake), .. }, .. }
     | Command::Provision { what: ProvisionCommand::S3 { lake: Some(lake), .. } } = &command
     {
@@ -291,6 +305,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
             jobs::nightly_every(&config, &tables, every.0, told_to_stop()).await
         }
         Command::Backfill { tables, what, dry_run } => jobs::backfill(&config, &tables, what, dry_run).await,
+        Command::Audit { tables, day } => jobs::audit(&config, &tables, day).await,
         Command::Erase { tables, what, dry_run } => jobs::erase(&config, &tables, &what, dry_run).await,
         Command::Archive { listen, fail_fast, .. } => {
             services::archive::run(&config, listen, fail_fast, told_to_stop()).await

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use linktide_batch::{Access, BatchError, Correct, Corrected, Lake, Nightly, Outcome, Stage};
+use linktide_batch::{
+    Access, Audit, BatchError, Correct, Corrected, Difference, Lake, Nightly, Outcome, Stage, audits,
+};
 use linktide_common::bucket::{Day, Hour};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Rules;
@@ -86,6 +88,12 @@ async fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly
         // Progress that nobody can read is no reason to stop.
         let _ = say(&describe(stage));
     });
+    // The speed layer of a `standalone` lives in its process.
+    let recounter = if tables.data.is_none() { services::redis_recounter(config)? } else { None };
+    let nightly = match recounter {
+        Some(recounter) => nightly.auditing(recounter),
+        None => nightly,
+    };
     Ok((lake, nightly))
 }
 
@@ -168,6 +176,45 @@ pub(crate) async fn erase(config: &Config, tables: &Tables, what: &Erase, dry_ru
         ))?;
     }
     Ok(())
+}
+
+/// `linktide audit`
+///
+/// # Errors
+/// Where the reports cannot be read, or the layers differ.
+pub(crate) async fn audit(config: &Config, tables: &Tables, day: Option<Day>) -> anyhow::Result<()> {
+    let (lake, _) = open(config, tables).await?;
+    let received = day.map_or(Hour(i32::MIN)..Hour(i32::MAX), |day| hours_of(day));
+    let audits = audits(&lake, received).await?;
+    if audits.is_empty() {
+        say("no increment of these hours was audited")?;
+    }
+    for audit in &audits {
+        audit_lines(audit).iter().try_for_each(|line| say(line))?;
+    }
+    let drifted = audits.iter().filter(|audit| audit.drift > 0).count();
+    anyhow::ensure!(drifted == 0, "speed and batch differ in {drifted} of {} audits", audits.len());
+    Ok(())
+}
+
+fn hours_of(day: Day) -> std::ops::Range<Hour> {
+    Hour::of(day.start())..Hour::of(day.next().start())
+}
+
+fn audit_lines(audit: &Audit) -> Vec<String> {
+    let hours = format!("received {} to {}", audit.from.start(), audit.to.start());
+    if let Some(why) = &audit.not_compared {
+        return vec![format!("{hours}: {} clicks by batch, not compared: {why}", audit.batch)];
+    }
+    let mut lines = vec![format!(
+        "{hours}: {} clicks by batch, {} by speed; {} of {} links differ, by {} clicks",
+        audit.batch, audit.speed, audit.drifted, audit.links, audit.drift
+    )];
+    let line = |one: &Difference| {
+        format!("  link {}/{}: {} by batch, {} by speed", one.tenant_id, one.link_id, one.batch, one.speed)
+    };
+    lines.extend(audit.differences.iter().map(line));
+    lines
 }
 
 async fn do_or_foresee(nightly: &Nightly, correct: Correct, dry_run: bool) -> Result<Corrected, BatchError> {

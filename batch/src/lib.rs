@@ -17,6 +17,9 @@ mod tables;
 
 pub use archive::{ArchiveConfig, Archiver, Flusher};
 pub use error::BatchError;
-pub use nightly::{Correct, Corrected, Erasure, Maintained, Nightly, NightlyConfig, Outcome, Stage};
+pub use nightly::{
+    Audit, Correct, Corrected, Difference, Erasure, Maintained, Nightly, NightlyConfig, Outcome, Recount, Recounter,
+    Stage, audits,
+};
 pub use s3::{ColdClass, RuleState, Ruled, RulesPlan, S3Config, S3Keys, provision_rules};
 pub use tables::{Access, Lake};

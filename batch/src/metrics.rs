@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use linktide_common::metrics::{counter, gauge};
-use prometheus::{IntCounter, IntGauge};
+use linktide_common::metrics::{counter, counters, gauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 /// Clicks committed to `click_event`.
 pub(crate) static ARCHIVED: LazyLock<IntCounter> =
@@ -16,3 +16,13 @@ pub(crate) static CONFLICTS: LazyLock<IntCounter> =
 /// The watermark, in seconds since 1970.
 pub(crate) static WATERMARK: LazyLock<IntGauge> =
     LazyLock::new(|| gauge("linktide_watermark_timestamp_seconds", "The watermark, in seconds since 1970"));
+
+/// Audits of increments, by what came of them: `agreed`, `drift` or `not_compared`.
+pub(crate) static AUDITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("linktide_audits_total", "Audits of increments: agreed, drift or not_compared", &["outcome"])
+});
+
+/// Clicks by which speed and batch differed in the newest audit.
+pub(crate) static AUDIT_DRIFT: LazyLock<IntGauge> = LazyLock::new(|| {
+    gauge("linktide_audit_drift_clicks", "Clicks by which speed and batch differed in the newest audit")
+});

@@ -6,7 +6,7 @@ use linktide_common::bucket::{Hour, Range};
 use linktide_common::id::{Subject, TenantId};
 
 use crate::view::View;
-pub use crate::view::{Held, LinksSlice, Slice, ViewError, Want};
+pub use crate::view::{Counted, Held, LinksSlice, Slice, ViewError, Want};
 
 /// Reads a view. Clones read the same one.
 #[derive(Clone)]
@@ -35,6 +35,14 @@ impl SpeedReader {
     /// [`ViewError`] where the view cannot be reached.
     pub async fn read(&self, subject: Subject, watermark: Hour, want: &Want) -> Result<Slice, ViewError> {
         self.view.read(subject, watermark, want).await
+    }
+
+    /// All that was received of every link in these hours.
+    ///
+    /// # Errors
+    /// [`ViewError`] where the view cannot be reached.
+    pub async fn counted(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
+        self.view.counted(received).await
     }
 
     /// What was received of each link of a tenant from the watermark on.

@@ -283,11 +283,13 @@ pub struct Nightly {
     pub every: Span,
     /// Clicks of one address in one minute above which they are a bot's, or `off`.
     pub rate_bots: Threshold,
+    /// Whether each increment is compared, link by link, with what the speed layer counted.
+    pub audit: bool,
 }
 
 impl Default for Nightly {
     fn default() -> Self {
-        Self { every: Span::hours(1), rate_bots: Threshold(Some(300)) }
+        Self { every: Span::hours(1), rate_bots: Threshold(Some(300)), audit: true }
     }
 }
 

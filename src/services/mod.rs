@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use linktide_batch::{ArchiveConfig, NightlyConfig};
+use linktide_batch::{ArchiveConfig, NightlyConfig, Recount, Recounter};
 use linktide_common::click::limits;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
 use linktide_common::secret::Secret;
 use linktide_ingest::{EmitterConfig, IngestConfig, LinkFile, QuotaConfig, Rate};
 use linktide_speed::SpeedConfig;
-use linktide_speed::view::{Limits, RedisConfig};
+use linktide_speed::reader::{Held, SpeedReader};
+use linktide_speed::view::{Limits, RedisConfig, RedisView};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Quota};
@@ -62,6 +63,7 @@ pub(crate) fn nightly_config(config: &Config) -> NightlyConfig {
         raw_days: config.retention.raw_days,
         publications: config.retention.publications.0,
         log: config.kafka.retention.0,
+        ..NightlyConfig::default()
     }
 }
 
@@ -87,6 +89,27 @@ fn redis(config: &Config) -> RedisConfig {
         password: config.redis.password.as_ref().map(|password| password.0.clone()),
         limits: Limits { cell_fields: config.speed.cell_fields, tenant_cells: config.speed.tenant_cells },
     }
+}
+
+/// How the speed layer counts what an increment adds, for the audit.
+pub(crate) fn recounter(reader: SpeedReader) -> Recounter {
+    Arc::new(move |received| {
+        let reader = reader.clone();
+        Box::pin(async move {
+            let counted = reader.counted(received).await.map_err(|error| error.to_string())?;
+            let Held { positions, from: held_from, .. } = counted.held;
+            Ok(Recount { positions, held_from, links: counted.links })
+        })
+    })
+}
+
+/// The same over the view in Redis; none where the settings want no audit.
+pub(crate) fn redis_recounter(config: &Config) -> anyhow::Result<Option<Recounter>> {
+    if !config.nightly.audit {
+        return Ok(None);
+    }
+    let view = Arc::new(RedisView::new(&redis(config))?);
+    Ok(Some(recounter(SpeedReader::new(view))))
 }
 
 fn floor_days(config: &Config) -> i64 {

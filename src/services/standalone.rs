@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use linktide_batch::{Archiver, Flusher, Lake, Nightly, NightlyConfig};
+use linktide_batch::{Archiver, Flusher, Lake, Nightly, NightlyConfig, Recounter};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::{Enricher, Rules};
 use linktide_common::id::Epoch;
@@ -18,11 +18,12 @@ use linktide_common::log::LogWriter;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
 use linktide_ingest::{Emitter, LinkFile};
 use linktide_speed::SpeedWorker;
+use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{archive_config, door, emitter, enrichment, look_at_files, nightly_config, query, speed};
+use super::{archive_config, door, emitter, enrichment, look_at_files, nightly_config, query, recounter, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -45,6 +46,7 @@ pub struct Services {
     pub lake: Lake,
     rules: Arc<Rules>,
     nightly: NightlyConfig,
+    recounter: Option<Recounter>,
     copy_window: u64,
     tasks: JoinSet<anyhow::Result<&'static str>>,
     workers: CancellationToken,
@@ -76,6 +78,7 @@ impl Services {
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
+        let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
         let router = door.merge(query::router(config, &lake, view, &clock));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
@@ -92,13 +95,32 @@ impl Services {
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));
         let (nightly, copy_window) = (nightly_config(config), config.log.copy_window);
-        Ok(Self { address, clock, log, emitter, flusher, lake, rules, nightly, copy_window, tasks, workers, requests })
+        Ok(Self {
+            address,
+            clock,
+            log,
+            emitter,
+            flusher,
+            lake,
+            rules,
+            nightly,
+            recounter,
+            copy_window,
+            tasks,
+            workers,
+            requests,
+        })
     }
 
     /// A nightly run over this process's tables.
     #[must_use]
     pub fn nightly(&self) -> Nightly {
-        Nightly::new(self.lake.clone(), self.clock.clone(), Arc::clone(&self.rules), self.nightly.clone())
+        let nightly =
+            Nightly::new(self.lake.clone(), self.clock.clone(), Arc::clone(&self.rules), self.nightly.clone());
+        match &self.recounter {
+            Some(recounter) => nightly.auditing(Arc::clone(recounter)),
+            None => nightly,
+        }
     }
 
     /// Rolls up every so often from now on.

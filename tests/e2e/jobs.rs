@@ -2,11 +2,18 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
 
-use linktide_common::bucket::Hour;
+use linktide_batch::{Outcome, Recount};
+use linktide_common::bucket::{Hour, Timestamp};
 use linktide_common::clock::Clock;
+use linktide_common::id::{Epoch, LinkId, Offset, TenantId};
+use linktide_common::log::Position;
 
 use crate::harness::{Linktide, NOW, program};
+
+/// Behind everything.
+const END: Position = Position { offset: Offset(u64::MAX), received_at: Timestamp::MAX };
 
 /// Sends so many clicks on each link.
 async fn send(linktide: &Linktide, chunk: u64, clicks: &[(u64, u64)]) {
@@ -86,6 +93,46 @@ async fn run_tells_beforehand_what_it_would_do() {
     let done = told(folder.path(), &["nightly"]).await;
     assert!(done.contains("adding 3 clicks") && done.contains("3 clicks more"), "{done}");
     assert!(told(folder.path(), &["nightly"]).await.contains("nothing to do"), "and that is no failure");
+    linktide.services.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn increment_is_audited_and_drift_is_told_by_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let linktide = Linktide::start(folder.path(), Clock::manual(NOW.start())).await;
+    send(&linktide, 0, &[(1, 3), (2, 2)]).await;
+    linktide.until_counted(5).await;
+    linktide.roll_up(NOW.next()).await;
+    let agreed = told(folder.path(), &["audit"]).await;
+    assert!(agreed.contains("5 clicks by batch, 5 by speed; 0 of 2 links differ"), "{agreed}");
+
+    // A speed layer that lost a link's clicks and invented another's: told, and history goes on.
+    send(&linktide, 1, &[(1, 4), (2, 1)]).await;
+    let hour = Hour(NOW.0 + 2);
+    linktide.services.clock.set(hour.start());
+    assert!(linktide.services.flusher.archived_through(hour.start()).await);
+    let cut = linktide.services.log.partitions();
+    let faulty = move |_| {
+        let positions = cut.iter().map(|partition| ((Epoch(0), *partition), END)).collect();
+        let links = [((TenantId(0), LinkId(2)), 1), ((TenantId(0), LinkId(9)), 2)].into();
+        let recount = Recount { positions, held_from: Some(NOW), links };
+        Box::pin(std::future::ready(Ok(recount))) as _
+    };
+    let outcome = linktide.services.nightly().auditing(Arc::new(faulty)).run(Some(hour)).await.unwrap();
+    assert!(matches!(outcome, Outcome::Published { clicks: 5, .. }), "{outcome:?}");
+    let date = &hour.start().to_string()[..10];
+    let output = run(folder.path(), &["audit", "--day", date]).await;
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(
+        !output.status.success() && said.contains("5 clicks by batch, 3 by speed; 2 of 3 links differ, by 6 clicks"),
+        "{said}"
+    );
+    assert!(
+        said.contains("link 0/1: 4 by batch, 0 by speed") && said.contains("link 0/9: 0 by batch, 2 by speed"),
+        "{said}"
+    );
+    let other = told(folder.path(), &["audit", "--day", "2020-01-01"]).await;
+    assert!(other.contains("no increment"), "{other}");
     linktide.services.stop().await.unwrap();
 }
 

@@ -126,6 +126,7 @@ impl Nightly {
         self.reached("batch::increment::merged_dimensions")?;
         tables.extend([self.add::<Links>(&session, labelled, increment.to, fence).await?]);
         self.reached("batch::increment::merged_links")?;
+        self.audit(&session, plan.number, increment, published).await?;
         Ok(Changed { tables, rows: touched.clicks, ..Changed::default() })
     }
 

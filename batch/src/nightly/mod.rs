@@ -9,6 +9,7 @@
 //! lies between the cuts of the old watermark and the new one, sort raw days that take no more clicks, delete those that
 //! are too old, and once a day clean up. Two runs at once do the same work, and each step lands once.
 
+mod audit;
 mod clicks;
 mod correct;
 mod damage;
@@ -41,6 +42,7 @@ use crate::metrics;
 use crate::tables::rate_bot::RateBots;
 use crate::tables::rollup::Rollup as _;
 use crate::tables::{Lake, click_event};
+pub use audit::{Audit, Difference, Recount, Recounter, audits};
 pub use correct::Corrected;
 use increment::Increment;
 pub use maintenance::Maintained;
@@ -60,12 +62,20 @@ pub struct NightlyConfig {
     pub publications: Duration,
     /// How long the log keeps what was read from it.
     pub log: Duration,
+    /// How long an increment waits for the speed layer to have read as far, for the audit.
+    pub audit_patience: Duration,
 }
 
 impl Default for NightlyConfig {
     fn default() -> Self {
         let days = |days: u64| Duration::from_secs(days * 86_400);
-        Self { rate_bots: Some(300), raw_days: None, publications: days(30), log: days(7) }
+        Self {
+            rate_bots: Some(300),
+            raw_days: None,
+            publications: days(30),
+            log: days(7),
+            audit_patience: Duration::from_secs(60),
+        }
     }
 }
 
@@ -110,6 +120,7 @@ pub struct Nightly {
     rules: Arc<Rules>,
     config: NightlyConfig,
     progress: Box<dyn Fn(Stage) + Send + Sync>,
+    recounter: Option<Recounter>,
     #[cfg(test)]
     pub(crate) stop_at: Option<&'static str>,
 }
@@ -124,6 +135,7 @@ impl Nightly {
             rules,
             config,
             progress: Box::new(|_| {}),
+            recounter: None,
             #[cfg(test)]
             stop_at: None,
         }
@@ -133,6 +145,12 @@ impl Nightly {
     #[must_use]
     pub fn telling(self, progress: impl Fn(Stage) + Send + Sync + 'static) -> Self {
         Self { progress: Box::new(progress), ..self }
+    }
+
+    /// The same, comparing each increment with what the speed layer counted.
+    #[must_use]
+    pub fn auditing(self, recounter: Recounter) -> Self {
+        Self { recounter: Some(recounter), ..self }
     }
 
     /// Rolls up what can be closed, up to `through` where it is given, and keeps the tables in order: raw days by every

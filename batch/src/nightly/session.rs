@@ -98,6 +98,11 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a query has a table of that name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.context.table_exist(name).unwrap_or_default()
+    }
+
     /// Keeps the answer of a query under a name; tells how many rows it has.
     pub(super) async fn keep(&self, name: &str, query: &str) -> Result<usize, BatchError> {
         let kept = async { Ok(self.context.sql(query).await?.cache().await?) };

@@ -117,6 +117,7 @@ pub(crate) async fn check(view: &dyn View) {
     what_was_counted_is_read(view).await;
     shard_that_is_ahead_skips_what_it_has(view).await;
     top_links_are_cut_by_event_time(view).await;
+    links_are_counted_by_received_hour(view).await;
     gaps_and_lags_are_told(view).await;
     what_is_forgotten_stays_so(view).await;
     large_dimension_stops_growing_and_sums_hold(view).await;
@@ -222,6 +223,23 @@ async fn top_links_are_cut_by_event_time(view: &dyn View) {
     let late = Quarter::of(W.start().plus_millis(-90 * 60_000));
     assert_eq!(links(W, Range::new(late, late.next())).await.0, [(1, 0, 1)], "cut within an hour");
     assert_eq!(links(W, Range::new(late.next(), late.next().next())).await.0, []);
+}
+
+async fn links_are_counted_by_received_hour(view: &dyn View) {
+    let end = Hour(W.0 + 24);
+    let listed = async |from| {
+        let links = view.links(TENANT, from, everything().range).await.unwrap().links;
+        let whole = |counts: Counts| counts.humans + counts.bots + counts.previews;
+        links.into_iter().map(|(link, counts)| ((TENANT, link), whole(counts))).collect::<BTreeMap<_, _>>()
+    };
+    let all = view.counted(W..end).await.unwrap();
+    assert_eq!(all.links, listed(W).await);
+    assert_eq!(all.held.positions, view.held().await.unwrap().positions);
+    let (early, late) =
+        (view.counted(W..W.next()).await.unwrap().links, view.counted(W.next()..end).await.unwrap().links);
+    assert_eq!(late, listed(W.next()).await);
+    assert!(!early.is_empty() && early.values().chain(late.values()).sum::<u64>() == all.links.values().sum::<u64>());
+    assert_eq!(view.counted(W..W).await.unwrap().links, BTreeMap::new());
 }
 
 async fn gaps_and_lags_are_told(view: &dyn View) {

@@ -148,6 +148,15 @@ pub struct LinksSlice {
     pub labels: Vec<(LinkId, Label)>,
 }
 
+/// What was received of every link in some hours, to be compared with what others counted.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Counted {
+    /// The state of the whole view, no later than the counts.
+    pub held: Held,
+    /// Clicks and previews.
+    pub links: BTreeMap<(TenantId, LinkId), u64>,
+}
+
 /// Where folds go and readers look.
 #[async_trait]
 pub trait View: Send + Sync {
@@ -171,6 +180,10 @@ pub trait View: Send + Sync {
 
     /// What was received of each link of a tenant from the hour `from` on, by event time within `range`.
     async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError>;
+
+    /// All clicks and previews of each link that were received in these hours, whatever their event time. Each shard's
+    /// part is of one moment.
+    async fn counted(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError>;
 
     /// Deletes what was received before the publication's watermark, and says so by [`Held::from`].
     async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError>;

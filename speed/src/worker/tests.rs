@@ -19,7 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
 use super::*;
-use crate::view::{Held, LinksSlice, MemoryView, Slice, Want};
+use crate::view::{Counted, Held, LinksSlice, MemoryView, Slice, Want};
 
 const W: Hour = Hour(480_000);
 
@@ -114,6 +114,10 @@ impl View for Faulty {
 
     async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
         self.view().links(tenant, from, range).await
+    }
+
+    async fn counted(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
+        self.view().counted(received).await
     }
 
     async fn erase(&self, tombstone: &Tombstone) -> Result<(), ViewError> {

@@ -292,6 +292,8 @@ async fn report_as_of_a_past_publication_stays_the_same_until_an_erasure_takes_f
     ];
     let mut world = World::new(12).await;
     world.send(80).await;
+    // Published before time moves on: history begins where the first publication does.
+    world.until_counted().await;
     world.roll_up(W.next()).await;
     let number = ask(&world.router, "/v1/freshness").await.1["layers"]["batch"]["publication"].as_u64().unwrap();
     let as_of = |question: &str| format!("/v1/{question}&publication={number}");

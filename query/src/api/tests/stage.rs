@@ -19,7 +19,7 @@ use linktide_common::intake::Lag;
 use linktide_common::log::{Position, Positions};
 use linktide_common::publication::{Publication, Tombstone};
 use linktide_speed::reader::{Held, LinksSlice, Slice, SpeedReader, ViewError, Want};
-use linktide_speed::view::{Flushed, Fold, MemoryView, Standing, View};
+use linktide_speed::view::{Counted, Flushed, Fold, MemoryView, Standing, View};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -99,6 +99,9 @@ impl View for Faulty {
     async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
         self.meet().await?;
         self.inner.links(tenant, from, range).await
+    }
+    async fn counted(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
+        self.inner.counted(received).await
     }
     async fn erase(&self, tombstone: &Tombstone) -> Result<(), ViewError> {
         self.inner.erase(tombstone).await

@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 
 use super::gathered::Gathered;
-use super::{Flushed, Fold, Held, Limits, LinksSlice, Place, Slice, Standing, View, ViewError, Want};
+use super::{Counted, Flushed, Fold, Held, Limits, LinksSlice, Place, Slice, Standing, View, ViewError, Want};
 use crate::fold::FoldCell;
 use crate::shard::{SHARDS, Shard};
 use cell::Cell;
@@ -209,6 +209,19 @@ impl View for MemoryView {
             }
         }
         Ok(slice)
+    }
+
+    async fn counted(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
+        let state = self.state.read();
+        let mut counted = Counted { held: state.held(), ..Counted::default() };
+        for (id, tenant) in &state.tenants {
+            for (link, cells) in &tenant.links {
+                let cells = cells.range(received.clone()).flat_map(|(_, cell)| cell.totals.iter());
+                let count: u64 = cells.map(|(_, counts)| counts.humans + counts.bots + counts.previews).sum();
+                counted.links.extend((count > 0).then_some(((*id, *link), count)));
+            }
+        }
+        Ok(counted)
     }
 
     async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError> {

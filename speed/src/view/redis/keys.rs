@@ -66,6 +66,10 @@ pub(super) fn top(shard: Shard, tenant: TenantId, received: Hour) -> String {
     format!("{{s{}}}:top:{tenant}:{}", shard.index(), received.0)
 }
 
+pub(super) fn tenants(shard: Shard, received: Hour) -> String {
+    format!("{{s{}}}:tenants:{}", shard.index(), received.0)
+}
+
 pub(super) fn label(subject: Subject) -> String {
     format!("{{s{}}}:label:{}", Shard::of(subject).index(), Name(subject))
 }

@@ -22,7 +22,7 @@ use linktide_common::log::Positions;
 use linktide_common::publication::{Publication, Tombstone};
 use redis::{FromRedisValue, Pipeline, Script, ScriptInvocation};
 
-use super::{Flushed, Fold, Held, Limits, LinksSlice, Slice, Standing, View, ViewError, Want};
+use super::{Counted, Flushed, Fold, Held, Limits, LinksSlice, Slice, Standing, View, ViewError, Want};
 use crate::metrics;
 use crate::shard::Shard;
 use connection::Server;
@@ -207,6 +207,10 @@ impl View for RedisView {
 
     async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
         self.links_slice(tenant, from, range).await
+    }
+
+    async fn counted(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
+        self.counted_in(received).await
     }
 
     async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError> {

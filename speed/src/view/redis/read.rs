@@ -18,7 +18,7 @@ use super::{IN_FLIGHT, RedisView};
 use crate::series::ValueCounts;
 use crate::shard::{SHARDS, Shard};
 use crate::view::gathered::Gathered;
-use crate::view::{Held, LinksSlice, Place, Slice, ViewError, Want};
+use crate::view::{Counted, Held, LinksSlice, Place, Slice, ViewError, Want};
 
 /// A hash as it comes.
 type Fields = Vec<(String, String)>;
@@ -169,6 +169,48 @@ impl RedisView {
         }
         slice.held = whole.unwrap_or_default();
         Ok(slice)
+    }
+
+    pub(super) async fn counted_in(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
+        let part = |shard| self.counted_by(shard, received.clone());
+        let parts: Vec<Counted> =
+            stream::iter(Shard::all().map(part)).buffer_unordered(IN_FLIGHT).try_collect().await?;
+        let whole = parts.into_iter().reduce(|mut whole, part| {
+            whole.held = whole.held.and(&part.held);
+            whole.links.extend(part.links);
+            whole
+        });
+        Ok(whole.unwrap_or_default())
+    }
+
+    /// The same of one shard: a link's clicks all lie in its own.
+    async fn counted_by(&self, shard: Shard, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
+        let hours: Vec<Hour> = (received.start.0..received.end.0).map(Hour).collect();
+        let mut questions = pipe();
+        for hour in &hours {
+            questions.smembers(keys::tenants(shard, *hour));
+        }
+        let tenants: Vec<Vec<String>> = if hours.is_empty() { Vec::new() } else { self.ask(&questions).await? };
+        let of_hour = |(hour, tenants): (&Hour, Vec<String>)| {
+            let hour = *hour;
+            tenants.into_iter().filter_map(move |tenant| Some((hour, tenant.parse().ok()?))).collect::<Vec<_>>()
+        };
+        let lists: Vec<(Hour, TenantId)> = hours.iter().zip(tenants).flat_map(of_hour).collect();
+        let mut questions = pipe();
+        questions.atomic().hgetall(keys::positions(shard));
+        for (hour, tenant) in &lists {
+            questions.zrange_withscores(keys::top(shard, *tenant, *hour), 0, -1);
+        }
+        let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
+        let (held, _) = shard_state(&parse(answers.next().unwrap_or(Value::Nil))?);
+        let mut counted = Counted { held, ..Counted::default() };
+        for ((_, tenant), answer) in lists.into_iter().zip(answers) {
+            for (member, score) in parse::<Vec<(String, f64)>>(answer)? {
+                let Some((_, link, _)) = keys::parse_member(&member) else { continue };
+                *counted.links.entry((tenant, link)).or_default() += whole_number(score);
+            }
+        }
+        Ok(counted)
     }
 
     async fn links_in(
