@@ -184,7 +184,7 @@ pub(crate) async fn erase(config: &Config, tables: &Tables, what: &Erase, dry_ru
 /// Where the reports cannot be read, or the layers differ.
 pub(crate) async fn audit(config: &Config, tables: &Tables, day: Option<Day>) -> anyhow::Result<()> {
     let (lake, _) = open(config, tables).await?;
-    let received = day.map_or(Hour(i32::MIN)..Hour(i32::MAX), |day| hours_of(day));
+    let received = day.map_or(Hour(i32::MIN)..Hour(i32::MAX), hours_of);
     let audits = audits(&lake, received).await?;
     if audits.is_empty() {
         say("no increment of these hours was audited")?;
