@@ -1,7 +1,7 @@
 //! The emitter: takes a click from a redirect and never makes it wait.
 //!
 //! [`Emitter::emit`] stamps the click with the present, puts it into a bounded lock-free queue, and returns: it wakes no
-//! one and encodes nothing. A thread of the emitter's own looks at the queue every 25 ms, encodes what waits
+//! one and encodes nothing. A thread of the emitter's own looks at the queue ten times a second, encodes what waits
 //! and appends it in batches, several of them at once, again and again while the log is away. What was taken counts as
 //! held until the log has acknowledged it, and the bounds are on what is held.
 //!
@@ -64,13 +64,17 @@ impl Emitter {
     ///
     /// A redirect has nothing to do with the answer.
     pub fn emit(&self, click: Click) -> bool {
-        match self.offer(click) {
-            Ok(()) => true,
-            Err(reason) => {
-                self.buffer.dropped(reason, 1);
-                false
-            }
-        }
+        self.taken(self.offer(click))
+    }
+
+    /// The same of a click that the emitter's thread makes: the least that a redirect can be asked for. `texts` is how many
+    /// bytes of text it will have.
+    pub fn emit_later(&self, texts: usize, make: impl FnOnce() -> Click + Send + 'static) -> bool {
+        self.taken(Waiting::later(texts, make, self.clock.now()).and_then(|waiting| self.buffer.take(waiting)))
+    }
+
+    fn taken(&self, outcome: Result<(), DropReason>) -> bool {
+        outcome.inspect_err(|reason| self.buffer.dropped(*reason, 1)).is_ok()
     }
 
     /// Takes a click, or says why not, and counts nothing: for callers who tell the sender, and the sender comes again.
@@ -78,10 +82,8 @@ impl Emitter {
     ///
     /// # Errors
     /// [`DropReason::QueueFull`], [`DropReason::TooLarge`] or [`DropReason::Shutdown`].
-    pub fn offer(&self, mut click: Click) -> Result<(), DropReason> {
-        let now = self.clock.now();
-        click.clicked_at.get_or_insert(now);
-        self.buffer.take(Waiting::new(click, now)?)
+    pub fn offer(&self, click: Click) -> Result<(), DropReason> {
+        self.buffer.take(Waiting::new(click, self.clock.now())?)
     }
 
     /// What has become of this emitter's clicks so far.

@@ -27,6 +27,13 @@ pub(crate) struct Link {
     pub(crate) title: Option<String>,
 }
 
+impl Link {
+    /// Bytes of its texts.
+    pub(crate) fn texts(&self) -> usize {
+        self.slug.len() + self.destination.len() + self.title.as_ref().map_or(0, String::len)
+    }
+}
+
 /// Links by slug, from a CSV file with the columns `slug,link_id,destination` and, if wanted, `title`.
 pub struct LinkFile {
     path: Option<PathBuf>,

@@ -3,9 +3,10 @@
 //! `/q/{slug}` is the same link behind a QR code. A HEAD request is recorded as a preview.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use linktide_common::click::{Click, Kind, Trigger};
 use linktide_common::id::TenantId;
@@ -68,31 +69,46 @@ fn follow(
         )
     })?;
     if ingest.config.track {
-        ingest.emitter.emit(click(ingest, &link, peer, method, headers, trigger));
+        track(ingest, &link, peer, method, headers, trigger);
     }
     // Nothing on the way may keep the answer: a click that is not seen is not counted.
     let headers = [(header::LOCATION, link.destination.as_str()), (header::CACHE_CONTROL, "private, no-store")];
     Ok((StatusCode::FOUND, headers).into_response())
 }
 
-fn click(ingest: &Ingest, link: &Link, peer: Peer, method: &Method, headers: &HeaderMap, trigger: Trigger) -> Click {
-    let text = |name: HeaderName| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    Click {
-        tenant_id: TenantId(0),
-        link_id: link.link_id,
-        click_id: None,
-        clicked_at: None,
-        ip: visitor(headers, peer.map(|peer| peer.0.0.ip()), ingest.config.trusted_proxies),
-        user_agent: text(header::USER_AGENT),
-        referrer: text(header::REFERER),
-        language: text(header::ACCEPT_LANGUAGE),
-        destination: Some(link.destination.clone()),
-        slug: Some(link.slug.clone()),
-        title: link.title.clone(),
-        kind: if method == Method::HEAD { Kind::Preview } else { Kind::Click },
-        trigger,
-        imported: false,
-    }
+/// Emits the click. Here only what the request has is taken, in one piece; the click is made of it on the emitter's thread.
+fn track(ingest: &Ingest, link: &Arc<Link>, peer: Peer, method: &Method, headers: &HeaderMap, trigger: Trigger) {
+    let told = [header::USER_AGENT, header::REFERER, header::ACCEPT_LANGUAGE];
+    let told = told.map(|name| headers.get(name).map(HeaderValue::as_bytes));
+    let lengths = told.map(|text| text.map(<[u8]>::len));
+    let texts: Vec<u8> = told.map(Option::unwrap_or_default).concat();
+    let ip = visitor(headers, peer.map(|peer| peer.0.0.ip()), ingest.config.trusted_proxies);
+    let kind = if method == Method::HEAD { Kind::Preview } else { Kind::Click };
+    let (link, size) = (Arc::clone(link), texts.len() + link.texts());
+    ingest.emitter.emit_later(size, move || {
+        let mut rest = texts.as_slice();
+        let [user_agent, referrer, language] = lengths.map(|length| {
+            let (text, others) = rest.split_at(length?);
+            rest = others;
+            Some(String::from_utf8_lossy(text).into_owned())
+        });
+        Click {
+            tenant_id: TenantId(0),
+            link_id: link.link_id,
+            click_id: None,
+            clicked_at: None,
+            ip,
+            user_agent,
+            referrer,
+            language,
+            destination: Some(link.destination.clone()),
+            slug: Some(link.slug.clone()),
+            title: link.title.clone(),
+            kind,
+            trigger,
+            imported: false,
+        }
+    });
 }
 
 /// The visitor's address: the peer's, or behind `proxies` of our own the one that the outermost of them saw.

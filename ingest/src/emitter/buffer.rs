@@ -69,9 +69,10 @@ impl Tally {
     }
 }
 
-/// A click in the queue.
+/// A click in the queue: a few words, so that a push touches little memory. What else it takes is in one place.
 pub(super) struct Waiting {
-    pub(super) click: Click,
+    /// Makes the click, on the thread that encodes it.
+    pub(super) make: Box<dyn FnOnce() -> Click + Send>,
     pub(super) since: Timestamp,
     pub(super) bytes: usize,
 }
@@ -80,11 +81,19 @@ impl Waiting {
     pub(super) fn new(click: Click, since: Timestamp) -> Result<Self, DropReason> {
         let texts =
             [&click.user_agent, &click.referrer, &click.language, &click.destination, &click.slug, &click.title];
-        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        Self::later(texts.into_iter().flatten().map(String::len).sum(), move || click, since)
+    }
+
+    /// A click whose texts have so many bytes.
+    pub(super) fn later(
+        texts: usize,
+        make: impl FnOnce() -> Click + Send + 'static,
+        since: Timestamp,
+    ) -> Result<Self, DropReason> {
         if texts > limits::RECORD {
             return Err(DropReason::TooLarge);
         }
-        Ok(Self { click, since, bytes: size_of::<Self>() + texts })
+        Ok(Self { bytes: size_of::<Self>() + size_of_val(&make) + texts, make: Box::new(make), since })
     }
 }
 

@@ -16,6 +16,9 @@ pub struct EmitterConfig {
     pub expiry: Duration,
     /// Clicks appended at once.
     pub batch_clicks: usize,
+    /// How long a click waits at most before it goes its way, where less than a batch waits. Each time the emitter's thread,
+    /// Kafka's client and the broker's answer wake up, beside the redirects: seldom is better for those.
+    pub linger: Duration,
     /// Batches on their way at once. Their order does not matter: the log has its own times.
     pub batches: usize,
     /// Clicks a second that are expected. It bounds nothing; it says how long the buffer lasts.
@@ -29,6 +32,7 @@ impl Default for EmitterConfig {
             buffer_bytes: 256 << 20,
             expiry: Duration::from_secs(120),
             batch_clicks: 5_000,
+            linger: Duration::from_millis(100),
             batches: 8,
             rate: 10_000,
         }

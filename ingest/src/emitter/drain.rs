@@ -26,8 +26,6 @@ use super::buffer::{Buffer, DropReason, Waiting};
 use super::{EmitterConfig, new_id};
 use crate::metrics;
 
-/// How long a click waits at most before it goes its way, where less than a batch waits.
-const LOOK: Duration = Duration::from_millis(25);
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Trouble is told in the log lines this often.
@@ -128,7 +126,7 @@ impl Drain {
             }
             tokio::select! {
                 Some(landed) = self.flying.join_next() => self.land(landed),
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(self.config.linger) => {}
                 ordered = orders.changed(), if deadline.is_none() => {
                     let budget = match *orders.borrow_and_update() {
                         Order::Finish(budget) => budget,
@@ -151,7 +149,7 @@ impl Drain {
         self.not_before = None;
         let look = ending || self.look_at.is_none_or(|at| now >= at);
         if look {
-            self.look_at = Some(now + LOOK);
+            self.look_at = Some(now + self.config.linger);
         }
         while self.flying.len() < self.config.batches.max(1) {
             let batch = match self.failed.pop_front() {
@@ -174,9 +172,11 @@ impl Drain {
     fn encode(&mut self) -> Batch {
         let mut batch = Batch::new();
         while batch.len() < self.config.batch_clicks.max(1) {
-            let Some(Waiting { mut click, since, bytes }) = self.head.take().or_else(|| self.buffer.next()) else {
+            let Some(Waiting { make, since, bytes }) = self.head.take().or_else(|| self.buffer.next()) else {
                 break;
             };
+            let mut click = make();
+            click.clicked_at.get_or_insert(since);
             let key = *click.click_id.get_or_insert_with(|| new_id(since));
             let mut json = Vec::with_capacity(bytes);
             click.to_json(&mut json);
