@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use linktide_common::bucket::Hour;
-use linktide_common::id::Epoch;
+use linktide_common::id::{Epoch, LinkId, TenantId};
 use linktide_servers::Treatment;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -59,6 +59,45 @@ async fn processes_killed_between_any_two_writes_change_no_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jobs_killed_at_every_step_change_no_row_but_the_erased() {
+    let mut stage = Stage::new(6).await;
+    stage.begin("jobs").await;
+    let archive = stage.lone_archive("jobs", "");
+    stage.send(300).await;
+    // Days of receipt end, and can be sorted.
+    stage.advance(25);
+    stage.send(100).await;
+    let hour = stage.advance(26);
+    stage.send(20).await;
+    let deadline = Instant::now() + Duration::from_secs(120);
+    // The increment waits for the archive; what is behind it is killed.
+    for place in [
+        "batch::plan::behind",
+        "batch::increment::rolled",
+        "batch::publish::before",
+        "batch::compact::sorted",
+        "batch::compact::rewritten",
+    ] {
+        let dies = format!("{place}=return");
+        while stage.nightly("jobs", &dies, &[]).await.0 {
+            assert!(Instant::now() < deadline, "it never comes to {place}");
+        }
+    }
+    stage.roll_up("jobs", hour).await;
+    stage.assert_kept("jobs", "sorted").await;
+
+    let link = (TenantId(0), LinkId(0));
+    for step in ["written", "rewritten", "erased_hourly", "erased_daily", "erased_dimensions", "erased_links"] {
+        let (content, told) = stage.erase("jobs", link, &format!("batch::correct::{step}=return")).await;
+        assert!(!content && !told.contains("linktide:"), "it did not die at {step}: {told}");
+    }
+    let (content, told) = stage.erase("jobs", link, "").await;
+    assert!(content, "{told}");
+    stage.assert_kept("jobs", "erased").await;
+    archive.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn moving_partitions_a_zombie_a_partition_more_and_a_new_life_of_the_log_change_no_row() {
     let mut stage = Stage::new(2).await;
     stage.begin("moving").await;
@@ -96,7 +135,7 @@ async fn moving_partitions_a_zombie_a_partition_more_and_a_new_life_of_the_log_c
     stage.recreate_log(watermark).await;
     let _new = [stage.archive("moving"), stage.archive("moving")];
     stage.send(300).await;
-    let hour = stage.advance(30);
+    let hour = stage.advance(26);
     stage.send(50).await;
     both_at_once(&stage, "moving", hour).await;
     let newest = stage.newest("moving").await;

@@ -7,7 +7,7 @@ use linktide_common::bucket::{Hour, QUARTERS_PER_HOUR, Quarter, Timestamp};
 use linktide_common::click::{Click, Kind};
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::{EnrichedClick, Enricher, Stamp};
-use linktide_common::id::{Epoch, Offset, PartitionId};
+use linktide_common::id::{Epoch, LinkId, Offset, PartitionId, TenantId};
 use linktide_common::sketch::Sketch;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
@@ -75,6 +75,11 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// Takes out what was erased.
+    pub(super) fn forget(&mut self, erased: &[(TenantId, LinkId)]) {
+        self.clicks.retain(|_, click| !erased.contains(&(click.tenant_id, click.link_id)));
     }
 
     fn before(&self, watermark: Hour) -> impl Iterator<Item = (&Place, &EnrichedClick)> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use linktide_common::bucket::{Hour, Timestamp};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, VisitorIdentity};
-use linktide_common::id::{ClickId, Epoch};
+use linktide_common::id::{ClickId, Epoch, LinkId, TenantId};
 use linktide_common::log::kafka::{KafkaConfig, KafkaLog, TopicPlan};
 use linktide_common::log::{Append, LogWriter as _};
 use linktide_common::publication::{Publication, PublicationStore};
@@ -50,6 +50,8 @@ pub(super) struct Stage {
     random: StdRng,
     sent: Vec<Append>,
     lives: usize,
+    /// Links that were erased, with all they ever had.
+    erased: Vec<(TenantId, LinkId)>,
 }
 
 impl Stage {
@@ -80,6 +82,7 @@ impl Stage {
             random: StdRng::seed_from_u64(seed),
             sent: Vec::new(),
             lives: 0,
+            erased: Vec::new(),
         };
         let watermark = Hour::of(stage.now());
         stage.begun.push(("clicks".to_owned(), Epoch(0), watermark));
@@ -243,7 +246,18 @@ impl Stage {
         for (topic, epoch, watermark) in &self.begun {
             oracle.read(&self.config.brokers, topic, *epoch, *watermark, &self.enricher);
         }
+        oracle.forget(&self.erased);
         oracle
+    }
+
+    /// Erases a link, by a program that dies where `failpoints` say: whether it was content, and what it said.
+    pub(super) async fn erase(&mut self, lake: &str, link: (TenantId, LinkId), failpoints: &str) -> (bool, String) {
+        if !self.erased.contains(&link) {
+            self.erased.push(link);
+        }
+        let mut program = self.program("erase", lake, failpoints);
+        program.args(["--link", &format!("{}/{}", link.0, link.1)]);
+        tokio::task::spawn_blocking(move || SpeedStage::output(program)).await.unwrap()
     }
 
     /// Compares all that a lake has published with the log, by readers of others.
