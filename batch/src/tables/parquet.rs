@@ -3,11 +3,14 @@
 //! Zstandard, dictionaries, page index, pages of a thousand rows so that a point lookup reads little, and a Bloom filter
 //! on the link. Sketches have small pages of their own: whoever wants one decodes few others. Row groups are bounded by
 //! bytes, so that what is encoded at once is. Statistics for the log are kept of whole numbers, dates and times alone.
+//!
+//! Most of what a raw click takes is in few columns. Those that hardly repeat are stored as differences, without a
+//! dictionary that would be given up half-way; those that repeat after thousands of others may have a large dictionary.
 
 use deltalake::arrow::array::RecordBatch;
 use deltalake::arrow::datatypes::{DataType, SchemaRef};
 use deltalake::parquet::arrow::ArrowWriter;
-use deltalake::parquet::basic::{Compression, ZstdLevel};
+use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
 use deltalake::parquet::file::metadata::ParquetMetaData;
 use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::file::statistics::Statistics;
@@ -24,6 +27,17 @@ const BYTES_A_GROUP: usize = 64 << 20;
 /// Rows that a page holds at most: whoever wants one decodes that many.
 pub(crate) const ROWS_A_PAGE: usize = 1000;
 const SKETCH_BYTES_A_PAGE: usize = 128 << 10;
+/// Columns whose values hardly repeat, with how each is told from the one before it.
+const DIFFERENCES: [(&str, Encoding); 3] = [
+    ("clicked_at", Encoding::DELTA_BINARY_PACKED),
+    ("offset", Encoding::DELTA_BINARY_PACKED),
+    ("click_id", Encoding::DELTA_BYTE_ARRAY),
+];
+/// Columns whose values repeat after thousands of others.
+const LARGE_DICTIONARIES: [&str; 3] = ["ip_hash", "visitor", "user_agent"];
+const LARGE_DICTIONARY: usize = 4 << 20;
+/// Columns that nobody looks up by a range of values.
+const WITHOUT_STATISTICS: [&str; 5] = ["click_id", "ip_hash", "visitor", "user_agent", "sketch"];
 /// Batches that may wait for the encoder.
 const WAITING: usize = 4;
 
@@ -76,14 +90,25 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
         .set_data_page_row_count_limit(ROWS_A_PAGE)
         .set_write_batch_size(ROWS_A_PAGE)
         .set_created_by("linktide".to_owned());
-    if schema.column_with_name("link_id").is_some() {
+    let has = |name: &str| schema.column_with_name(name).is_some();
+    if has("link_id") {
         properties = properties.set_column_bloom_filter_enabled(ColumnPath::from("link_id"), true);
     }
-    if schema.column_with_name("sketch").is_some() {
+    if has("sketch") {
         properties = properties
             .set_column_dictionary_enabled(ColumnPath::from("sketch"), false)
-            .set_column_statistics_enabled(ColumnPath::from("sketch"), EnabledStatistics::None)
             .set_column_data_page_size_limit(ColumnPath::from("sketch"), SKETCH_BYTES_A_PAGE);
+    }
+    for (name, encoding) in DIFFERENCES.into_iter().filter(|(name, _)| has(name)) {
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(name), false)
+            .set_column_encoding(ColumnPath::from(name), encoding);
+    }
+    for name in LARGE_DICTIONARIES.into_iter().filter(|name| has(name)) {
+        properties = properties.set_column_dictionary_page_size_limit(ColumnPath::from(name), LARGE_DICTIONARY);
+    }
+    for name in WITHOUT_STATISTICS.into_iter().filter(|name| has(name)) {
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::None);
     }
     Ok(properties.build())
 }
