@@ -39,7 +39,7 @@ pub(crate) async fn measure(clicks: usize) -> anyhow::Result<()> {
     let sorted = Sizes::of(&files(&table)?.difference(&raw).cloned().collect())?;
     say(&format!("click_event, sorted: {:.1} bytes a click in {} files", sorted.a_row(), sorted.files));
     say(&sorted.table());
-    ask_peers(&peers)
+    ask_peers(&peers, &lake)
 }
 
 /// Archives a day, hour by hour.
@@ -121,12 +121,19 @@ pub(crate) async fn work(lake: &Path, to: Hour) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// DuckDB and ClickHouse, each in a process of its own.
-fn ask_peers(files: &Path) -> anyhow::Result<()> {
+/// DuckDB and ClickHouse, each in a process of its own. How many rows their tables and
+/// ours have tells whether they did the same.
+fn ask_peers(raw: &Path, lake: &Path) -> anyhow::Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/batch/peers.py");
     for engine in ["duckdb", "clickhouse"] {
-        let ended = Command::new(python("python")).arg(&script).arg(engine).arg(files).status()?;
+        let ended = Command::new(python("python")).arg(&script).arg(engine).arg(raw).status()?;
         anyhow::ensure!(ended.success(), "{engine} failed");
+        for table in ["hourly", "daily", "dimension"] {
+            let theirs = raw.with_extension(engine).join(format!("{table}.parquet"));
+            let theirs = Sizes::of(&[theirs].into())?.rows;
+            let ours = Sizes::of(&files(&lake.join(format!("tables/link_stats_{table}")))?)?.rows;
+            say(&format!("  {table}: {theirs} rows, ours {ours}"));
+        }
     }
     Ok(())
 }

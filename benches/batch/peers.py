@@ -17,7 +17,8 @@ DIMENSIONS = (
 QUARTERS = range(4)
 CLICK, BOT = "not preview", "not preview and bot_reason is not null"
 HUMAN = "not preview and bot_reason is null"
-THREADS, MEMORY = 2, 1 << 30
+# As much as any of them wants for five million clicks: what each takes is told.
+THREADS, MEMORY = 2, 4 << 30
 
 
 class DuckDB:
