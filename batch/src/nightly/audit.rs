@@ -47,7 +47,7 @@ pub struct Recount {
     pub links: BTreeMap<(TenantId, LinkId), u64>,
 }
 
-/// Asks another layer to count the clicks received in some hours.
+/// Asks another layer to count the clicks received in some hours, or in none.
 pub type Recounter = Arc<dyn Fn(Range<Hour>) -> BoxFuture<'static, Result<Recount, String>> + Send + Sync>;
 
 /// What an audit found.
@@ -139,17 +139,14 @@ impl Nightly {
     async fn recounted(&self, recount: &Recounter, increment: Increment<'_>) -> Result<Recount, String> {
         let ask = async {
             let [mut pause, longest] = PAUSES;
-            loop {
-                let recount = recount(increment.from..increment.to).await?;
-                if let Some(from) = recount.held_from.filter(|from| *from > increment.from) {
-                    return Err(format!("it holds clicks received from {} on alone", from.start()));
-                }
-                if increment.cut_to.iter().all(|entry| has_passed(&recount, entry)) {
-                    return Ok(recount);
-                }
+            // How far it has come is told with any count, also with that of no hour, which costs it little.
+            while !has_passed(&recount(increment.from..increment.from).await?, increment)? {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(longest);
             }
+            let recount = recount(increment.from..increment.to).await?;
+            let whole = has_passed(&recount, increment)?;
+            if whole { Ok(recount) } else { Err("it was set back while it counted".to_owned()) }
         };
         let patience = self.config.audit_patience;
         tokio::time::timeout(patience, ask)
@@ -158,10 +155,17 @@ impl Nightly {
     }
 }
 
-/// A partition without a click before the cut need not have been begun.
-fn has_passed(recount: &Recount, entry: &CutEntry) -> bool {
-    let position = recount.positions.get(&(entry.epoch, entry.partition));
-    entry.position.offset.0 == 0 || position.is_some_and(|position| position.offset >= entry.position.offset)
+/// Whether speed has read up to the cut; an error where it never can have all of it.
+fn has_passed(recount: &Recount, increment: Increment<'_>) -> Result<bool, String> {
+    if let Some(from) = recount.held_from.filter(|from| *from > increment.from) {
+        return Err(format!("it holds clicks received from {} on alone", from.start()));
+    }
+    // A partition without a click before the cut need not have been begun.
+    let passed = |entry: &CutEntry| {
+        let position = recount.positions.get(&(entry.epoch, entry.partition));
+        entry.position.offset.0 == 0 || position.is_some_and(|position| position.offset >= entry.position.offset)
+    };
+    Ok(increment.cut_to.iter().all(passed))
 }
 
 /// Clicks and previews of each link that the increment adds.
