@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use linktide_batch::{Flusher, Lake, Nightly, Outcome};
+use linktide_batch::{BatchError, Flusher, Lake, Nightly, Outcome};
 use linktide_common::bucket::Hour;
 use linktide_common::clock::Clock;
 use linktide_common::id::Offset;
@@ -38,13 +38,10 @@ impl Schedule {
             if !archived {
                 continue;
             }
-            match nightly.run(Some(through)).await {
-                Ok(Outcome::Published { to, clicks, .. }) => {
-                    tracing::info!(through = %to.start(), clicks, "rolled up");
-                    self.trim().await;
-                }
-                Ok(Outcome::Nothing { why }) => tracing::debug!(why, "nothing to roll up"),
-                Err(error) => tracing::error!(%error, "rolling up failed; it will be tried again"),
+            let outcome = nightly.run(Some(through)).await;
+            tell(&outcome);
+            if matches!(outcome, Ok(Outcome::Published { .. })) {
+                self.trim().await;
             }
         }
         Ok("schedule")
@@ -79,11 +76,15 @@ pub(crate) async fn roll_up_every(nightly: &Nightly, lake: &Lake, every: Duratio
                 _ => Ok(Outcome::Nothing { why: "none is due".to_owned() }),
             }
         };
-        match run.await {
-            Ok(Outcome::Published { to, clicks, .. }) => tracing::info!(through = %to.start(), clicks, "rolled up"),
-            Ok(Outcome::Nothing { why }) => tracing::debug!(why, "nothing to roll up"),
-            Err(error) => tracing::error!(%error, "rolling up failed; it will be tried again"),
-        }
+        tell(&run.await);
+    }
+}
+
+fn tell(outcome: &Result<Outcome, BatchError>) {
+    match outcome {
+        Ok(Outcome::Published { to, clicks, .. }) => tracing::info!(through = %to.start(), clicks, "rolled up"),
+        Ok(Outcome::Nothing { why }) => tracing::debug!(why, "nothing to roll up"),
+        Err(error) => tracing::error!(%error, "rolling up failed; it will be tried again"),
     }
 }
 

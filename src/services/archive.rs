@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use linktide_batch::{Access, Archiver};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Enricher;
 use linktide_common::intake::Intake;
 use tokio_util::sync::CancellationToken;
 
+use super::tasks::Tasks;
 use super::{archive_config, enrichment, kafka, lake, probes, salt_key};
 use crate::config::Config;
 
@@ -32,29 +32,16 @@ pub async fn run(
     let reader = Box::new(log.reader(&kafka::group(&config.kafka, "archive"))?);
     let intake = Intake::new("archive", reader, enricher, Clock::system(), config.log.copy_window);
     let (archiver, _flusher) = Archiver::open(lake, intake, Clock::system(), archive_config(config)).await?;
-    let stop = CancellationToken::new();
-    let answers = stop.clone();
-    let probes = async move {
-        match listen {
-            Some(listen) => probes::serve(listen, || std::future::ready(Ok(())), answers).await.map(|_| ()),
-            None => {
-                answers.cancelled().await;
-                Ok(())
-            }
-        }
-    };
-    let (work, probes) = (tokio::spawn(archiver.run(stop.clone())), tokio::spawn(probes));
-    tokio::pin!(work);
-    tokio::select! {
-        () = told => {}
-        ended = &mut work => {
-            ended?.context("the archive ended on its own")?;
-            anyhow::bail!("the archive ended on its own");
-        }
+    let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+    if let Some(listen) = listen {
+        tasks.spawn(probes::serve(listen, || std::future::ready(Ok(())), stop.clone()));
     }
+    let worked = stop.clone();
+    tasks.spawn(async move { Ok(archiver.run(worked).await.map(|()| "archive")?) });
+    let outage = tasks.until(told).await;
     stop.cancel();
-    work.await??;
+    let ended = tasks.end().await;
     // Others take the partitions over at once, instead of when this member is missed.
     log.close(BUDGET).await;
-    probes.await?
+    outage.and(ended)
 }

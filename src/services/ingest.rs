@@ -9,18 +9,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_trait::async_trait;
-use axum::{Json, Router};
 use linktide_common::clock::Clock;
 use linktide_common::log::kafka::KafkaLog;
 use linktide_common::log::{Append, LogError, LogWriter, Marked};
 use linktide_ingest::{Emitter, LinkFile, Readiness};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{LOOK_AT_FILES, door, emitter, kafka, reload};
+use super::tasks::Tasks;
+use super::{LOOK_AT_FILES, door, emitter, http, kafka, reload};
 use crate::config::Config;
 
 /// How long requests that are being answered may take at the end.
@@ -35,7 +32,7 @@ pub struct FrontDoor {
     ready: Readiness,
     leave: Duration,
     drain: Duration,
-    tasks: JoinSet<anyhow::Result<&'static str>>,
+    tasks: Tasks,
     requests: CancellationToken,
 }
 
@@ -51,9 +48,7 @@ impl FrontDoor {
         if fail_fast {
             log.open(config, true).await?;
         }
-        let listen = config.ingest.listen;
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
-        let address = listener.local_addr()?;
+        let (address, listener) = http::listen(config.ingest.listen).await?;
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let ready = Readiness::default();
@@ -61,8 +56,8 @@ impl FrontDoor {
             .merge(linktide_ingest::health(ready.clone()));
 
         let requests = CancellationToken::new();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, router, requests.clone()));
+        let mut tasks = Tasks::default();
+        tasks.spawn(http::serve(listener, router, linktide_ingest::openapi(), requests.clone()));
         tasks.spawn(look_at_links(links, requests.clone()));
         let (settings, stop) = (config.clone(), requests.clone());
         tasks.spawn(async move {
@@ -83,21 +78,12 @@ impl FrontDoor {
     /// # Errors
     /// What ended the task.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let outage = tokio::select! {
-            () = stop => None,
-            ended = self.tasks.join_next() => ended,
-        };
-        if outage.is_none() {
+        let outage = self.tasks.until(stop).await;
+        if outage.is_ok() {
             self.ready.set(false);
             tokio::time::sleep(self.leave).await;
         }
-        let ended = self.stop().await;
-        match outage {
-            None => ended,
-            Some(Ok(Ok(name))) => anyhow::bail!("the task {name} ended on its own"),
-            Some(Ok(Err(error))) => Err(error),
-            Some(Err(error)) => Err(error.into()),
-        }
+        outage.and(self.stop().await)
     }
 
     /// Ends in order: what was taken is in the log, or counted as dropped.
@@ -107,17 +93,10 @@ impl FrontDoor {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.ready.set(false);
         self.requests.cancel();
-        let mut outcome = Ok(());
-        let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended.map(|_| ())));
-            }
-            outcome
-        };
-        let ended = tokio::time::timeout(BUDGET, all).await;
+        let ended = self.tasks.end_within(BUDGET).await;
         // Only now: a redirect that was being answered has emitted its click.
         self.emitter.shutdown(self.drain).await;
-        ended.context("a request did not end in time").flatten()
+        ended
     }
 }
 
@@ -164,12 +143,4 @@ async fn look_at_links(links: Arc<LinkFile>, stop: CancellationToken) -> anyhow:
         let links = Arc::clone(&links);
         tokio::task::spawn_blocking(move || reload(&links)).await?;
     }
-}
-
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> anyhow::Result<&'static str> {
-    let about = Arc::new(linktide_ingest::openapi());
-    let place = axum::routing::get(move || std::future::ready(Json(about.as_ref().clone())));
-    let service = router.route("/v1/openapi.json", place).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
-    Ok("front door")
 }

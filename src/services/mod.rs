@@ -1,6 +1,7 @@
 //! The one place of wiring: which layers run in this process, and over what.
 
 pub mod archive;
+mod http;
 pub mod ingest;
 pub mod kafka;
 pub mod lake;
@@ -8,6 +9,7 @@ mod probes;
 mod query;
 mod speed;
 mod standalone;
+mod tasks;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use super::http;
 
 /// Answers `/healthz`, `/readyz` and `/metrics` until `stop`; `ready` says why the process is not.
 pub(super) async fn serve<R>(
@@ -18,7 +18,7 @@ pub(super) async fn serve<R>(
 where
     R: Future<Output = Result<(), String>> + Send,
 {
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("listening on {listen}"))?;
+    let (_, listener) = http::listen(listen).await?;
     let readiness = move || {
         let ready = ready.clone();
         async move {

@@ -5,22 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Router;
 use linktide_batch::reader::Tables;
 use linktide_batch::{Access, Lake};
 use linktide_common::clock::Clock;
 use linktide_query::{Query, QueryConfig};
 use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{RedisView, View, ViewError};
-use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{lake, redis};
+use super::tasks::Tasks;
+use super::{http, lake, redis};
 use crate::config::Config;
 use crate::schedule;
+
+/// How long questions that are being answered may take at the end.
+const BUDGET: Duration = Duration::from_secs(10);
 
 /// The API alone.
 pub struct QueryService {
@@ -52,23 +53,22 @@ impl QueryService {
         if lake.publications().latest().await?.is_none() {
             tracing::warn!("nothing is published yet: questions are refused until the archive has begun");
         }
-        let (address, listener) = listen(config.api.listen).await?;
+        let (address, listener) = http::listen(config.api.listen).await?;
         let router = router(config, &lake, view, &Clock::system());
         Ok(Self { address, lake, look_every: config.lake.look_every.0, listener, router })
     }
 
-    /// Answers until told to stop.
+    /// Answers until told to stop, or until a task ends on its own, which is an error.
     ///
     /// # Errors
     /// What ended it.
     pub async fn run(self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let stop = CancellationToken::new();
-        let followed = tokio::spawn(schedule::follow(self.lake, self.look_every, stop.clone()));
-        let served = tokio::spawn(serve(self.listener, self.router, linktide_query::openapi(), stop.clone()));
-        told.await;
+        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        tasks.spawn(schedule::follow(self.lake, self.look_every, stop.clone()));
+        tasks.spawn(http::serve(self.listener, self.router, linktide_query::openapi(), stop.clone()));
+        let outage = tasks.until(told).await;
         stop.cancel();
-        served.await??;
-        followed.await?.map(|_| ())
+        outage.and(tasks.end_within(BUDGET).await)
     }
 }
 
@@ -81,12 +81,6 @@ pub(super) fn refuse_strangers(listen: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Listens, and tells where: a port of 0 is any that is free.
-pub(super) async fn listen(at: SocketAddr) -> anyhow::Result<(SocketAddr, TcpListener)> {
-    let listener = TcpListener::bind(at).await.with_context(|| format!("listening on {at}"))?;
-    Ok((listener.local_addr()?, listener))
-}
-
 /// The routes of the API over a view and the tables.
 pub(super) fn router(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &Clock) -> Router {
     let answers = QueryConfig {
@@ -97,18 +91,4 @@ pub(super) fn router(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &
     let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
     let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers);
     linktide_query::router(query)
-}
-
-/// Serves the routes, and what they are `about`, until `stop`.
-pub(super) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    about: impl Serialize,
-    stop: CancellationToken,
-) -> anyhow::Result<&'static str> {
-    let about = Json(serde_json::to_value(about).context("describing the API")?);
-    let router = router.route("/v1/openapi.json", get(move || std::future::ready(about.clone())));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await?;
-    Ok("api")
 }

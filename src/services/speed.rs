@@ -11,9 +11,9 @@ use linktide_common::intake::Intake;
 use linktide_common::log::kafka::KafkaLog;
 use linktide_speed::SpeedWorker;
 use linktide_speed::view::{Held, RedisView, View, ViewError};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::tasks::Tasks;
 use super::{enrichment, kafka, lake, probes, redis, salt_key, speed};
 use crate::config::Config;
 use crate::schedule;
@@ -28,7 +28,7 @@ const CAUGHT_UP_SECONDS: u64 = 2;
 pub struct SpeedService {
     log: Arc<KafkaLog>,
     view: Arc<RedisView>,
-    tasks: JoinSet<anyhow::Result<&'static str>>,
+    tasks: Tasks,
     worker: SpeedWorker,
     stop: CancellationToken,
 }
@@ -55,7 +55,7 @@ impl SpeedService {
         }
         let worker =
             SpeedWorker::new(intake, Arc::clone(&view) as Arc<dyn View>, lake.publications().watch(), speed(config));
-        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
         tasks.spawn(schedule::follow(lake, config.lake.look_every.0, stop.clone()));
         if let Some(listen) = listen {
             let ready = Arc::clone(&view);
@@ -76,23 +76,12 @@ impl SpeedService {
         let Self { log, mut tasks, worker, stop, .. } = self;
         let worked = stop.clone();
         tasks.spawn(async move { Ok(worker.run(worked).await.map(|()| "speed")?) });
-        let outage = tokio::select! {
-            () = told => None,
-            ended = tasks.join_next() => ended,
-        };
+        let outage = tasks.until(told).await;
         stop.cancel();
-        let mut outcome = match outage {
-            None => Ok(()),
-            Some(Ok(Ok(name))) => Err(anyhow::anyhow!("the task {name} ended on its own")),
-            Some(Ok(Err(error))) => Err(error),
-            Some(Err(error)) => Err(error.into()),
-        };
-        while let Some(ended) = tasks.join_next().await {
-            outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended.map(|_| ())));
-        }
+        let ended = tasks.end().await;
         // Others take the partitions over at once, instead of when this member is missed.
         log.close(BUDGET).await;
-        outcome
+        outage.and(ended)
     }
 
     /// Empties the view, and fills it again together with whatever workers there are.

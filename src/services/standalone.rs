@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use linktide_batch::{Archiver, Flusher, Lake, Nightly, NightlyConfig, Recounter};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::{Enricher, Rules};
@@ -20,10 +19,10 @@ use linktide_ingest::{Emitter, LinkFile};
 use linktide_speed::SpeedWorker;
 use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{archive_config, door, emitter, enrichment, look_at_files, nightly_config, query, recounter, speed};
+use super::tasks::Tasks;
+use super::{archive_config, door, emitter, enrichment, http, look_at_files, nightly_config, query, recounter, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -48,7 +47,7 @@ pub struct Services {
     nightly: NightlyConfig,
     recounter: Option<Recounter>,
     copy_window: u64,
-    tasks: JoinSet<anyhow::Result<&'static str>>,
+    tasks: Tasks,
     workers: CancellationToken,
     requests: CancellationToken,
 }
@@ -67,7 +66,7 @@ impl Services {
         let folder = data.join("lake");
         let lake = if config.log.sync { Lake::in_folder(&folder) } else { Lake::in_folder_unsynced(&folder) }?;
         lake.publications().latest().await?;
-        let (address, listener) = query::listen(config.api.listen).await?;
+        let (address, listener) = http::listen(config.api.listen).await?;
         let intake = |layer| {
             Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), config.log.copy_window)
         };
@@ -84,13 +83,13 @@ impl Services {
         about.merge(linktide_ingest::openapi());
 
         let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::default();
         let stop = workers.clone();
         tasks.spawn(async move { Ok(archiver.run(stop).await.map(|()| "archive")?) });
         let stop = workers.clone();
         tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
         let stop = requests.clone();
-        tasks.spawn(async move { query::serve(listener, router, about, stop).await });
+        tasks.spawn(async move { http::serve(listener, router, about, stop).await });
         let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));
@@ -143,17 +142,8 @@ impl Services {
     /// # Errors
     /// What ended the task.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let outage = tokio::select! {
-            () = stop => None,
-            ended = self.tasks.join_next() => Some(ended),
-        };
-        let ended = self.stop().await;
-        match outage.flatten() {
-            None => ended,
-            Some(Ok(Ok(name))) => anyhow::bail!("the task {name} ended on its own"),
-            Some(Ok(Err(error))) => Err(error),
-            Some(Err(error)) => Err(error.into()),
-        }
+        let outage = self.tasks.until(stop).await;
+        outage.and(self.stop().await)
     }
 
     /// Ends in order: nothing that was acknowledged is lost, and nothing of it needs this to be so.
@@ -164,16 +154,9 @@ impl Services {
         self.requests.cancel();
         self.emitter.shutdown(BUDGET).await;
         self.workers.cancel();
-        let mut outcome = Ok(());
-        let all = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended.map(|_| ())));
-            }
-            outcome
-        };
-        let ended = tokio::time::timeout(BUDGET, all).await;
+        let ended = self.tasks.end_within(BUDGET).await;
         self.log.close();
-        ended.context("a task did not end in time").flatten()
+        ended
     }
 }
 

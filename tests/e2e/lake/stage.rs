@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use linktide_common::bucket::{Hour, Timestamp};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, VisitorIdentity};
+use linktide_common::enrich::Enricher;
 use linktide_common::id::{ClickId, Epoch, LinkId, TenantId};
 use linktide_common::log::kafka::{KafkaConfig, KafkaLog, TopicPlan};
 use linktide_common::log::{Append, LogWriter as _};
 use linktide_common::publication::{Publication, PublicationStore};
-use linktide_common::secret::Secret;
 use linktide_servers::{Gateway, Kafka, S3, python};
 use object_store::aws::AmazonS3Builder;
 use object_store::prefix::PrefixStore;
@@ -25,9 +24,8 @@ use uuid::Uuid;
 
 use super::oracle::{self, Oracle, Rolled};
 use crate::harness::program;
-use crate::speed::stage::{Stage as SpeedStage, Worker, opened};
+use crate::speed::stage::{SALT, Stage as SpeedStage, Worker, enricher, opened};
 
-const SALT: [u8; 32] = [7; 32];
 const PARTITIONS: u32 = 10;
 pub(super) const BUCKET: &str = "clicks";
 /// How far the log's clock lies behind at first.
@@ -62,13 +60,7 @@ impl Stage {
         let log = begun(&config).await;
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("salt.key"), SALT).unwrap();
-        let enrich = EnrichConfig {
-            salt_secret: Secret::new(SALT.to_vec()),
-            visitor: VisitorIdentity::Ip,
-            geo: GeoFiles::default(),
-            floor_days: 3653,
-        };
-        let enricher = Enricher::new(enrich).unwrap();
+        let enricher = enricher();
         let mut stage = Self {
             s3,
             gateway,

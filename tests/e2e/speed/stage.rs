@@ -28,7 +28,7 @@ use uuid::Uuid;
 use super::oracle::{Counted, Oracle};
 use crate::harness::program;
 
-const SALT: [u8; 32] = [7; 32];
+pub(crate) const SALT: [u8; 32] = [7; 32];
 const PARTITIONS: u32 = 10;
 /// A machine that does other work as well may take its time.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -72,13 +72,7 @@ impl Stage {
         let partitions = log.partitions().await.unwrap();
         let first = Publication::first(Epoch(0), &partitions, "r".into(), Clock::system().now());
         publications.publish(first).await.unwrap();
-        let enrich = EnrichConfig {
-            salt_secret: Secret::new(SALT.to_vec()),
-            visitor: VisitorIdentity::Ip,
-            geo: GeoFiles::default(),
-            floor_days: 3653,
-        };
-        let enricher = Enricher::new(enrich).unwrap();
+        let enricher = enricher();
         let random = StdRng::seed_from_u64(seed);
         Self {
             log,
@@ -250,6 +244,17 @@ pub(crate) async fn add_partition(config: &KafkaConfig, count: usize) {
     let more = NewPartitions::new(&config.topic, count);
     let added = admin.create_partitions([&more], &AdminOptions::new()).await.unwrap();
     assert!(added.iter().all(Result::is_ok), "{added:?}");
+}
+
+/// What the programs enrich by, with their salt.
+pub(crate) fn enricher() -> Enricher {
+    let config = EnrichConfig {
+        salt_secret: Secret::new(SALT.to_vec()),
+        visitor: VisitorIdentity::Ip,
+        geo: GeoFiles::default(),
+        floor_days: 3653,
+    };
+    Enricher::new(config).unwrap()
 }
 
 /// The log, once the broker knows the topic that was just made.
