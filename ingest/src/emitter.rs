@@ -54,8 +54,8 @@ impl Emitter {
         let buffer = Arc::new(Buffer::new(config.buffer_clicks, config.buffer_bytes));
         let (orders, ordered) = watch::channel(Order::Run);
         let (end, ended) = watch::channel(false);
-        Drain::new(Arc::clone(&buffer), log, clock.clone(), config, end)
-            .start(ordered)
+        Drain::new(Arc::clone(&buffer), log, clock.clone(), config)
+            .start(ordered, end)
             .expect("the system gives a thread");
         Self { buffer, clock, orders, ended }
     }
@@ -92,7 +92,7 @@ impl Emitter {
         self.buffer.tally()
     }
 
-    /// Takes no more clicks, gives those it holds `budget` to reach the log, and drops the rest.
+    /// Takes no more clicks, gives those it holds `budget` to reach the log, drops the rest, and lets go of the log.
     pub async fn shutdown(&self, budget: Duration) {
         self.buffer.close();
         // Where the thread has ended there is no one to tell, and nothing to wait for.

@@ -67,17 +67,10 @@ pub(super) struct Drain {
     /// When they last told of dropped clicks, and how many there were.
     told: (Option<Instant>, u64),
     shown: (i64, i64),
-    end: watch::Sender<bool>,
 }
 
 impl Drain {
-    pub(super) fn new(
-        buffer: Arc<Buffer>,
-        log: Arc<dyn LogWriter>,
-        clock: Clock,
-        config: EmitterConfig,
-        end: watch::Sender<bool>,
-    ) -> Self {
+    pub(super) fn new(buffer: Arc<Buffer>, log: Arc<dyn LogWriter>, clock: Clock, config: EmitterConfig) -> Self {
         Self {
             buffer,
             log,
@@ -92,13 +85,15 @@ impl Drain {
             trouble: None,
             told: (None, 0),
             shown: (0, 0),
-            end,
         }
     }
 
-    pub(super) fn start(self, orders: watch::Receiver<Order>) -> std::io::Result<()> {
+    /// Starts the thread; `end` tells when it is over, and has let go of the log.
+    pub(super) fn start(self, orders: watch::Receiver<Order>, end: watch::Sender<bool>) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new().name("emitter".to_owned()).spawn(move || {
+            // Dropped behind all else, however the thread ends.
+            let _over = Over(end);
             if let Err(error) = background::stand_back() {
                 tracing::debug!(%error, "the emitter's thread competes with the redirects");
             }
@@ -262,6 +257,14 @@ impl Drop for Drain {
     fn drop(&mut self) {
         self.buffer.close_books();
         self.show();
-        self.end.send_replace(true);
+    }
+}
+
+/// Tells that the thread is over when it is dropped.
+struct Over(watch::Sender<bool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
     }
 }

@@ -154,6 +154,18 @@ fn clicks_offered_while_the_emitter_closes_are_in_the_books_once() {
 }
 
 #[tokio::test]
+async fn emitter_that_was_shut_down_has_let_go_of_the_log() {
+    let log: Arc<dyn LogWriter> = Doubtful::new(true);
+    for _ in 0..200 {
+        let emitter = Emitter::new(Arc::clone(&log), clock(), EmitterConfig::default());
+        emitter.emit(click());
+        emitter.shutdown(Duration::ZERO).await;
+        // Whoever opens the log's folder next finds it free.
+        assert_eq!(Arc::strong_count(&log), 1);
+    }
+}
+
+#[tokio::test]
 async fn emitter_that_is_let_go_closes_its_books() {
     let emitter = Emitter::new(Doubtful::new(true), clock(), EmitterConfig::default());
     (0..3).for_each(|_| assert!(emitter.emit(click())));
