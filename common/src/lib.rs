@@ -4,8 +4,10 @@
 //! what touches a disk or a network stands at the edge, behind a port.
 //!
 //! A redirect service that embeds the emitter needs little of it: what the layers behind the log need is the feature
-//! `layers`, and each log is one of its own.
+//! `layers`, who may ask what is `access`, and each log is one of its own.
 
+#[cfg(feature = "access")]
+pub mod access;
 pub mod background;
 pub mod bucket;
 pub mod click;

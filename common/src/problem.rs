@@ -12,6 +12,12 @@ pub enum ProblemKind {
     UnknownParameter,
     /// A value that a parameter cannot have.
     InvalidParameter,
+    /// Nobody knows who asks: a credential is missing, or is none any more.
+    Unauthorized,
+    /// Who asks may not do this.
+    Forbidden,
+    /// More was asked for than a caller, its tenant or its address may.
+    TooManyRequests,
     /// Nothing is there.
     NotFound,
     /// The method is not for this place.
@@ -40,6 +46,9 @@ impl ProblemKind {
         match self {
             Self::UnknownParameter => ("unknown-parameter", StatusCode::BAD_REQUEST, "Unknown parameter"),
             Self::InvalidParameter => ("invalid-parameter", StatusCode::BAD_REQUEST, "Invalid parameter"),
+            Self::Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "Forbidden"),
+            Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
             Self::Gone => ("gone", StatusCode::GONE, "Gone"),
             Self::MethodNotAllowed => ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
@@ -63,13 +72,14 @@ pub struct Problem {
     detail: String,
     more: Map<String, Value>,
     retry_after: Option<u32>,
+    challenge: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem with what is wrong and what to do, in words.
     #[must_use]
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), more: Map::new(), retry_after: None }
+        Self { kind, detail: detail.into(), more: Map::new(), retry_after: None, challenge: None }
     }
 
     /// A value that `parameter` cannot have, and what it can.
@@ -93,6 +103,13 @@ impl Problem {
         self
     }
 
+    /// The same with what `WWW-Authenticate` says of the credential that is wanted.
+    #[must_use]
+    pub fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> ProblemKind {
@@ -113,6 +130,9 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

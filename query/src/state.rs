@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use linktide_batch::reader::Tables;
+use linktide_common::access::Gate;
 use linktide_common::clock::Clock;
 use linktide_common::enrich::VisitorIdentity;
 use linktide_common::publication::{Publication, PublicationStore};
@@ -39,6 +40,8 @@ pub struct Query {
     pub(crate) kept: PublicationStore,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<QueryConfig>,
+    /// Who passes.
+    pub(crate) gate: Gate,
     caught_up: Arc<AtomicBool>,
 }
 
@@ -53,7 +56,14 @@ impl Query {
         config: QueryConfig,
     ) -> Self {
         let caught_up = Arc::new(AtomicBool::new(false));
-        Self { tables, speed, publications: kept.watch(), kept, clock, config: Arc::new(config), caught_up }
+        let (publications, config, gate) = (kept.watch(), Arc::new(config), Gate::open());
+        Self { tables, speed, publications, kept, clock, config, gate, caught_up }
+    }
+
+    /// The same behind a gate; without one everyone is tenant 0.
+    #[must_use]
+    pub fn behind(self, gate: Gate) -> Self {
+        Self { gate, ..self }
     }
 
     /// Whether the speed layer has once been as fresh as it should be; `fresh` says whether it is now.

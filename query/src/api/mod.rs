@@ -11,8 +11,9 @@ mod results;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
+use linktide_common::access::guard;
 use linktide_common::problem::{Problem, ProblemKind};
 
 use crate::metrics;
@@ -34,6 +35,7 @@ pub fn router(query: Query) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route_layer(from_fn_with_state(query.gate.clone(), guard))
         .route_layer(from_fn(metrics::measure))
         .with_state(query)
         .fallback(not_found)
