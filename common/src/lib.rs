@@ -8,6 +8,8 @@
 
 #[cfg(feature = "access")]
 pub mod access;
+#[cfg(feature = "http")]
+pub mod address;
 pub mod background;
 pub mod bucket;
 pub mod click;
@@ -30,6 +32,8 @@ pub mod metrics;
 pub mod problem;
 #[cfg(feature = "layers")]
 pub mod publication;
+#[cfg(feature = "http")]
+pub mod rate;
 pub mod secret;
 #[cfg(feature = "layers")]
 pub mod sketch;

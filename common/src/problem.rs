@@ -18,6 +18,8 @@ pub enum ProblemKind {
     Forbidden,
     /// More was asked for than a caller, its tenant or its address may.
     TooManyRequests,
+    /// More was sent than a tenant may.
+    OverQuota,
     /// Nothing is there.
     NotFound,
     /// The method is not for this place.
@@ -49,6 +51,7 @@ impl ProblemKind {
             Self::Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED, "Unauthorized"),
             Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "Forbidden"),
             Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
+            Self::OverQuota => ("over-quota", StatusCode::TOO_MANY_REQUESTS, "Over the quota"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
             Self::Gone => ("gone", StatusCode::GONE, "Gone"),
             Self::MethodNotAllowed => ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),

@@ -31,6 +31,8 @@ pub use health::{Readiness, health};
 #[cfg(feature = "http")]
 pub use links::{LinkFile, LinkFileError};
 #[cfg(feature = "http")]
-pub use quota::{QuotaConfig, Rate};
+pub use linktide_common::rate::Rate;
+#[cfg(feature = "http")]
+pub use quota::QuotaConfig;
 #[cfg(feature = "http")]
 pub use router::{IngestConfig, openapi, router};

@@ -122,7 +122,7 @@ impl fmt::Display for Scopes {
 }
 
 /// What a caller was recognised by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Means {
     /// By nothing: no access is required here.
     Open,
