@@ -8,6 +8,7 @@
 
 mod code;
 mod gate;
+mod jws;
 mod key;
 mod known;
 mod limit;

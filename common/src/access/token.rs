@@ -9,19 +9,16 @@
 //! The keys are replaced by whoever fetches them. A token with a `kid` that is not among them asks for a fetch, at most once
 //! a while, and waits for it a moment: that is how a provider changes its keys. A fetch that fails leaves the last keys.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, watch};
 
+use super::jws::{Jws, VerifyingKey};
 use super::principal::{Means, Principal, Scopes};
 use super::refusal::Denied;
 use crate::bucket::Timestamp;
@@ -33,8 +30,6 @@ const AGAIN_MS: i64 = 30_000;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Letters of a subject that are kept.
 const SUBJECT: usize = 100;
-/// Bytes of the smallest RSA modulus that is taken.
-const MODULUS: usize = 256;
 
 /// What is asked of tokens.
 #[derive(Debug, Clone)]
@@ -62,12 +57,6 @@ pub enum JwksError {
     /// None of its keys is for RS256, ES256 or EdDSA.
     #[error("it has no key for RS256, ES256 or EdDSA signatures")]
     NoKey,
-}
-
-struct VerifyingKey {
-    kid: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
 }
 
 /// Checks tokens.
@@ -136,28 +125,23 @@ impl Tokens {
     fn check_once(&self, token: &str, now: Timestamp) -> Result<Principal, Denied> {
         let keys = self.keys.load();
         let keys = keys.as_ref().ok_or(Denied::NotKnownYet)?;
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Denied::Token("it is no signed JWT"))?;
-        if header.crit.is_some() {
-            return Err(Denied::Token("its header has a `crit` that is not understood"));
-        }
-        let key = match &header.kid {
+        let jws = Jws::parse(token).map_err(Denied::Token)?;
+        let key = match &jws.kid {
             Some(kid) => keys.iter().find(|key| key.kid.as_ref() == Some(kid)),
             None if keys.len() == 1 => keys.first(),
             None => return Err(Denied::Token("its header has no `kid`, and the issuer has several keys")),
         };
-        let key = key.ok_or(Denied::UnknownTokenKey)?;
-        let mut validation = Validation::new(key.algorithm);
-        validation.required_spec_claims = ["iss", "aud"].map(str::to_owned).into();
-        validation.iss = Some(HashSet::from([self.config.issuer.clone()]));
-        validation.aud = Some(self.config.audience.iter().cloned().collect());
-        // By the injected clock, below.
-        validation.validate_exp = false;
-        let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation);
-        let claims = decoded.map_err(|error| Denied::Token(why(error.kind())))?.claims;
+        let claims = jws.claims(key.ok_or(Denied::UnknownTokenKey)?).map_err(Denied::Token)?;
         self.principal(&claims, now)
     }
 
     fn principal(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<Principal, Denied> {
+        if claims.get("iss").and_then(Value::as_str) != Some(&self.config.issuer) {
+            return Err(Denied::Token("its `iss` is another one"));
+        }
+        if !self.is_for_us(claims.get("aud")) {
+            return Err(Denied::Token("its `aud` is another one"));
+        }
         let leeway = i64::try_from(self.config.leeway.as_millis()).unwrap_or(i64::MAX);
         let expires_at = instant(claims, "exp")?.ok_or(Denied::Token("it has no `exp`"))?;
         let expires_at = Timestamp::from_millis(expires_at.saturating_add(leeway)).unwrap_or(Timestamp::MAX);
@@ -178,6 +162,17 @@ impl Tokens {
             link: None,
             expires_at: Some(expires_at),
         })
+    }
+}
+
+impl Tokens {
+    fn is_for_us(&self, audience: Option<&Value>) -> bool {
+        let ours = |name: &Value| name.as_str().is_some_and(|name| self.config.audience.iter().any(|own| own == name));
+        match audience {
+            Some(Value::Array(names)) => names.iter().any(ours),
+            Some(name) => ours(name),
+            None => false,
+        }
     }
 }
 
@@ -205,19 +200,6 @@ fn scopes(claim: Option<&Value>) -> Scopes {
     }
 }
 
-fn why(kind: &ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm => {
-            "its `alg` is not that of the key that it names"
-        }
-        ErrorKind::InvalidSignature => "its signature is wrong",
-        ErrorKind::InvalidIssuer => "its `iss` is another one",
-        ErrorKind::InvalidAudience => "its `aud` is another one",
-        ErrorKind::MissingRequiredClaim(_) => "it has no `iss` or no `aud`",
-        _ => "it is no signed JWT",
-    }
-}
-
 fn verifying_keys(jwks: &[u8]) -> Result<Vec<VerifyingKey>, JwksError> {
     #[derive(Deserialize)]
     struct Set {
@@ -225,35 +207,8 @@ fn verifying_keys(jwks: &[u8]) -> Result<Vec<VerifyingKey>, JwksError> {
     }
     let set: Set = serde_json::from_slice(jwks).map_err(|error| JwksError::Malformed(error.to_string()))?;
     // Keys of other kinds stand beside ours: they are not for us.
-    let keys: Vec<_> =
-        set.keys.into_iter().filter_map(|key| verifying_key(&serde_json::from_value(key).ok()?)).collect();
+    let keys: Vec<_> = set.keys.into_iter().filter_map(VerifyingKey::parse).collect();
     if keys.is_empty() { Err(JwksError::NoKey) } else { Ok(keys) }
-}
-
-fn verifying_key(jwk: &Jwk) -> Option<VerifyingKey> {
-    if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
-        return None;
-    }
-    let (algorithm, named) = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
-        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
-            (Algorithm::ES256, KeyAlgorithm::ES256)
-        }
-        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
-        }
-        _ => return None,
-    };
-    if jwk.common.key_algorithm.is_some_and(|said| said != named) {
-        return None;
-    }
-    let key = DecodingKey::from_jwk(jwk).ok()?;
-    if let jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind()
-        && n.len() < MODULUS
-    {
-        return None;
-    }
-    Some(VerifyingKey { kid: jwk.common.key_id.clone(), algorithm, key })
 }
 
 #[cfg(test)]
