@@ -5,6 +5,7 @@ pub mod config;
 pub mod demo;
 pub mod import;
 mod jobs;
+mod keys;
 mod schedule;
 pub mod services;
 mod status;

@@ -24,8 +24,12 @@ pub enum ProblemKind {
     NotFound,
     /// The method is not for this place.
     MethodNotAllowed,
+    /// The head of the request is larger than what is read.
+    HeadTooLarge,
     /// The body is larger than what is taken.
     PayloadTooLarge,
+    /// What is there stands against it.
+    Conflict,
     /// What was there has been taken away for good.
     Gone,
     /// The body is of a type or an encoding that is not read.
@@ -53,8 +57,12 @@ impl ProblemKind {
             Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::OverQuota => ("over-quota", StatusCode::TOO_MANY_REQUESTS, "Over the quota"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
+            Self::Conflict => ("conflict", StatusCode::CONFLICT, "Conflict"),
             Self::Gone => ("gone", StatusCode::GONE, "Gone"),
             Self::MethodNotAllowed => ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+            Self::HeadTooLarge => {
+                ("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Head of the request too large")
+            }
             Self::PayloadTooLarge => ("payload-too-large", StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type")

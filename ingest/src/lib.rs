@@ -24,6 +24,8 @@ mod quota;
 mod redirect;
 #[cfg(feature = "http")]
 mod router;
+#[cfg(feature = "http")]
+mod sender;
 
 pub use emitter::{DropReason, Emitter, EmitterConfig, Tally};
 #[cfg(feature = "http")]

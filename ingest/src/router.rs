@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
+use linktide_common::access::{Gate, guard};
 use linktide_common::clock::Clock;
 use linktide_common::log::LogWriter;
 use utoipa::OpenApi;
@@ -24,7 +26,7 @@ pub struct IngestConfig {
     pub floor_days: i64,
     /// How many proxies of our own stand in front, each adding to `X-Forwarded-For`.
     pub trusted_proxies: usize,
-    /// Whether a record may name any tenant; otherwise only tenant 0 sends.
+    /// Whether a record may name any tenant, where nobody is asked who sends; otherwise only tenant 0 sends.
     pub any_tenant: bool,
     /// What a tenant may send to the collector.
     pub quotas: QuotaConfig,
@@ -65,6 +67,7 @@ pub fn router(
     emitter: Arc<Emitter>,
     links: Arc<LinkFile>,
     clock: Clock,
+    gate: Gate,
     config: IngestConfig,
 ) -> Router {
     let limit = DefaultBodyLimit::max(config.body_bytes);
@@ -73,6 +76,8 @@ pub fn router(
     Router::new()
         .route("/v1/clicks", post(collector::collect))
         .route("/v1/imports/{digest}/chunks/{number}", put(import::put_chunk))
+        // Those below are open: whoever clicks a link has no key.
+        .route_layer(from_fn_with_state(gate, guard))
         .route("/r/{slug}", get(redirect::link))
         .route("/q/{slug}", get(redirect::code))
         .layer(limit)

@@ -15,9 +15,10 @@ use linktide_speed::view::{RedisView, View, ViewError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::access::{self, Entrance};
 use super::tasks::Tasks;
 use super::{http, lake, redis};
-use crate::config::Config;
+use crate::config::{Config, Connections};
 use crate::schedule;
 
 /// How long questions that are being answered may take at the end.
@@ -31,6 +32,8 @@ pub struct QueryService {
     look_every: Duration,
     listener: TcpListener,
     router: Router,
+    entrance: Entrance,
+    bounds: Connections,
 }
 
 impl QueryService {
@@ -41,7 +44,7 @@ impl QueryService {
     /// Where a setting is wrong or missing, Redis refuses us or evicts keys, the tables cannot be opened, or the address is
     /// taken or not of this machine alone.
     pub async fn spawn(config: &Config, fail_fast: bool) -> anyhow::Result<Self> {
-        refuse_strangers(config.api.listen)?;
+        access::refuse_strangers(&config.access, config.api.listen)?;
         let lake = lake::open(&config.lake, Access::Read, fail_fast).await?;
         let view = Arc::new(RedisView::new(&redis(config))?);
         match view.connect().await {
@@ -54,8 +57,11 @@ impl QueryService {
             tracing::warn!("nothing is published yet: questions are refused until the archive has begun");
         }
         let (address, listener) = http::listen(config.api.listen).await?;
-        let router = router(config, &lake, view, &Clock::system());
-        Ok(Self { address, lake, look_every: config.lake.look_every.0, listener, router })
+        let clock = Clock::system();
+        let entrance = Entrance::new(config, Some(&lake), &clock, config.access.trusted_proxies)?;
+        let router = router(config, &lake, view, &clock, &entrance);
+        let (look_every, bounds) = (config.lake.look_every.0, config.api.connections.clone());
+        Ok(Self { address, lake, look_every, listener, router, entrance, bounds })
     }
 
     /// Answers until told to stop, or until a task ends on its own, which is an error.
@@ -65,24 +71,17 @@ impl QueryService {
     pub async fn run(self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
         tasks.spawn(schedule::follow(self.lake, self.look_every, stop.clone()));
-        tasks.spawn(http::serve(self.listener, self.router, linktide_query::openapi(), stop.clone()));
+        self.entrance.follow(&mut tasks, &stop);
+        let about = linktide_query::openapi();
+        tasks.spawn(http::serve(self.listener, self.router, about, self.bounds, stop.clone()));
         let outage = tasks.until(told).await;
         stop.cancel();
         outage.and(tasks.end_within(BUDGET).await)
     }
 }
 
-/// Without keys, everyone who reaches the address sees everything: only this machine may.
-pub(super) fn refuse_strangers(listen: SocketAddr) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        listen.ip().is_loopback(),
-        "api.listen is {listen}, but without keys linktide listens on this machine alone; use 127.0.0.1, and a proxy in front that knows who asks"
-    );
-    Ok(())
-}
-
 /// The routes of the API over a view and the tables.
-pub(super) fn router(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &Clock) -> Router {
+pub(super) fn router(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &Clock, entrance: &Entrance) -> Router {
     let answers = QueryConfig {
         deadline: config.api.deadline.0,
         stale_after: config.api.stale_after.0,
@@ -90,5 +89,5 @@ pub(super) fn router(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &
     };
     let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
     let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers);
-    linktide_query::router(query)
+    linktide_query::router(query.behind(entrance.gate.clone()))
 }

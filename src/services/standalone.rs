@@ -21,6 +21,7 @@ use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
 use tokio_util::sync::CancellationToken;
 
+use super::access::{self, Entrance};
 use super::tasks::Tasks;
 use super::{archive_config, door, emitter, enrichment, http, look_at_files, nightly_config, query, recounter, speed};
 use crate::config::Config;
@@ -58,7 +59,7 @@ impl Services {
     /// # Errors
     /// Where the folder, an address or a file of the configuration cannot be used: nothing runs then.
     pub async fn spawn(config: &Config, data: &Path, clock: Clock) -> anyhow::Result<Self> {
-        query::refuse_strangers(config.api.listen)?;
+        access::refuse_strangers(&config.access, config.api.listen)?;
         let door = door(config)?;
         let log = open_log(config, data, &clock)?;
         let enricher = Arc::new(Enricher::new(enrichment(config, &data.join("salt.key"))?)?);
@@ -76,9 +77,11 @@ impl Services {
         let worker = SpeedWorker::new(intake("speed"), Arc::clone(&view), lake.publications().watch(), speed(config));
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
-        let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
+        let entrance = Entrance::new(config, Some(&lake), &clock, config.access.trusted_proxies)?;
+        let gate = entrance.gate.clone();
+        let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), gate, door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
-        let router = door.merge(query::router(config, &lake, view, &clock));
+        let router = door.merge(query::router(config, &lake, view, &clock, &entrance));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
 
@@ -88,8 +91,8 @@ impl Services {
         tasks.spawn(async move { Ok(archiver.run(stop).await.map(|()| "archive")?) });
         let stop = workers.clone();
         tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
-        let stop = requests.clone();
-        tasks.spawn(async move { http::serve(listener, router, about, stop).await });
+        tasks.spawn(http::serve(listener, router, about, config.api.connections.clone(), requests.clone()));
+        entrance.follow(&mut tasks, &workers);
         let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));

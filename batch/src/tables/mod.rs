@@ -113,7 +113,9 @@ impl Lake {
         &self.publications
     }
 
-    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+    /// What lies below its place: tables, plans and publications, and what others keep beside them.
+    #[must_use]
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.objects)
     }
 

@@ -22,7 +22,7 @@ use axum::response::{IntoResponse as _, Response};
 use super::key::{self, ApiKey};
 use super::known::Known;
 use super::limit::{LimitConfig, Limits, until_sent};
-use super::principal::{Means, Principal};
+use super::principal::{Means, Principal, Scope};
 use super::refusal::Denied;
 use super::share::{self, Share};
 use super::shares::Shares;
@@ -32,7 +32,7 @@ use crate::address;
 use crate::bucket::Timestamp;
 use crate::clock::Clock;
 use crate::metrics;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemKind};
 use crate::secret::Secret;
 
 /// Bytes of the largest credential.
@@ -133,6 +133,20 @@ impl Gate {
             _ => false,
         };
         !expired && !revoked
+    }
+}
+
+impl Principal {
+    /// Whoever sent a request, where it may do something.
+    ///
+    /// # Errors
+    /// A problem where it may not, or where nobody asked who it is: a route outside the gate answers nobody, instead of
+    /// everybody.
+    pub fn of(parts: &Parts, scope: Scope) -> Result<&Self, Problem> {
+        let caller = parts.extensions.get::<Self>();
+        let caller = caller.ok_or_else(|| Problem::new(ProblemKind::Internal, "nobody asked who the caller is"))?;
+        caller.may(scope)?;
+        Ok(caller)
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::params::link_id;
 
 /// Whoever may ask questions, also about one link alone: [`Principal::link`] and [`Principal::account`] tell what about.
-pub(super) struct Reader(pub(super) Principal);
+pub(super) struct Reader(#[expect(dead_code, reason = "questions in a body take it")] pub(super) Principal);
 
 /// Whose links are asked about, by someone who may ask about all of them.
 pub(super) struct Caller(pub(super) TenantId);
@@ -30,23 +30,13 @@ pub(super) struct Link(pub(super) Subject);
 pub(super) struct Exporter(pub(super) Principal);
 
 /// Whoever may change what others may do.
-#[expect(dead_code, reason = "share links take it")]
 pub(super) struct Admin(pub(super) Principal);
-
-/// The caller, where it has a scope.
-fn caller(parts: &Parts, scope: Scope) -> Result<&Principal, Problem> {
-    // No route stands outside the gate: one that did would answer nobody, instead of everybody.
-    let caller = parts.extensions.get::<Principal>();
-    let caller = caller.ok_or_else(|| Problem::new(ProblemKind::Internal, "nobody asked who the caller is"))?;
-    caller.may(scope)?;
-    Ok(caller)
-}
 
 impl<S: Send + Sync> FromRequestParts<S> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        caller(parts, Scope::Read).cloned().map(Self)
+        Principal::of(parts, Scope::Read).cloned().map(Self)
     }
 }
 
@@ -54,7 +44,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        Ok(Self(caller(parts, Scope::Read)?.account()?.tenant()))
+        Ok(Self(Principal::of(parts, Scope::Read)?.account()?.tenant()))
     }
 }
 
@@ -62,7 +52,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Account {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        Ok(Self(caller(parts, Scope::Read)?.account()?))
+        Ok(Self(Principal::of(parts, Scope::Read)?.account()?))
     }
 }
 
@@ -70,7 +60,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Link {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let caller = caller(parts, Scope::Read)?.clone();
+        let caller = Principal::of(parts, Scope::Read)?.clone();
         Ok(Self(caller.link(named(parts, state).await?)?))
     }
 }
@@ -79,7 +69,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Exporter {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let caller = caller(parts, Scope::Export)?;
+        let caller = Principal::of(parts, Scope::Export)?;
         caller.account()?;
         Ok(Self(caller.clone()))
     }
@@ -89,7 +79,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let caller = caller(parts, Scope::Admin)?;
+        let caller = Principal::of(parts, Scope::Admin)?;
         caller.account()?;
         Ok(Self(caller.clone()))
     }

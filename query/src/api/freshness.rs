@@ -13,7 +13,7 @@ use crate::state::Query;
 #[utoipa::path(get, path = "/v1/freshness", tag = "service", responses((status = 200, body = Freshness)))]
 pub(super) async fn freshness(
     State(query): State<Query>,
-    Reader(_): Reader,
+    _asks: Reader,
     parameters: Parameters,
 ) -> Result<Json<Freshness>, Problem> {
     parameters.only(&[])?;

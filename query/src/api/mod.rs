@@ -8,11 +8,12 @@ mod links;
 mod openapi;
 mod questions;
 mod results;
+mod shares;
 
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use linktide_common::access::guard;
 use linktide_common::problem::{Problem, ProblemKind};
 
@@ -32,10 +33,13 @@ pub fn router(query: Query) -> Router {
         .route("/v1/account/timeseries", get(account::timeseries))
         .route("/v1/account/breakdown", get(account::breakdown))
         .route("/v1/freshness", get(freshness::freshness))
+        .route("/v1/share-links", get(shares::list).post(shares::create))
+        .route("/v1/share-links/{id}", delete(shares::revoke))
+        // All of the above needs a credential, what is below needs none.
+        .route_layer(from_fn_with_state(query.gate.clone(), guard))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
-        .route_layer(from_fn_with_state(query.gate.clone(), guard))
         .route_layer(from_fn(metrics::measure))
         .with_state(query)
         .fallback(not_found)

@@ -7,9 +7,12 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, Required};
 
-use super::{account, freshness, health, links};
+use super::{account, freshness, health, links, shares};
 use crate::params::{self, COMMON};
 
 #[derive(OpenApi)]
@@ -24,6 +27,9 @@ use crate::params::{self, COMMON};
         account::timeseries,
         account::breakdown,
         freshness::freshness,
+        shares::create,
+        shares::list,
+        shares::revoke,
         health::healthz,
         health::readyz,
         health::metrics,
@@ -31,10 +37,35 @@ use crate::params::{self, COMMON};
 )]
 struct Paths;
 
+/// Who may ask, in the words of OpenAPI: a credential for each place below `/v1`, and none for the others.
+fn add_security(about: &mut utoipa::openapi::OpenApi) {
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key (`lt_…`), a token of the identity provider (a JWT), or a share token (`lts_…`)"))
+        .build();
+    let share = ApiKeyValue::with_description("share", "A share token (`lts_…`): it shows one link, and no other");
+    let components = about.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(key));
+    components.add_security_scheme("share", SecurityScheme::ApiKey(ApiKey::Query(share)));
+    for (path, item) in &mut about.paths.paths {
+        let by_share = path.starts_with("/v1/links/") || path == "/v1/freshness";
+        let item = [&mut item.get, &mut item.post, &mut item.delete, &mut item.put];
+        for operation in item.into_iter().flatten().filter(|_| path.starts_with("/v1/")) {
+            let needs = |scheme| SecurityRequirement::new(scheme, [""; 0]);
+            let schemes = by_share.then(|| needs("share")).into_iter();
+            operation.security = Some(std::iter::once(needs("bearer")).chain(schemes).collect());
+            add_problem(operation, "401", "A credential is missing, or is none any more; `WWW-Authenticate` says more");
+            add_problem(operation, "403", "The credential lacks a scope, or is for another link");
+            add_problem(operation, "429", "Too much was asked; `Retry-After` says when to try again");
+        }
+    }
+}
+
 /// What the query service says of itself.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut about = Paths::openapi();
+    add_security(&mut about);
     for (path, item) in &mut about.paths.paths {
         let Some(operation) = &mut item.get else { continue };
         if let Some(own) = takes(path) {
