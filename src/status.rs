@@ -1,7 +1,14 @@
 //! `linktide status`: what a running Linktide says of itself.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use serde_json::Value;
+
+use crate::client;
+
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Asks the service at `url`, and describes it in a few lines.
 ///
@@ -9,8 +16,8 @@ use serde_json::Value;
 /// Where it does not answer.
 pub(crate) async fn describe(url: &str) -> anyhow::Result<String> {
     let place = format!("{}/v1/freshness", url.trim_end_matches('/'));
-    let response =
-        reqwest::get(&place).await.with_context(|| format!("no linktide answers at {url}; is it running?"))?;
+    let answer = client::http(PATIENCE)?.get(&place).send().await;
+    let response = answer.with_context(|| format!("no linktide answers at {url}; is it running?"))?;
     let answer: Value = response.json().await.with_context(|| format!("what answers at {url} is no linktide"))?;
     if let Some(detail) = answer["detail"].as_str() {
         anyhow::bail!("{url}: {detail}");

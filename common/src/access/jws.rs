@@ -127,3 +127,57 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 fn coordinate(text: &str) -> Option<Vec<u8>> {
     bytes(text).filter(|bytes| bytes.len() == 32)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// RFC 7515, A.2 and A.3: the same claims, signed by both.
+    const CLAIMS: &str =
+        "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    const RS256: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+    const ES256: &str = "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+
+    fn rsa() -> Value {
+        json!({ "kty": "RSA", "e": "AQAB", "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ" })
+    }
+
+    fn ec() -> Value {
+        json!({ "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" })
+    }
+
+    #[test]
+    fn examples_of_the_standards_are_right() {
+        for (header, signature, jwk) in [("eyJhbGciOiJSUzI1NiJ9", RS256, rsa()), ("eyJhbGciOiJFUzI1NiJ9", ES256, ec())]
+        {
+            let token = format!("{header}.{CLAIMS}.{signature}");
+            let key = VerifyingKey::parse(jwk).unwrap();
+            assert_eq!(Jws::parse(&token).unwrap().claims(&key).unwrap()["iss"], "joe");
+            let other = format!("{header}.{}.{signature}", CLAIMS.replace("eyJ", "eyK"));
+            assert_eq!(Jws::parse(&other).unwrap().claims(&key), Err("its signature is wrong"));
+        }
+        // RFC 8037, A.4: what it signs is a sentence.
+        let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+        let claims = Jws::parse(token).unwrap().claims(&VerifyingKey::parse(key).unwrap());
+        assert_eq!(claims, Err("what it claims is no JSON object"), "the signature is right");
+    }
+
+    #[test]
+    fn key_for_something_else_is_none() {
+        for (member, value) in [("use", "enc"), ("alg", "RS512"), ("alg", "HS256"), ("kty", "oct"), ("n", "?")] {
+            let mut jwk = rsa();
+            jwk[member] = value.into();
+            assert!(VerifyingKey::parse(jwk).is_none(), "{member} {value}");
+        }
+        for (member, value) in [("crv", "P-384"), ("x", "AAAA")] {
+            let mut jwk = ec();
+            jwk[member] = value.into();
+            assert!(VerifyingKey::parse(jwk).is_none(), "{member} {value}");
+        }
+        assert!(VerifyingKey::parse(json!({ "kty": "oct", "k": "c2VjcmV0" })).is_none());
+    }
+}
