@@ -16,6 +16,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::EmitterConfig;
 
+mod access;
 mod limits;
 
 struct Door {
