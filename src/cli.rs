@@ -303,7 +303,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     let tables = match &command {
         Command::Keys { what } => Some(what.tables()),
-        Command::Share(options) => options.tables(),
+        Command::Share(options) => Some(options.tables()),
         _ => None,
     };
     if let Some(jobs::Tables { lake: Some(lake), .. }) = tables {

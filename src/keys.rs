@@ -59,28 +59,21 @@ pub(crate) struct NewKeyOptions {
 
 /// What is done with share links.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct ShareOptions {
     #[command(subcommand)]
     what: Option<ShareCommand>,
     #[command(flatten)]
-    new: Option<NewShare>,
-}
-
-/// A share link that is made.
-#[derive(Debug, Args)]
-pub(crate) struct NewShare {
-    #[command(flatten)]
     tables: Tables,
-    /// The link it shows
-    #[arg(value_name = "LINK")]
-    link: LinkId,
+    /// The link that is shown
+    #[arg(value_name = "LINK", required = true)]
+    link: Option<LinkId>,
     /// Whose link that is
-    #[arg(long, value_name = "TENANT")]
-    tenant: TenantId,
-    /// How long it shows it, such as 30d
-    #[arg(long, value_name = "SPAN")]
-    expires: Span,
+    #[arg(long, value_name = "TENANT", required = true)]
+    tenant: Option<TenantId>,
+    /// How long it is shown, such as 30d
+    #[arg(long, value_name = "SPAN", required = true)]
+    expires: Option<Span>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -121,10 +114,10 @@ impl Keys {
 
 impl ShareOptions {
     /// Where the share links are.
-    pub(crate) fn tables(&self) -> Option<&Tables> {
+    pub(crate) fn tables(&self) -> &Tables {
         match &self.what {
-            Some(ShareCommand::List { tables, .. } | ShareCommand::Revoke { tables, .. }) => Some(tables),
-            None => self.new.as_ref().map(|new| &new.tables),
+            Some(ShareCommand::List { tables, .. } | ShareCommand::Revoke { tables, .. }) => tables,
+            None => &self.tables,
         }
     }
 }
@@ -200,10 +193,10 @@ pub(crate) async fn keys(config: &Config, what: Keys) -> anyhow::Result<()> {
 /// # Errors
 /// Where the lake cannot be read or written, or no share link is called so.
 pub(crate) async fn share(config: &Config, options: ShareOptions) -> anyhow::Result<()> {
-    let tables = options.tables().context("which link is shared? `linktide share --help` says more")?;
-    let shares = access::shares(config, &jobs::lake(config, tables, Access::Read).await?, Clock::system())?;
-    match (options.what, options.new) {
-        (Some(ShareCommand::List { tenant, json, .. }), _) => {
+    let lake = jobs::lake(config, options.tables(), Access::Read).await?;
+    let shares = access::shares(config, &lake, Clock::system())?;
+    match options.what {
+        Some(ShareCommand::List { tenant, json, .. }) => {
             let listed = shares.list(tenant).await?;
             let told = |share: &Share| json!({ "id": share.id, "link_id": share.link_id, "expires_at": share.expires_at.to_string() });
             if json {
@@ -214,19 +207,21 @@ pub(crate) async fn share(config: &Config, options: ShareOptions) -> anyhow::Res
                 say(&format!("{:<12}  {:<20}  {}", share.id, share.link_id.to_string(), share.expires_at))
             })
         }
-        (Some(ShareCommand::Revoke { tenant, id, .. }), _) => {
+        Some(ShareCommand::Revoke { tenant, id, .. }) => {
             anyhow::ensure!(
                 shares.revoke(tenant, &id).await?,
                 "tenant {tenant} has no share link `{id}`; `linktide share list` tells which there are"
             );
             say(&format!("{id} is revoked; every process knows it within {}", config.lake.look_every))
         }
-        (None, Some(new)) => {
-            let (share, token) = shares.create(new.tenant, new.link, after(shares.now(), new.expires)?).await?;
+        None => {
+            let lacking = "which link of whose is shown, and how long? `linktide share --help` says more";
+            let (link, tenant) = options.link.zip(options.tenant).context(lacking)?;
+            let expires_at = after(shares.now(), options.expires.context(lacking)?)?;
+            let (share, token) = shares.create(tenant, link, expires_at).await?;
             tracing::info!(id = &*share.id, expires = %share.expires_at, "the share link is kept; its token is shown this once");
             say(&token)
         }
-        (None, None) => anyhow::bail!("which link is shared? `linktide share --help` says more"),
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) struct RefusedRecord {
     put,
     path = "/v1/imports/{digest}/chunks/{number}",
     tag = "clicks",
+    security(("bearer" = [])),
     params(
         ("digest" = String, Path, description = "SHA-256 of the import's content, 64 hexadecimal digits"),
         ("number" = u64, Path, description = "which chunk of it"),
@@ -56,6 +57,8 @@ pub(crate) struct RefusedRecord {
     responses(
         (status = 200, description = "the chunk is counted, now or since an earlier time", body = ChunkOutcome),
         (status = 400, description = "the digest or the number is none"),
+        (status = 401, description = "nobody knows who sends: a credential is missing, or is none any more"),
+        (status = 403, description = "the credential lacks the scope `ingest`"),
         (status = 413, description = "the body is too large"),
         (status = 503, description = "the log takes no clicks now"),
     )

@@ -11,6 +11,7 @@ use linktide_common::access::{Gate, guard};
 use linktide_common::clock::Clock;
 use linktide_common::log::LogWriter;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::emitter::Emitter;
 use crate::links::LinkFile;
@@ -90,7 +91,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(paths(collector::collect, import::put_chunk, redirect::link, redirect::code))]
     struct Paths;
-    Paths::openapi()
+    let mut about = Paths::openapi();
+    let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+    let key = key.description(Some("An API key (`lt_…`) or a token of the identity provider (a JWT)")).build();
+    about.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(key));
+    about
 }
 
 #[cfg(test)]

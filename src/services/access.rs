@@ -39,10 +39,10 @@ impl Entrance {
     /// Where a setting is wrong or missing.
     pub(super) fn new(config: &Config, lake: Option<&Lake>, clock: &Clock, proxies: usize) -> anyhow::Result<Self> {
         let (access, look_every) = (&config.access, config.lake.look_every.0);
+        let tokens = tokens(access)?;
         if !access.is_required() {
             return Ok(Self { gate: Gate::open(), look_every, tokens: None });
         }
-        let tokens = tokens(access)?;
         anyhow::ensure!(
             lake.is_some() || tokens.is_some(),
             "access is required, but there is neither a lake with keys nor a JWKS: set lake.url or access.jwt.jwks"
@@ -223,9 +223,13 @@ impl Jwks {
 
 /// Looks for keys and revocations of other processes, such as `linktide keys`.
 async fn follow_keys(gate: Gate, every: Duration, stop: CancellationToken) -> anyhow::Result<&'static str> {
-    let mut reached = true;
+    let (mut reached, mut asked_for_one) = (true, false);
     loop {
         match gate.look().await {
+            Ok(()) if gate.knows_nobody() && !asked_for_one => {
+                tracing::warn!("there is no key yet, so nobody can ask; `linktide keys create` makes one");
+                asked_for_one = true;
+            }
             Ok(()) if !reached => {
                 tracing::info!("keys can be read again");
                 reached = true;

@@ -10,7 +10,7 @@
 //! It speaks HTTP/1.1: HTTP/2 and TLS are for the proxy in front, where there is one.
 //!
 //! At the end no more connections are taken, those that are idle are closed, and requests that are being answered are
-//! answered.
+//! answered, unless that takes too long.
 
 mod patience;
 #[cfg(test)]
@@ -46,6 +46,8 @@ use patience::{Patient, PatientBody};
 
 /// How long to wait where the system has no more files: they come back when connections end.
 const BREATH: Duration = Duration::from_millis(100);
+/// How long answers may go on at the end.
+const GRACE: Duration = Duration::from_secs(8);
 /// Bytes of a head, and headers in it, that are read to say that they are too many; beyond, the answer has no words.
 const READ: (usize, usize) = (64 << 10, 256);
 
@@ -100,7 +102,11 @@ pub(super) async fn answer(listener: TcpListener, router: Router, bounds: Connec
         }
     }
     drop(listener);
-    while open.join_next().await.is_some() {}
+    let answered = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, answered).await.is_err() {
+        tracing::warn!(connections = open.len(), "answers that do not end are broken off");
+        open.shutdown().await;
+    }
 }
 
 async fn connection(

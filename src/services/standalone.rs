@@ -67,6 +67,7 @@ impl Services {
         let folder = data.join("lake");
         let lake = if config.log.sync { Lake::in_folder(&folder) } else { Lake::in_folder_unsynced(&folder) }?;
         lake.publications().latest().await?;
+        let entrance = Entrance::new(config, Some(&lake), &clock, config.access.trusted_proxies)?;
         let (address, listener) = http::listen(config.api.listen).await?;
         let intake = |layer| {
             Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), config.log.copy_window)
@@ -77,7 +78,6 @@ impl Services {
         let worker = SpeedWorker::new(intake("speed"), Arc::clone(&view), lake.publications().watch(), speed(config));
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
-        let entrance = Entrance::new(config, Some(&lake), &clock, config.access.trusted_proxies)?;
         let gate = entrance.gate.clone();
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), gate, door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));

@@ -123,7 +123,9 @@ fn fails(arguments: &[&str]) -> String {
 }
 
 fn key(place: &[&str], tenant: &str, scopes: &str) -> String {
-    run(&[&["keys", "create", "--tenant", tenant, "--scope", scopes], place].concat())
+    // A place by its settings, or by an argument of the command.
+    let create = ["keys", "create", "--tenant", tenant, "--scope", scopes];
+    run(&if place[0] == "--set" { [place, &create].concat() } else { [&create, place].concat() })
 }
 
 fn id_of(key: &str) -> &str {
@@ -219,7 +221,7 @@ async fn keys_and_share_links_of_a_folder_open_what_they_say_and_are_in_no_log()
     let status = |key: Option<&str>| {
         let mut command = program();
         command.args(["status", "--url", &linktide.url("")]).env_remove("LINKTIDE_KEY");
-        key.into_iter().for_each(|key| drop(command.env("LINKTIDE_KEY", key)));
+        command.envs(key.map(|key| ("LINKTIDE_KEY", key)));
         command.output().unwrap()
     };
     assert!(status(Some(&two)).status.success());
@@ -289,27 +291,13 @@ async fn keys_on_s3_are_everywhere_within_seconds_and_outlive_an_outage() {
         "--set",
         "redis.url=redis://127.0.0.1:1",
     ];
-    let lake = [&reached[..], &["--lake", "s3://clicks/lake"]].concat();
+    // Settings stand before the command, together: given on both sides, only those behind it count.
+    let lake = [&reached[..], &["--set", "lake.url=s3://clicks/lake"]].concat();
     let query =
-        |name: &str| Running::begin(folder.path(), name, &[&["query", "--listen", "127.0.0.1:0"], &lake[..]].concat());
+        |name: &str| Running::begin(folder.path(), name, &[&lake[..], &["query", "--listen", "127.0.0.1:0"]].concat());
     let [one, two] = ["one", "two"].map(query);
-    let door = Running::begin(
-        folder.path(),
-        "ingest",
-        &[
-            &[
-                "ingest",
-                "--listen",
-                "127.0.0.1:0",
-                "--set",
-                "lake.url=s3://clicks/lake",
-                "--set",
-                "kafka.brokers=127.0.0.1:1",
-            ],
-            &reached[..],
-        ]
-        .concat(),
-    );
+    let ingest = ["--set", "kafka.brokers=127.0.0.1:1", "ingest", "--listen", "127.0.0.1:0"];
+    let door = Running::begin(folder.path(), "ingest", &[&lake[..], &ingest].concat());
     let [reader, sender] = ["read", "ingest"].map(|scope| key(&lake, "7", scope));
     let works = async |process: &Running, key: &str| process.status("/v1/links/7/summary", key).await == 200;
     for process in [&one, &two] {
@@ -333,10 +321,10 @@ async fn keys_on_s3_are_everywhere_within_seconds_and_outlive_an_outage() {
     })
     .await;
     assert_eq!(one.status("/v1/links/7/summary", "lt_nobody").await, 401);
-    let refused = fails(&[&["keys", "revoke", "--fail-fast", id_of(&reader)], &lake[..]].concat());
+    let refused = fails(&[&lake[..], &["keys", "revoke", "--fail-fast", id_of(&reader)]].concat());
     assert!(!refused.contains(S3::SECRET_KEY), "{refused}");
     s3.run();
-    run(&[&["keys", "revoke", id_of(&reader)], &lake[..]].concat());
+    run(&[&lake[..], &["keys", "revoke", id_of(&reader)]].concat());
     for process in [&one, &two] {
         process
             .until("it is revoked", REVOKED_WITHIN, async || {

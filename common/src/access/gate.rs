@@ -113,6 +113,15 @@ impl Gate {
         }
     }
 
+    /// Whether there is neither a key nor an issuer of tokens, so that nobody passes.
+    #[must_use]
+    pub fn knows_nobody(&self) -> bool {
+        self.0.required.as_ref().is_some_and(|required| {
+            let book = required.known.as_ref().and_then(Known::book);
+            required.tokens.is_none() && book.is_some_and(|book| book.is_empty())
+        })
+    }
+
     /// Makes and revokes share links; none where nobody is asked who comes, or where they could not be kept.
     #[must_use]
     pub fn shares(&self) -> Option<Shares> {
@@ -215,7 +224,7 @@ impl Required {
         let known = self.known.as_ref().ok_or(Denied::NotTaken("API keys"))?;
         let key = ApiKey::parse(text).ok_or(Denied::Malformed)?;
         let book = known.book().ok_or(Denied::NotKnownYet)?;
-        // Hashed in either case: an id that is known takes as long as one that is not.
+        // Hashed in either case, so that time says little of whether the id is known; it is no secret.
         let digest = key.digest();
         let record = book.key(key.id()).filter(|record| record.is_of(&digest)).ok_or(Denied::Key)?;
         if book.is_revoked(key.id()) {

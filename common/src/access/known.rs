@@ -28,6 +28,10 @@ impl Book {
         self.keys.get(id)?.as_ref()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     pub(super) fn is_revoked(&self, id: &str) -> bool {
         self.revoked.contains(id)
     }
