@@ -31,6 +31,7 @@ pub struct QueryService {
     look_every: Duration,
     listener: TcpListener,
     router: Router,
+    stop: CancellationToken,
 }
 
 impl QueryService {
@@ -54,8 +55,9 @@ impl QueryService {
             tracing::warn!("nothing is published yet: questions are refused until the archive has begun");
         }
         let (address, listener) = http::listen(config.api.listen).await?;
-        let router = router(config, &lake, view, &Clock::system());
-        Ok(Self { address, lake, look_every: config.lake.look_every.0, listener, router })
+        let stop = CancellationToken::new();
+        let router = router(config, &lake, view, &Clock::system(), stop.clone());
+        Ok(Self { address, lake, look_every: config.lake.look_every.0, listener, router, stop })
     }
 
     /// Answers until told to stop, or until a task ends on its own, which is an error.
@@ -63,7 +65,7 @@ impl QueryService {
     /// # Errors
     /// What ended it.
     pub async fn run(self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        let (mut tasks, stop) = (Tasks::default(), self.stop);
         tasks.spawn(schedule::follow(self.lake, self.look_every, stop.clone()));
         tasks.spawn(http::serve(self.listener, self.router, linktide_query::openapi(), stop.clone()));
         let outage = tasks.until(told).await;
@@ -81,14 +83,22 @@ pub(super) fn refuse_strangers(listen: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The routes of the API over a view and the tables.
-pub(super) fn router(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &Clock) -> Router {
+/// The routes of the API over a view and the tables, until `stop`.
+pub(super) fn router(
+    config: &Config,
+    lake: &Lake,
+    view: Arc<dyn View>,
+    clock: &Clock,
+    stop: CancellationToken,
+) -> Router {
     let answers = QueryConfig {
         deadline: config.api.deadline.0,
         stale_after: config.api.stale_after.0,
         visitor: config.enrich.visitor,
+        live_every: config.api.live_every.0,
+        live_streams: config.api.live_streams,
     };
     let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
-    let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers);
+    let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers, stop);
     linktide_query::router(query)
 }

@@ -78,11 +78,11 @@ impl Services {
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
-        let router = door.merge(query::router(config, &lake, view, &clock));
+        let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
+        let router = door.merge(query::router(config, &lake, view, &clock, requests.clone()));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
 
-        let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = Tasks::default();
         let stop = workers.clone();
         tasks.spawn(async move { Ok(archiver.run(stop).await.map(|()| "archive")?) });

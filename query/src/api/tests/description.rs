@@ -17,8 +17,10 @@ fn asked(path: &str) -> String {
 async fn every_documented_path_answers() {
     let stage = stage().await;
     let about = openapi();
-    assert_eq!(about.paths.paths.len(), 15);
-    for path in about.paths.paths.iter().filter(|(_, item)| item.get.is_some()).map(|(path, _)| path) {
+    assert_eq!(about.paths.paths.len(), 17);
+    // Streams have no end; their tests read them.
+    let read = |path: &&String| !path.ends_with("/live");
+    for path in about.paths.paths.iter().filter(|(_, item)| item.get.is_some()).map(|(path, _)| path).filter(read) {
         let (status, answer) = stage.ask(&asked(path)).await;
         assert_eq!(status, 200, "{path}: {answer}");
     }
@@ -37,6 +39,9 @@ async fn every_documented_value_is_taken_and_no_other_parameter_is() {
         for parameter in parameters {
             let name = parameter["name"].as_str().unwrap();
             for value in parameter["schema"]["enum"].as_array().into_iter().flatten() {
+                if path.ends_with("/live") {
+                    continue;
+                }
                 let place = asked(path);
                 let and = if place.contains('?') { '&' } else { '?' };
                 let place = format!("{place}{and}{name}={}", value.as_str().unwrap());
