@@ -21,6 +21,8 @@ pub mod count;
 pub mod dimension;
 #[cfg(feature = "layers")]
 pub mod enrich;
+#[cfg(feature = "layers")]
+pub mod filter;
 pub mod id;
 #[cfg(feature = "layers")]
 pub mod intake;

@@ -20,6 +20,8 @@ pub enum ProblemKind {
     TooManyRequests,
     /// More was sent than a tenant may.
     OverQuota,
+    /// A question that rollups cannot answer; an export can.
+    NotInRollups,
     /// Nothing is there.
     NotFound,
     /// The method is not for this place.
@@ -38,6 +40,8 @@ pub enum ProblemKind {
     MalformedBody,
     /// Every record of the body was refused.
     AllRefused,
+    /// More was asked for than a caller, its tenant or its address may.
+    TooManyRequests,
     /// The log does not take clicks now.
     LogUnavailable,
     /// The service has not caught up yet.
@@ -56,6 +60,7 @@ impl ProblemKind {
             Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "Forbidden"),
             Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::OverQuota => ("over-quota", StatusCode::TOO_MANY_REQUESTS, "Over the quota"),
+            Self::NotInRollups => ("not-in-rollups", StatusCode::UNPROCESSABLE_ENTITY, "Not in the rollups"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
             Self::Conflict => ("conflict", StatusCode::CONFLICT, "Conflict"),
             Self::Gone => ("gone", StatusCode::GONE, "Gone"),
@@ -69,6 +74,7 @@ impl ProblemKind {
             }
             Self::MalformedBody => ("malformed-body", StatusCode::BAD_REQUEST, "Malformed body"),
             Self::AllRefused => ("all-refused", StatusCode::UNPROCESSABLE_ENTITY, "Every record was refused"),
+            Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::LogUnavailable => ("log-unavailable", StatusCode::SERVICE_UNAVAILABLE, "The log takes no clicks now"),
             Self::NotReady => ("not-ready", StatusCode::SERVICE_UNAVAILABLE, "Not ready"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
@@ -104,6 +110,13 @@ impl Problem {
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
         self.more.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The same, of one part of what was asked.
+    #[must_use]
+    pub fn within(mut self, part: &str) -> Self {
+        self.detail = format!("{part}: {}", self.detail);
         self
     }
 

@@ -10,7 +10,8 @@ use linktide_common::clock::Clock;
 use linktide_common::enrich::VisitorIdentity;
 use linktide_common::publication::{Publication, PublicationStore};
 use linktide_speed::reader::SpeedReader;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 /// How the service answers.
 #[derive(Debug, Clone)]
@@ -21,11 +22,21 @@ pub struct QueryConfig {
     pub stale_after: Duration,
     /// What uniques count.
     pub visitor: VisitorIdentity,
+    /// How often a live stream looks for new counts.
+    pub live_every: Duration,
+    /// The most live streams of this process.
+    pub live_streams: usize,
 }
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(5), stale_after: Duration::from_secs(60), visitor: VisitorIdentity::Ip }
+        Self {
+            deadline: Duration::from_secs(5),
+            stale_after: Duration::from_secs(60),
+            visitor: VisitorIdentity::Ip,
+            live_every: Duration::from_secs(1),
+            live_streams: 1_000,
+        }
     }
 }
 
@@ -42,11 +53,14 @@ pub struct Query {
     pub(crate) config: Arc<QueryConfig>,
     /// Who passes.
     pub(crate) gate: Gate,
+    /// Told when the process ends: live streams would never end by themselves.
+    pub(crate) stop: CancellationToken,
+    live: Arc<Semaphore>,
     caught_up: Arc<AtomicBool>,
 }
 
 impl Query {
-    /// A service over the readers of both layers.
+    /// A service over the readers of both layers, until `stop`.
     #[must_use]
     pub fn new(
         tables: Arc<Tables>,
@@ -54,16 +68,22 @@ impl Query {
         kept: PublicationStore,
         clock: Clock,
         config: QueryConfig,
+        stop: CancellationToken,
     ) -> Self {
-        let caught_up = Arc::new(AtomicBool::new(false));
+        let (live, caught_up) = (Arc::new(Semaphore::new(config.live_streams)), Arc::new(AtomicBool::new(false)));
         let (publications, config, gate) = (kept.watch(), Arc::new(config), Gate::open());
-        Self { tables, speed, publications, kept, clock, config, gate, caught_up }
+        Self { tables, speed, publications, kept, clock, config, gate, stop, live, caught_up }
     }
 
     /// The same behind a gate; without one everyone is tenant 0.
     #[must_use]
     pub fn behind(self, gate: Gate) -> Self {
         Self { gate, ..self }
+    }
+
+    /// Room for one live stream more, if there is any.
+    pub(crate) fn live_room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.live).try_acquire_owned().ok()
     }
 
     /// Whether the speed layer has once been as fresh as it should be; `fresh` says whether it is now.

@@ -66,6 +66,10 @@ pub struct Api {
     pub file_cache: ByteSize,
     /// What clients may take up.
     pub connections: Connections,
+    /// How often a live stream looks for new counts.
+    pub live_every: Span,
+    /// The most live streams of a process.
+    pub live_streams: usize,
 }
 
 impl Default for Api {
@@ -76,6 +80,8 @@ impl Default for Api {
             stale_after: Span::seconds(60),
             file_cache: ByteSize(256 << 20),
             connections: Connections::default(),
+            live_every: Span::seconds(1),
+            live_streams: 1_000,
         }
     }
 }

@@ -34,6 +34,7 @@ pub struct QueryService {
     router: Router,
     entrance: Entrance,
     bounds: Connections,
+    stop: CancellationToken,
 }
 
 impl QueryService {
@@ -59,9 +60,10 @@ impl QueryService {
         let (address, listener) = http::listen(config.api.listen).await?;
         let clock = Clock::system();
         let entrance = Entrance::new(config, Some(&lake), &clock, config.access.trusted_proxies)?;
-        let router = router(config, &lake, view, &clock, &entrance);
+        let stop = CancellationToken::new();
+        let router = router(config, &lake, view, &clock, &entrance, stop.clone());
         let (look_every, bounds) = (config.lake.look_every.0, config.api.connections.clone());
-        Ok(Self { address, lake, look_every, listener, router, entrance, bounds })
+        Ok(Self { address, lake, look_every, listener, router, entrance, bounds, stop })
     }
 
     /// Answers until told to stop, or until a task ends on its own, which is an error.
@@ -69,7 +71,7 @@ impl QueryService {
     /// # Errors
     /// What ended it.
     pub async fn run(self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        let (mut tasks, stop) = (Tasks::default(), self.stop);
         tasks.spawn(schedule::follow(self.lake, self.look_every, stop.clone()));
         self.entrance.follow(&mut tasks, &stop);
         let about = linktide_query::openapi();
@@ -80,14 +82,23 @@ impl QueryService {
     }
 }
 
-/// The routes of the API over a view and the tables.
-pub(super) fn router(config: &Config, lake: &Lake, view: Arc<dyn View>, clock: &Clock, entrance: &Entrance) -> Router {
+/// The routes of the API over a view and the tables, until `stop`.
+pub(super) fn router(
+    config: &Config,
+    lake: &Lake,
+    view: Arc<dyn View>,
+    clock: &Clock,
+    entrance: &Entrance,
+    stop: CancellationToken,
+) -> Router {
     let answers = QueryConfig {
         deadline: config.api.deadline.0,
         stale_after: config.api.stale_after.0,
         visitor: config.enrich.visitor,
+        live_every: config.api.live_every.0,
+        live_streams: config.api.live_streams,
     };
     let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
-    let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers);
+    let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers, stop);
     linktide_query::router(query.behind(entrance.gate.clone()))
 }

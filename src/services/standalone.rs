@@ -81,11 +81,11 @@ impl Services {
         let gate = entrance.gate.clone();
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), gate, door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
-        let router = door.merge(query::router(config, &lake, view, &clock, &entrance));
+        let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
+        let router = door.merge(query::router(config, &lake, view, &clock, &entrance, requests.clone()));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
 
-        let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = Tasks::default();
         let stop = workers.clone();
         tasks.spawn(async move { Ok(archiver.run(stop).await.map(|()| "archive")?) });

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::params::link_id;
 
 /// Whoever may ask questions, also about one link alone: [`Principal::link`] and [`Principal::account`] tell what about.
-pub(super) struct Reader(#[expect(dead_code, reason = "questions in a body take it")] pub(super) Principal);
+pub(super) struct Reader(pub(super) Principal);
 
 /// Whose links are asked about, by someone who may ask about all of them.
 pub(super) struct Caller(pub(super) TenantId);
@@ -89,5 +89,5 @@ async fn named<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<LinkId, P
     let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(|error| {
         Problem::new(ProblemKind::InvalidParameter, error.body_text()).with("parameter", json!("link_id"))
     })?;
-    link_id(&id)
+    link_id("link_id", &id)
 }

@@ -1,19 +1,21 @@
 //! The API: a file a resource, thin handlers.
 
 mod account;
+mod answered;
 mod caller;
 mod freshness;
 mod health;
 mod links;
+mod live;
+mod many;
 mod openapi;
-mod questions;
-mod results;
 mod shares;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use linktide_common::access::guard;
 use linktide_common::problem::{Problem, ProblemKind};
 
@@ -25,16 +27,23 @@ pub use openapi::openapi;
 /// The routes of the query service. `/v1/openapi.json` is the wiring's: it tells of the front door too.
 pub fn router(query: Query) -> Router {
     Router::new()
-        .route("/v1/links", get(links::top))
+        .route("/v1/query", post(many::query).layer(DefaultBodyLimit::max(many::LARGEST)))
+        .route("/v1/links", get(links::list))
+        .route("/v1/compare", get(links::compare))
         .route("/v1/links/{link_id}/summary", get(links::summary))
         .route("/v1/links/{link_id}/timeseries", get(links::timeseries))
         .route("/v1/links/{link_id}/breakdown", get(links::breakdown))
+        .route("/v1/links/{link_id}/heatmap", get(links::heatmap))
+        .route("/v1/links/{link_id}/live", get(live::link))
+        .route("/v1/account/live", get(live::account))
         .route("/v1/account/summary", get(account::summary))
         .route("/v1/account/timeseries", get(account::timeseries))
         .route("/v1/account/breakdown", get(account::breakdown))
+        .route("/v1/account/heatmap", get(account::heatmap))
         .route("/v1/freshness", get(freshness::freshness))
         .route("/v1/share-links", get(shares::list).post(shares::create))
         .route("/v1/share-links/{id}", delete(shares::revoke))
+        .route_layer(from_fn(answered::unless_known))
         // All of the above needs a credential, what is below needs none.
         .route_layer(from_fn_with_state(query.gate.clone(), guard))
         .route("/healthz", get(health::healthz))

@@ -17,6 +17,7 @@ use linktide_servers::Issuer;
 use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::View;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::stage::{Stage, click, minute, stage};
@@ -56,7 +57,9 @@ async fn guarded() -> Guarded {
     let reader = SpeedReader::new(Arc::clone(&stage.view) as Arc<dyn View>);
     let tables = Arc::new(Tables::new(stage.lake.clone(), 1 << 24));
     let kept = stage.lake.publications().clone();
-    let query = Query::new(tables, reader, kept, stage.clock.clone(), QueryConfig::default()).behind(gate.clone());
+    let stop = CancellationToken::new();
+    let query =
+        Query::new(tables, reader, kept, stage.clock.clone(), QueryConfig::default(), stop).behind(gate.clone());
     let of = |tenant, link| {
         let mut click = click(link, minute(1), minute(1));
         click.tenant_id = TenantId(tenant);

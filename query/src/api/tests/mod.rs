@@ -1,9 +1,12 @@
 //! The API over a view and publications that the tests move by hand, and over real layers.
 
 mod access;
+mod caching;
 mod description;
 mod faults;
 mod layers;
+mod live;
 mod parameters;
 mod questions;
 mod stage;
+mod together;
