@@ -102,10 +102,10 @@ impl Default for Limits {
         Self {
             tenant_per_second: 1000,
             tenant_burst: 2000,
-            tenant_concurrent: 128,
+            tenant_concurrent: 256,
             caller_per_second: 500,
             caller_burst: 1000,
-            caller_concurrent: 64,
+            caller_concurrent: 128,
             address_per_second: 20,
             address_burst: 100,
             remembered: 10_000,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use futures::StreamExt as _;
 use linktide_batch::reader::Tables;
 use linktide_common::access::{
     AccessStore, Allowance, ApiKey, Gate, GateConfig, KeyRecord, LimitConfig, NewKey, Scope, Scopes, Share,
@@ -116,8 +117,14 @@ const QUESTIONS: [&str; 4] = [
     "/v1/links/7/breakdown?by=country",
     "/v1/freshness",
 ];
-const OF_THE_ACCOUNT: [&str; 4] =
-    ["/v1/account/summary", "/v1/account/timeseries", "/v1/account/breakdown?by=country", "/v1/links"];
+const OF_THE_ACCOUNT: [&str; 6] = [
+    "/v1/account/summary",
+    "/v1/account/timeseries",
+    "/v1/account/breakdown?by=country",
+    "/v1/account/heatmap",
+    "/v1/links",
+    "/v1/compare?links=7",
+];
 
 #[tokio::test]
 async fn every_documented_place_below_v1_needs_a_credential_and_says_so() {
@@ -256,4 +263,67 @@ async fn share_link_that_cannot_be_made_is_told_why() {
     assert_eq!(post(&format!("{{\"link_id\":1,\"expires_at\":\"{}\"}}", "x".repeat(5000))).await.0, 413);
     let open = guarded.stage.ask("/v1/share-links").await;
     assert_eq!(open.0, 404, "{}", open.1);
+}
+
+#[tokio::test]
+async fn body_of_questions_asks_about_what_its_sender_may() {
+    let guarded = guarded().await;
+    let one = guarded.key(1, Scope::Read).await.expose();
+    let admin = guarded.key(1, Scope::Admin).await.expose();
+    let made = guarded.share(&admin, 7, 24).await.1;
+    let shared = made["token"].as_str().unwrap();
+    let ask = async |credential: &str, questions: Value| {
+        let body = json!({ "questions": questions }).to_string();
+        guarded.send("POST", "/v1/query", Some(credential), &body).await
+    };
+    let own = json!([{ "ask": "summary", "link_id": "7" }, { "ask": "breakdown", "link_id": "7", "by": "country" }]);
+    for credential in [one.as_str(), shared] {
+        let (status, answer) = ask(credential, own.clone()).await;
+        assert_eq!((status, &answer["results"][0]["results"]["clicks"]), (200, &json!(3)), "{answer}");
+    }
+    for other in [json!({ "ask": "summary", "link_id": "8" }), json!({ "ask": "summary" }), json!({ "ask": "links" })] {
+        let (status, problem) = ask(shared, json!([{ "ask": "summary", "link_id": "7" }, other])).await;
+        assert_eq!((status, &problem["question"]), (403, &json!(1)), "{other}: {problem}");
+        assert_eq!(ask(&one, json!([other])).await.0, 200, "{other}");
+    }
+    let theirs = ask(&one, json!([{ "ask": "summary", "link_id": "8" }])).await.1;
+    assert_eq!(theirs["results"][0]["results"]["clicks"], 0);
+    assert_eq!(ask(&admin, own).await.0, 403);
+}
+
+#[tokio::test]
+async fn cursor_of_another_tenant_leads_to_ones_own_links() {
+    let guarded = guarded().await;
+    let (one, two) = (guarded.token(1, "read"), guarded.token(2, "read"));
+    let first = guarded.get("/v1/links?limit=1", &two).await.1["results"].clone();
+    assert_eq!(first["links"][0]["link_id"], "8");
+    let next = format!("/v1/links?limit=10&cursor={}", first["next"].as_str().unwrap());
+    let listed = guarded.get(&next, &two).await.1["results"]["links"].clone();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["link_id"]), (1, &json!("7")));
+    let (status, answer) = guarded.get(&next, &one).await;
+    assert_eq!(status, 200);
+    let links = answer["results"]["links"].as_array().unwrap();
+    assert!(links.iter().all(|link| link["link_id"] == "7" && link["clicks"] == 3), "{answer}");
+}
+
+#[tokio::test]
+async fn stream_ends_when_its_credential_does() {
+    let guarded = guarded().await;
+    let (key, other) = (guarded.key(1, Scope::Read).await, guarded.key(1, Scope::Read).await);
+    let open = async |key: &ApiKey| {
+        let request = Request::get("/v1/links/7/live").header("authorization", format!("Bearer {}", key.expose()));
+        let response = guarded.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let mut stream = response.into_body().into_data_stream();
+        let first = stream.next().await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&first).contains("event: counts"));
+        stream
+    };
+    let (mut revoked, mut kept) = (open(&key).await, open(&other).await);
+    guarded.store.revoke(key.id(), guarded.stage.clock.now()).await.unwrap();
+    guarded.gate.look().await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), revoked.next()).await.unwrap();
+    assert!(ended.is_none(), "{ended:?}");
+    let goes_on = tokio::time::timeout(Duration::from_millis(10), kept.next()).await;
+    assert!(goes_on.is_err(), "the other one is open");
 }
