@@ -2,6 +2,7 @@
 
 mod caching;
 mod description;
+mod documentation;
 mod faults;
 mod layers;
 mod live;
