@@ -7,7 +7,7 @@ pub mod demo;
 pub mod import;
 mod jobs;
 mod keys;
+mod people;
 mod schedule;
 pub mod services;
-mod status;
 mod telemetry;

@@ -41,6 +41,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
+use super::docs;
 use crate::config::Connections;
 use patience::{Patient, PatientBody};
 
@@ -57,7 +58,7 @@ pub(super) async fn listen(at: SocketAddr) -> anyhow::Result<(SocketAddr, TcpLis
     Ok((listener.local_addr()?, listener))
 }
 
-/// Serves the routes, and what they are `about` under `/v1/openapi.json`, until `stop`.
+/// Serves the routes, and what they are `about` under `/v1/openapi.json` and, for people, `/docs`, until `stop`.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -65,8 +66,12 @@ pub(super) async fn serve(
     bounds: Connections,
     stop: CancellationToken,
 ) -> anyhow::Result<&'static str> {
-    let about = Json(serde_json::to_value(about).context("describing the API")?);
-    let router = router.route("/v1/openapi.json", get(move || std::future::ready(about.clone())));
+    let about = serde_json::to_value(about).context("describing the API")?;
+    let page = docs::page(&about);
+    let router = router
+        .route("/docs", get(move || std::future::ready(docs::response(page.clone()))))
+        .route("/docs/style.css", get(docs::style))
+        .route("/v1/openapi.json", get(move || std::future::ready(Json(about.clone()))));
     answer(listener, router, bounds, stop).await;
     Ok("api")
 }

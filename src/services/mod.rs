@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub mod archive;
+mod docs;
 mod http;
 pub mod ingest;
 pub mod kafka;

@@ -74,6 +74,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut about = Paths::openapi();
     add_security(&mut about);
     for (path, item) in &mut about.paths.paths {
+        if path.starts_with("/v1/share-links") {
+            [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten().for_each(add_share_problems);
+            continue;
+        }
         if let Some(operation) = &mut item.post {
             add_problems(operation);
             add_problem(operation, "413", "The body is too large");
@@ -98,6 +102,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             add_problem(operation, "503", "Nothing is published yet; try again after `Retry-After` seconds");
         } else if path == "/v1/freshness" || path == "/readyz" {
             add_problem(operation, "503", "The service has not caught up yet; `Retry-After` says when to try again");
+            if path == "/v1/freshness" {
+                add_problem(operation, "400", "It takes no parameter");
+            }
         }
     }
     about
@@ -106,6 +113,15 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The question that a path asks; none where it asks none.
 fn kind(path: &str) -> Option<Kind> {
     Kind::named(path.rsplit('/').next()?)
+}
+
+/// What a request about share links may be refused for.
+fn add_share_problems(operation: &mut Operation) {
+    add_problem(operation, "400", "A parameter is unknown, or the body is no share link");
+    add_problem(operation, "404", "The tenant has no such share link, or no keys are asked for here");
+    add_problem(operation, "409", "The tenant has as many share links as it may have");
+    add_problem(operation, "413", "The body is too large");
+    add_problem(operation, "503", "Share links cannot be kept now; try again after `Retry-After` seconds");
 }
 
 /// What a question may be refused for.

@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::stage::{Stage, click, minute, stage};
+use super::description::{check, description};
+use super::stage::{Stage, click, minute, post as post_to, stage};
 use crate::{Query, QueryConfig, openapi, router};
 
 /// The stage behind a gate; link 7 of tenant 1 has three clicks, that of tenant 2 one, and tenant 2's link 8 two.
@@ -202,6 +203,9 @@ async fn share_link_shows_one_link_until_it_is_revoked() {
     let guarded = guarded().await;
     let admin = guarded.key(1, Scope::Admin).await.expose();
     let (status, made) = guarded.share(&admin, 7, 24).await;
+    let about = description();
+    let (links, one) = (&about["paths"]["/v1/share-links"], &about["paths"]["/v1/share-links/{id}"]);
+    check(&about, &links["post"], "POST", (status, made.clone()));
     assert_eq!((status, &made["link_id"]), (201, &json!("7")));
     let (token, id) = (made["token"].as_str().unwrap(), made["id"].as_str().unwrap());
     for place in QUESTIONS {
@@ -229,6 +233,7 @@ async fn share_link_shows_one_link_until_it_is_revoked() {
     assert_eq!(guarded.get("/v1/links/8/summary", &forged).await.0, 401);
 
     let listed = guarded.get("/v1/share-links", &admin).await.1;
+    check(&about, &links["get"], "GET", (200, listed.clone()));
     assert_eq!(listed["share_links"], json!([{ "id": id, "link_id": "7", "expires_at": made["expires_at"] }]));
     let other = guarded.key(2, Scope::Admin).await.expose();
     assert_eq!(guarded.get("/v1/share-links", &other).await.1["share_links"], json!([]));
@@ -237,6 +242,7 @@ async fn share_link_shows_one_link_until_it_is_revoked() {
         guarded.send("DELETE", &place, Some(&other), "").await,
         guarded.send("DELETE", "/v1/share-links/aaaaaaaaaaaa", Some(&other), "").await,
     );
+    check(&about, &one["delete"], "DELETE", foreign.clone());
     assert_eq!((foreign.0, unknown.0), (404, 404), "another tenant's is one that never was");
     assert_eq!(guarded.get("/v1/links/7/summary", token).await.0, 200);
     assert_eq!(guarded.send("DELETE", &place, Some(&admin), "").await.0, 204);
@@ -261,8 +267,10 @@ async fn share_link_that_cannot_be_made_is_told_why() {
         assert_eq!((status, &problem["parameter"], &problem["value"]), (400, &json!("expires_at"), &json!(expires)));
     }
     assert_eq!(post(&format!("{{\"link_id\":1,\"expires_at\":\"{}\"}}", "x".repeat(5000))).await.0, 413);
-    let open = guarded.stage.ask("/v1/share-links").await;
-    assert_eq!(open.0, 404, "{}", open.1);
+    // Where no keys are asked for there are none, and none can be made.
+    assert_eq!(guarded.stage.get("/v1/share-links").await, json!({ "share_links": [] }));
+    let wanted = json!({ "link_id": 1, "expires_at": "2026-12-01T00:00:00Z" });
+    assert_eq!(post_to(&guarded.stage.router, "/v1/share-links", &wanted).await.0, 404);
 }
 
 #[tokio::test]

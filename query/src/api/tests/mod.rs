@@ -3,6 +3,7 @@
 mod access;
 mod caching;
 mod description;
+mod documentation;
 mod faults;
 mod layers;
 mod live;
