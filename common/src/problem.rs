@@ -12,6 +12,8 @@ pub enum ProblemKind {
     UnknownParameter,
     /// A value that a parameter cannot have.
     InvalidParameter,
+    /// A question that rollups cannot answer; an export can.
+    NotInRollups,
     /// Nothing is there.
     NotFound,
     /// The method is not for this place.
@@ -40,6 +42,7 @@ impl ProblemKind {
         match self {
             Self::UnknownParameter => ("unknown-parameter", StatusCode::BAD_REQUEST, "Unknown parameter"),
             Self::InvalidParameter => ("invalid-parameter", StatusCode::BAD_REQUEST, "Invalid parameter"),
+            Self::NotInRollups => ("not-in-rollups", StatusCode::UNPROCESSABLE_ENTITY, "Not in the rollups"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
             Self::Gone => ("gone", StatusCode::GONE, "Gone"),
             Self::MethodNotAllowed => ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
@@ -83,6 +86,13 @@ impl Problem {
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
         self.more.insert(name.to_owned(), value);
+        self
+    }
+
+    /// The same, of one part of what was asked.
+    #[must_use]
+    pub fn within(mut self, part: &str) -> Self {
+        self.detail = format!("{part}: {}", self.detail);
         self
     }
 

@@ -10,11 +10,14 @@
 
 mod answer;
 mod api;
+mod ask;
 mod envelope;
 mod freshness;
 mod merge;
 mod metrics;
+mod needs;
 mod params;
+mod question;
 mod state;
 
 pub use api::{openapi, router};
