@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use linktide_batch::reader::{BatchError, Snapshot};
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::id::{Subject, TenantId};
+use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
 use linktide_common::publication::{Publication, Tombstone};
 use linktide_speed::reader::{LinksSlice, Slice, ViewError, Want};
@@ -114,6 +115,7 @@ impl Query {
                 wanted.subjects.iter().map(|(subject, needs)| self.subject(at, &publication, *subject, needs));
             let links = wanted.links.iter().map(|(tenant, range)| self.links(at, &publication, *tenant, *range));
             let (subjects, links) = tokio::join!(join_all(subjects), join_all(links));
+            let subjects = subjects.into_iter().collect::<Result<Vec<_>, _>>()?;
             let subjects = wanted.subjects.iter().map(|(subject, _)| *subject).zip(subjects).collect();
             let links = links.into_iter().collect::<Result<Vec<_>, _>>()?;
             let answers = Answers::new(subjects, wanted.links.iter().copied().zip(links).collect());
@@ -126,8 +128,14 @@ impl Query {
         }
     }
 
-    async fn subject(&self, at: &At, publication: &Arc<Publication>, subject: Subject, needs: &Needs) -> Answer {
-        let history = self.in_time(self.history(publication, subject, needs));
+    async fn subject(
+        &self,
+        at: &At,
+        publication: &Arc<Publication>,
+        subject: Subject,
+        needs: &Needs,
+    ) -> Result<Answer, Problem> {
+        let history = self.in_turn(self.history(publication, subject, needs));
         let (history, recent) = match at {
             At::Past(_) => (history.await, Err(Away::NotAsked)),
             At::Newest => {
@@ -135,7 +143,7 @@ impl Query {
                 (history, recent.map_err(Away::Failed))
             }
         };
-        Answer::of(Arc::clone(publication), needs, history, recent)
+        Ok(Answer::of(Arc::clone(publication), needs, history?, recent))
     }
 
     /// Clicks of each link of a tenant.
@@ -146,7 +154,7 @@ impl Query {
         tenant: TenantId,
         range: Range,
     ) -> Result<LinksAnswer, Problem> {
-        let history = self.in_time(self.links_of(publication, tenant, range));
+        let history = self.in_turn(self.links_of(publication, tenant, range));
         let (history, recent) = match at {
             At::Past(_) => (history.await, Err(Away::NotAsked)),
             At::Newest => {
@@ -156,7 +164,7 @@ impl Query {
             }
         };
         // There may be many links: adding them up is no work for the runtime of the requests.
-        let publication = Arc::clone(publication);
+        let (publication, history) = (Arc::clone(publication), history?);
         let answer = tokio::task::spawn_blocking(move || LinksAnswer::of(publication, history, recent));
         answer.await.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))
     }
@@ -238,49 +246,86 @@ impl Query {
         }
     }
 
+    /// History's part, or in words why there is none in time. What is refused because too much is asked is refused as a
+    /// whole: an answer without history would only be asked for again.
+    async fn in_turn<T>(
+        &self,
+        history: impl Future<Output = Result<T, BatchError>>,
+    ) -> Result<Result<T, String>, Problem> {
+        let mut busy = None;
+        let history = async {
+            history.await.inspect_err(|error| {
+                if let BatchError::Busy(refused) = error {
+                    busy = Some(*refused);
+                }
+            })
+        };
+        let outcome = self.in_time(history).await;
+        match busy {
+            Some(refused @ PoolError::OwnQueueFull(_)) => {
+                Err(Problem::new(ProblemKind::TooManyRequests, refused.to_string()).retry_after(1))
+            }
+            Some(refused @ PoolError::Crowded(_)) => {
+                Err(Problem::new(ProblemKind::TooBusy, refused.to_string()).retry_after(1))
+            }
+            Some(PoolError::Broken) | None => Ok(outcome),
+        }
+    }
+
     async fn history(
         &self,
         publication: &Arc<Publication>,
         subject: Subject,
         needs: &Needs,
     ) -> Result<History, BatchError> {
-        let snapshot: Arc<Snapshot> = self.tables.at(publication).await?;
-        let mut history = History::default();
-        if !needs.sums.is_empty() {
-            for row in snapshot.days(subject).await? {
-                history.first = [history.first, row.first].into_iter().flatten().min();
-                history.last = history.last.max(row.last);
-                *history.totals.days.entry(row.day).or_default() += row.counts;
-            }
-        }
-        for edge in needs.edges() {
-            history.totals.quarters.extend(snapshot.quarters(subject, edge).await?);
-        }
+        let snapshot: &Snapshot = &*self.tables.at(publication).await?;
+        let days = async {
+            if needs.sums.is_empty() { Ok(Vec::new()) } else { snapshot.days(subject).await }
+        };
+        let quarters = try_join_all(needs.edges().into_iter().map(|edge| snapshot.quarters(subject, edge)));
         let mut ranges: Vec<Range> = needs.values.iter().map(|(_, range)| *range).collect();
         ranges.sort_unstable_by_key(|range| (range.start, range.end));
         ranges.dedup();
-        for range in ranges {
+        let values = try_join_all(ranges.into_iter().map(|range| async move {
             let of_range = needs.values.iter().filter(|(_, of)| *of == range);
             let dimensions: Vec<_> = of_range.map(|(dimension, _)| *dimension).collect();
-            for (dimension, value, counts) in snapshot.values(subject, &dimensions, range).await? {
+            Ok::<_, BatchError>((range, snapshot.values(subject, &dimensions, range).await?))
+        }));
+        let filtered = try_join_all(needs.filters().into_iter().map(|(filter, ranges)| async move {
+            let ranges = ranges.into_iter().map(|range| snapshot.filtered(subject, filter, range));
+            Ok::<_, BatchError>((filter.clone(), try_join_all(ranges).await?))
+        }));
+        let visitors = try_join_all(needs.visitors.iter().map(|range| async move {
+            Ok::<_, BatchError>((*range, snapshot.visitors(subject, range.hours_touched()).await?))
+        }));
+        let label = async {
+            match subject.link().filter(|_| needs.label) {
+                Some(link) => Ok(snapshot.labels(subject.tenant(), Some(link)).await?.remove(&link)),
+                None => Ok(None),
+            }
+        };
+        // What was not read before comes from a store that takes as long for all of it as for one part.
+        let (days, quarters, values, filtered, visitors, label) =
+            tokio::try_join!(days, quarters, values, filtered, visitors, label)?;
+        let mut history = History { visitors: visitors.into_iter().collect(), label, ..History::default() };
+        for row in days {
+            history.first = [history.first, row.first].into_iter().flatten().min();
+            history.last = history.last.max(row.last);
+            *history.totals.days.entry(row.day).or_default() += row.counts;
+        }
+        history.totals.quarters.extend(quarters.into_iter().flatten());
+        for (range, values) in values {
+            for (dimension, value, counts) in values {
                 history.values.entry((dimension, range)).or_default().insert(value, counts);
             }
         }
-        for (filter, ranges) in needs.filters() {
+        for (filter, quarters) in filtered {
             let mut totals = Totals::default();
-            for range in ranges {
-                for (quarter, counts) in snapshot.filtered(subject, filter, range).await? {
-                    *totals.days.entry(quarter.day()).or_default() += counts;
-                    *totals.quarters.entry(quarter).or_default() += counts;
-                }
+            for (quarter, counts) in quarters.into_iter().flatten() {
+                *totals.days.entry(quarter.day()).or_default() += counts;
+                *totals.quarters.entry(quarter).or_default() += counts;
             }
-            history.filtered.push((filter.clone(), totals));
-        }
-        for range in &needs.visitors {
-            history.visitors.insert(*range, snapshot.visitors(subject, range.hours_touched()).await?);
-        }
-        if let (true, Some(link)) = (needs.label, subject.link()) {
-            history.label = snapshot.labels(subject.tenant(), Some(link)).await?.remove(&link);
+            history.filtered.push((filter, totals));
         }
         Ok(history)
     }
