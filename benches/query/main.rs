@@ -9,13 +9,17 @@ mod ask;
 mod client;
 mod data;
 mod figures;
+mod isolation;
+mod lake;
 mod load;
+mod peers;
 #[path = "../batch/process.rs"]
 mod process;
 mod sections;
 mod servers;
 #[path = "../batch/world.rs"]
 mod world;
+mod year;
 
 use std::path::Path;
 

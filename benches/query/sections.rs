@@ -6,10 +6,10 @@ use crate::ask::{Links, dashboard};
 use crate::data::Data;
 use crate::figures::Figures;
 use crate::load::{at_rate, in_turn};
-use crate::say;
 use crate::servers::{self, Server, dashboard_range};
+use crate::{isolation, peers, say, year};
 
-const ALL: [&str; 3] = ["warm", "cold", "load"];
+const ALL: [&str; 6] = ["warm", "cold", "year", "load", "isolation", "peers"];
 /// Links that are asked about.
 const WARM: usize = 200;
 const COLD: usize = 150;
@@ -29,6 +29,9 @@ pub(crate) async fn measure(data: &Data, named: &[&str]) -> anyhow::Result<()> {
         match section {
             "warm" => warm(data, &redis, &mut figures).await?,
             "cold" => cold(data, &redis, &mut figures).await?,
+            "year" => year::measure(data, &redis, &mut figures).await?,
+            "isolation" => isolation::measure(data, &mut figures).await?,
+            "peers" => peers::measure(data, &redis, &mut figures).await?,
             _ => load(data, &redis, &mut figures).await?,
         }
     }

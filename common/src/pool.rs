@@ -2,8 +2,9 @@
 //!
 //! 1. Work waits in a queue of its tenant. Threads take one piece from each queue in turn, so that a tenant in a loop waits
 //!    behind itself, and another one behind at most one piece of each tenant.
-//! 2. What may wait is bounded, for a tenant and in all. Beyond that work is refused at once, which tells whose doing it is.
-//! 3. Work that nobody waits for any more is dropped when its turn comes.
+//! 2. No tenant holds all threads: there is one more than the machine runs at once, and whoever comes finds it free.
+//! 3. What may wait is bounded, for a tenant and in all. Beyond that work is refused at once, which tells whose doing it is.
+//! 4. Work that nobody waits for any more is dropped when its turn comes.
 //!
 //! A turn is as fair as its pieces are short: whoever has much to do does it in pieces of some milliseconds.
 
@@ -24,6 +25,8 @@ pub struct PoolConfig {
     pub name: &'static str,
     /// How many there are.
     pub threads: usize,
+    /// How many of them may work for one tenant at once.
+    pub threads_each: usize,
     /// Pieces of work that may wait for all tenants together.
     pub waiting: usize,
     /// Pieces of work that may wait for one.
@@ -33,11 +36,11 @@ pub struct PoolConfig {
 }
 
 impl PoolConfig {
-    /// As many threads as the machine runs at once.
+    /// As many threads for a tenant as the machine runs at once, and one for another.
     #[must_use]
     pub fn of_the_machine(name: &'static str) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { name, threads, waiting: 8192, waiting_each: 1024, stands_back: false }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { name, threads: cores + 1, threads_each: cores, waiting: 8192, waiting_each: 1024, stands_back: false }
     }
 }
 
@@ -71,6 +74,8 @@ struct State {
     queues: HashMap<TenantId, VecDeque<Piece>>,
     /// Tenants that have work, whoever comes next first.
     turns: VecDeque<TenantId>,
+    /// Pieces that are worked at.
+    running: HashMap<TenantId, usize>,
     waiting: usize,
     over: bool,
 }
@@ -150,23 +155,28 @@ impl Shared {
             // Where the system refuses, the work is done all the same.
             let _ = background::stand_back();
         }
-        while let Some(piece) = self.next() {
+        let mut done = None;
+        while let Some((tenant, piece)) = self.next(done) {
             // Whoever waits for it learns that it broke by what it does not send.
             if catch_unwind(AssertUnwindSafe(piece)).is_err() {
                 tracing::error!(pool = self.config.name, "a piece of work panicked");
             }
+            done = Some(tenant);
         }
     }
 
-    /// The next piece, as soon as there is one; none when the pool is over.
-    fn next(&self) -> Option<Piece> {
+    /// The next piece, as soon as there is one, when one of `done` is over; none when the pool is.
+    fn next(&self, done: Option<TenantId>) -> Option<(TenantId, Piece)> {
         let mut state = self.state.lock();
+        if let Some(tenant) = done {
+            state.let_go(tenant);
+        }
         loop {
             if state.over {
                 return None;
             }
-            if let Some(piece) = state.take() {
-                return Some(piece);
+            if let Some(taken) = state.take(self.config.threads_each.max(1)) {
+                return Some(taken);
             }
             self.work.wait(&mut state);
         }
@@ -174,17 +184,30 @@ impl Shared {
 }
 
 impl State {
-    fn take(&mut self) -> Option<Piece> {
-        let tenant = self.turns.pop_front()?;
+    /// The next piece of the first tenant that has not as many threads as it may have.
+    fn take(&mut self, each: usize) -> Option<(TenantId, Piece)> {
+        let may = |tenant: &TenantId| self.running.get(tenant).is_none_or(|running| *running < each);
+        let at = self.turns.iter().position(may)?;
+        let tenant = self.turns.remove(at)?;
         let queue = self.queues.get_mut(&tenant)?;
         let piece = queue.pop_front()?;
         self.waiting -= 1;
+        *self.running.entry(tenant).or_default() += 1;
         if queue.is_empty() {
             self.queues.remove(&tenant);
         } else {
             self.turns.push_back(tenant);
         }
-        Some(piece)
+        Some((tenant, piece))
+    }
+
+    fn let_go(&mut self, tenant: TenantId) {
+        if let Some(running) = self.running.get_mut(&tenant) {
+            *running -= 1;
+            if *running == 0 {
+                self.running.remove(&tenant);
+            }
+        }
     }
 }
 
@@ -198,7 +221,8 @@ mod tests {
     const OTHER: TenantId = TenantId(2);
 
     fn pool(waiting: usize, waiting_each: usize) -> Arc<Pool> {
-        let config = PoolConfig { name: "test", threads: 1, waiting, waiting_each, stands_back: false };
+        let threads_each = 1;
+        let config = PoolConfig { name: "test", threads: 1, threads_each, waiting, waiting_each, stands_back: false };
         Arc::new(Pool::start(config))
     }
 
@@ -236,6 +260,19 @@ mod tests {
         note(&pool, OTHER, &notes, "y");
         drop((release, notes));
         assert_eq!(noted.iter().collect::<Vec<_>>(), ["a", "x", "b", "y", "c"]);
+    }
+
+    #[tokio::test]
+    async fn no_tenant_holds_all_threads() {
+        let config = PoolConfig { threads: 2, threads_each: 1, ..PoolConfig::of_the_machine("test") };
+        let pool = Arc::new(Pool::start(config));
+        let release = hold(&pool, ONE).await;
+        let (notes, noted) = mpsc::channel();
+        note(&pool, ONE, &notes, "waits");
+        assert_eq!(pool.run(OTHER, || 7).await, Ok(7));
+        assert_eq!(noted.try_recv(), Err(mpsc::TryRecvError::Empty));
+        drop((release, notes));
+        assert_eq!(noted.iter().collect::<Vec<_>>(), ["waits"]);
     }
 
     #[tokio::test]

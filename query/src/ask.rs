@@ -279,9 +279,7 @@ impl Query {
         needs: &Needs,
     ) -> Result<History, BatchError> {
         let snapshot: &Snapshot = &*self.tables.at(publication).await?;
-        let days = async {
-            if needs.sums.is_empty() { Ok(Vec::new()) } else { snapshot.days(subject).await }
-        };
+        let days = async { if needs.sums.is_empty() { Ok(Vec::new()) } else { snapshot.days(subject).await } };
         let quarters = try_join_all(needs.edges().into_iter().map(|edge| snapshot.quarters(subject, edge)));
         let mut ranges: Vec<Range> = needs.values.iter().map(|(_, range)| *range).collect();
         ranges.sort_unstable_by_key(|range| (range.start, range.end));

@@ -94,7 +94,10 @@ pub(super) struct Files {
     blocks: Cache<Block, Rows, BySize>,
     places: Cache<(Path, Owner), Range<usize>>,
     requests: Semaphore,
-    pool: Pool,
+    /// For an owner's rows, which are few.
+    pub(super) lookups: Pool,
+    /// For all rows of a tenant: whoever asks for few goes first.
+    pub(super) scans: Pool,
 }
 
 impl Files {
@@ -105,12 +108,9 @@ impl Files {
             blocks: Cache::with_weighter(BLOCKS, memory / 2, BySize),
             places: Cache::new(PLACES),
             requests: Semaphore::new(REQUESTS_AT_ONCE),
-            pool: Pool::start(PoolConfig::of_the_machine("reads")),
+            lookups: Pool::start(PoolConfig::of_the_machine("lookups")),
+            scans: Pool::start(PoolConfig { stands_back: true, ..PoolConfig::of_the_machine("scans") }),
         }
-    }
-
-    pub(super) fn pool(&self) -> &Pool {
-        &self.pool
     }
 
     /// Whether there is room for another footer of that many bytes without letting go of one.
@@ -180,7 +180,7 @@ impl Files {
         if columns.contains(&"sketch") && rows.len() > FEW {
             let ids = self.part(objects, file, rows.clone(), &["tenant_id", "link_id"]).await?;
             let find = move || Ok::<_, BatchError>(of_owner(&ids.decode()?, owner)?.1);
-            rows = offset(rows.start, &self.pool.run(tenant(owner.tenant), find).await??);
+            rows = offset(rows.start, &self.lookups.run(tenant(owner.tenant), find).await??);
             self.places.insert(place.clone(), rows.clone());
         }
         if rows.is_empty() {
@@ -192,7 +192,7 @@ impl Files {
             let (rows, found) = of_owner(&part.decode()?, owner)?;
             Ok::<_, BatchError>((Rows::from(rows), found))
         };
-        let (rows, found) = self.pool.run(tenant(owner.tenant), own).await??;
+        let (rows, found) = self.lookups.run(tenant(owner.tenant), own).await??;
         self.places.insert(place, offset(first, &found));
         Ok(rows)
     }

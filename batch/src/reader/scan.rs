@@ -53,7 +53,7 @@ impl Files {
             rows.iter().flat_map(|rows| rows.iter()).try_for_each(|rows| take(rows, &mut found))?;
             Ok(found)
         };
-        self.pool().run(tenant(owner.tenant), fold).await?
+        self.lookups.run(tenant(owner.tenant), fold).await?
     }
 
     async fn scan_all<T: Default + Send + 'static>(
@@ -91,7 +91,7 @@ impl Files {
                 each_of(part, of, |rows| (state.0)(rows, &mut state.1)).map_err(|error| file.named(error))?;
                 Ok::<_, BatchError>(state)
             };
-            state = self.pool().run(tenant(of), piece).await??;
+            state = self.scans.run(tenant(of), piece).await??;
         }
         Ok(state.1)
     }
