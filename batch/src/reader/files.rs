@@ -4,6 +4,7 @@
 //! questions for the same rows wait for one reading of them.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,12 +16,13 @@ use linktide_common::bucket::Day;
 use linktide_common::id::TenantId;
 use linktide_common::pool::{Pool, PoolConfig};
 use object_store::path::Path;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use object_store::{GetOptions, GetRange, GetResultPayload};
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::Semaphore;
 
 use super::footer::Footer;
-use super::pages::Plan;
+use super::pages::{Placed, Plan};
 use super::{Names, Whose};
 use crate::error::BatchError;
 use crate::tables::columns::{Columns, Owner};
@@ -31,7 +33,7 @@ const BLOCKS: usize = 1 << 18;
 const PLACES: usize = 1 << 16;
 /// More rows than these are not read with their sketches before it is known which of them are wanted.
 const FEW: usize = 64;
-/// Requests to the store at once, for all questions.
+/// Requests to a bucket at once, for all questions.
 const REQUESTS_AT_ONCE: usize = 64;
 /// Of a file's bytes, so many lie in its footer and page index at most, with few exceptions.
 const FOOTER_SHARE: u64 = 6;
@@ -103,8 +105,11 @@ pub(super) struct Files {
 impl Files {
     /// Up to `memory` bytes, a half of it for footers and a half for rows.
     pub(super) fn new(memory: u64) -> Self {
+        // A month's footer may be large: a shard of the budget might not hold it.
+        let whole = OptionsBuilder::new().estimated_items_capacity(FOOTERS).weight_capacity(memory / 2).shards(1).build();
+        let whole = whole.expect("its capacities are given");
         Self {
-            footers: Cache::with_weighter(FOOTERS, memory / 2, BySize),
+            footers: Cache::with_options(whole, BySize, DefaultHashBuilder::default(), DefaultLifecycle::default()),
             blocks: Cache::with_weighter(BLOCKS, memory / 2, BySize),
             places: Cache::new(PLACES),
             requests: Semaphore::new(REQUESTS_AT_ONCE),
@@ -126,11 +131,11 @@ impl Files {
     async fn load(&self, objects: &Arc<dyn ObjectStore>, file: &File) -> Result<Footer, BatchError> {
         let mut from = file.size.saturating_sub((file.size / FOOTER_SHARE).max(SMALL));
         loop {
-            let bytes = self.get(objects, file, from..file.size).await?;
+            let (bytes, local) = self.get(objects, file, from..file.size).await?;
             let len = file.size;
             let parsed = tokio::task::spawn_blocking(move || Footer::parse(len, bytes)).await;
             match parsed.map_err(|error| BatchError::Unavailable(error.to_string()))?? {
-                Ok(footer) => return Ok(footer),
+                Ok(footer) => return Ok(Footer { local, ..footer }),
                 Err(further) if further < from => from = further,
                 Err(_) => {
                     return Err(BatchError::Corrupt { what: "its footer".to_owned(), reason: "it is cut".to_owned() });
@@ -139,15 +144,27 @@ impl Files {
         }
     }
 
-    /// One range of a file. (The store would read along a megabyte between two ranges, so each is asked for alone.)
-    async fn get(&self, objects: &Arc<dyn ObjectStore>, file: &File, range: Range<u64>) -> Result<Bytes, BatchError> {
+    /// A range of a file, and where the file lies on this machine, if it does. (Several ranges are asked for one by one:
+    /// together, the store would read along a megabyte between two of them.)
+    async fn get(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        file: &File,
+        range: Range<u64>,
+    ) -> Result<(Bytes, Option<PathBuf>), BatchError> {
         let _permit = self.requests.acquire().await.map_err(|error| BatchError::Unavailable(error.to_string()))?;
-        let bytes = objects.get_ranges(&file.path, std::slice::from_ref(&range)).await?.pop().unwrap_or_default();
+        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let found = objects.get_opts(&file.path, options).await?;
+        let local = match &found.payload {
+            GetResultPayload::File(_, path) => Some(path.clone()),
+            GetResultPayload::Stream(_) => None,
+        };
+        let bytes = found.bytes().await?;
         if bytes.len() as u64 != range.end - range.start {
             let reason = format!("{} of the bytes {} to {} are there", bytes.len(), range.start, range.end);
             return Err(BatchError::Corrupt { what: "it".to_owned(), reason });
         }
-        Ok(bytes)
+        Ok((bytes, local))
     }
 
     /// The named columns of an owner's rows in a file.
@@ -207,7 +224,14 @@ impl Files {
     ) -> Result<Part, BatchError> {
         let footer = self.footer(objects, file).await?;
         let plan = Plan::of(&footer, &rows, columns);
-        let bytes = try_join_all(plan.ranges.iter().map(|range| self.get(objects, file, range.clone()))).await?;
+        let bytes = match &footer.local {
+            // Whoever decodes a page reads it.
+            Some(_) => None,
+            None => {
+                let read = plan.ranges.iter().map(|range| self.get(objects, file, range.clone()));
+                Some(try_join_all(read).await?.into_iter().map(|(bytes, _)| bytes).collect())
+            }
+        };
         Ok(Part { footer, plan, bytes })
     }
 }
@@ -216,12 +240,22 @@ impl Files {
 pub(super) struct Part {
     footer: Arc<Footer>,
     plan: Plan,
-    bytes: Vec<Bytes>,
+    bytes: Option<Vec<Bytes>>,
 }
 
 impl Part {
     pub(super) fn decode(self) -> Result<Vec<RecordBatch>, BatchError> {
-        self.plan.decode(&self.footer, self.bytes)
+        match (self.bytes, &self.footer.local) {
+            (None, Some(path)) => {
+                let unreadable = |error: std::io::Error| BatchError::Unavailable(error.to_string());
+                let file = Placed::open(path).map_err(unreadable)?;
+                self.plan.decode(&self.footer, file)
+            }
+            (bytes, _) => {
+                let parts = self.plan.parts(bytes.unwrap_or_default());
+                self.plan.decode(&self.footer, parts)
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! a page that are not are refused when they are read: its answers would be wrong.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ use crate::tables::columns::Owner;
 pub(super) struct Footer {
     pub(super) metadata: ArrowReaderMetadata,
     pub(super) owners: Owned,
+    /// Where the file lies on this machine, if it does.
+    pub(super) local: Option<PathBuf>,
 }
 
 /// Whose rows are in which pages.
@@ -73,7 +76,7 @@ impl Footer {
         let offsets = stripped.take_offset_index().map(|groups| groups.into_iter().map(lean).collect());
         let stripped = stripped.set_column_index(None).set_offset_index(offsets).build();
         let metadata = ArrowReaderMetadata::try_new(Arc::new(stripped), ArrowReaderOptions::new())?;
-        Ok(Self { metadata, owners })
+        Ok(Self { metadata, owners, local: None })
     }
 
     /// How much memory it takes.

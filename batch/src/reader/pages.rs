@@ -1,6 +1,10 @@
 //! The bytes of a file that some rows of some columns lie in, and what is decoded from them.
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::buf::Reader;
@@ -61,15 +65,23 @@ impl Plan {
         Self { columns, groups, rows, ranges: joined(ranges) }
     }
 
-    /// The rows, from the bytes of its ranges.
-    pub(super) fn decode(self, footer: &Footer, bytes: Vec<Bytes>) -> Result<Vec<RecordBatch>, BatchError> {
+    /// The bytes of its ranges, each with its place.
+    pub(super) fn parts(&self, bytes: Vec<Bytes>) -> Parts {
+        Parts(self.ranges.iter().map(|range| range.start).zip(bytes).collect())
+    }
+
+    /// The rows, from a file or from parts of it.
+    pub(super) fn decode(
+        self,
+        footer: &Footer,
+        file: impl ChunkReader + 'static,
+    ) -> Result<Vec<RecordBatch>, BatchError> {
         let metadata = footer.metadata.metadata();
         let total = self.groups.iter().map(|group| index(metadata.row_group(*group).num_rows())).sum();
         let schema = metadata.file_metadata().schema_descr();
-        let parts = self.ranges.iter().map(|range| range.start).zip(bytes).collect();
         let projection = ProjectionMask::roots(schema, self.columns);
         let selection = RowSelection::from_consecutive_ranges(std::iter::once(self.rows.clone()), total);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(Parts(parts), footer.metadata.clone())
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer.metadata.clone())
             .with_row_groups(self.groups)
             .with_projection(projection)
             // A mask would ask for pages that nobody wants.
@@ -103,7 +115,7 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 }
 
 /// Parts of a file, each with its place, in order.
-struct Parts(Arc<[(u64, Bytes)]>);
+pub(super) struct Parts(Arc<[(u64, Bytes)]>);
 
 impl Parts {
     fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
@@ -135,6 +147,54 @@ impl ChunkReader for Parts {
             return Err(ParquetError::EOF(format!("{length} bytes at {start} are wanted, {} are there", bytes.len())));
         }
         Ok(bytes.slice(..length))
+    }
+}
+
+/// A file of this machine, read wherever a page is. (The package's own reader moves a cursor that threads share.)
+pub(super) struct Placed {
+    file: Arc<File>,
+    len: u64,
+}
+
+impl Placed {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Self { file: Arc::new(file), len })
+    }
+}
+
+impl Length for Placed {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl ChunkReader for Placed {
+    type T = From;
+
+    fn get_read(&self, start: u64) -> Result<From, ParquetError> {
+        Ok(From { file: Arc::clone(&self.file), at: start })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.into())
+    }
+}
+
+/// A file from some place on.
+pub(super) struct From {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl io::Read for From {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(into, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }
 

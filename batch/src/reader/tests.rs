@@ -118,6 +118,25 @@ async fn rows_of_everybody_are_found_and_of_nobody_else() {
 }
 
 #[tokio::test]
+async fn file_of_a_folder_is_read_as_one_of_a_bucket_and_named_when_it_is_gone() {
+    let (owners, folder) = (owners(), tempfile::tempdir().unwrap());
+    let (bucket, file) = whole(&all(&owners)).await;
+    let bytes = bucket.get(&file.path).await.unwrap().bytes().await.unwrap();
+    let objects: Arc<dyn ObjectStore> =
+        Arc::new(object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap());
+    objects.put(&file.path, bytes.into()).await.unwrap();
+    let files = Files::new(MEMORY);
+    let asked = |owner| files.scan(&objects, vec![Arc::clone(&file)], Whose::Owner(owner), VALUES, take_values);
+    for (owner, rows) in owners.iter().step_by(17) {
+        let found: Vec<i64> = asked(*owner).await.unwrap();
+        assert_eq!(found, rows.clone().collect::<Vec<_>>(), "{owner:?}");
+    }
+    objects.delete(&file.path).await.unwrap();
+    let error = asked(Owner { tenant: 0, link: Some(3) }).await.map(|found: Vec<i64>| found).unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains(&file.name), "{error}");
+}
+
+#[tokio::test]
 async fn sketches_of_few_rows_are_read_without_those_around_them() {
     let owners = owners();
     let (objects, file) = whole(&all(&owners)).await;
