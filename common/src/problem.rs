@@ -30,6 +30,8 @@ pub enum ProblemKind {
     MalformedBody,
     /// Every record of the body was refused.
     AllRefused,
+    /// More was asked for than a caller, its tenant or its address may.
+    TooManyRequests,
     /// The log does not take clicks now.
     LogUnavailable,
     /// The service has not caught up yet.
@@ -57,6 +59,7 @@ impl ProblemKind {
             }
             Self::MalformedBody => ("malformed-body", StatusCode::BAD_REQUEST, "Malformed body"),
             Self::AllRefused => ("all-refused", StatusCode::UNPROCESSABLE_ENTITY, "Every record was refused"),
+            Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::LogUnavailable => ("log-unavailable", StatusCode::SERVICE_UNAVAILABLE, "The log takes no clicks now"),
             Self::NotReady => ("not-ready", StatusCode::SERVICE_UNAVAILABLE, "Not ready"),
             Self::TooBusy => ("too-busy", StatusCode::SERVICE_UNAVAILABLE, "Too busy"),

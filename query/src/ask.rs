@@ -1,5 +1,6 @@
 //! Asking both layers at one watermark.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -272,40 +273,46 @@ impl Query {
         }
     }
 
+    /// What history has of a subject: all parts are read side by side.
     async fn history(
         &self,
         publication: &Arc<Publication>,
         subject: Subject,
         needs: &Needs,
     ) -> Result<History, BatchError> {
-        let snapshot: &Snapshot = &*self.tables.at(publication).await?;
+        let snapshot: Arc<Snapshot> = self.tables.at(publication).await?;
+        let snapshot = &*snapshot;
         let days = async { if needs.sums.is_empty() { Ok(Vec::new()) } else { snapshot.days(subject).await } };
         let quarters = try_join_all(needs.edges().into_iter().map(|edge| snapshot.quarters(subject, edge)));
-        let mut ranges: Vec<Range> = needs.values.iter().map(|(_, range)| *range).collect();
-        ranges.sort_unstable_by_key(|range| (range.start, range.end));
-        ranges.dedup();
-        let values = try_join_all(ranges.into_iter().map(|range| async move {
-            let of_range = needs.values.iter().filter(|(_, of)| *of == range);
-            let dimensions: Vec<_> = of_range.map(|(dimension, _)| *dimension).collect();
-            Ok::<_, BatchError>((range, snapshot.values(subject, &dimensions, range).await?))
-        }));
-        let filtered = try_join_all(needs.filters().into_iter().map(|(filter, ranges)| async move {
+        let values = try_join_all(
+            needs
+                .by_range()
+                .into_iter()
+                .map(async |(range, dimensions)| Ok((range, snapshot.values(subject, &dimensions, range).await?))),
+        );
+        let filtered = try_join_all(needs.filters().into_iter().map(async |(filter, ranges)| {
             let ranges = ranges.into_iter().map(|range| snapshot.filtered(subject, filter, range));
-            Ok::<_, BatchError>((filter.clone(), try_join_all(ranges).await?))
+            Ok((filter, try_join_all(ranges).await?))
         }));
-        let visitors = try_join_all(needs.visitors.iter().map(|range| async move {
-            Ok::<_, BatchError>((*range, snapshot.visitors(subject, range.hours_touched()).await?))
-        }));
-        let label = async {
+        let visitors = try_join_all(
+            needs
+                .visitors
+                .iter()
+                .map(async |range| Ok((*range, snapshot.visitors(subject, range.hours_touched()).await?))),
+        );
+        let labels = async {
             match subject.link().filter(|_| needs.label) {
-                Some(link) => Ok(snapshot.labels(subject.tenant(), Some(link)).await?.remove(&link)),
-                None => Ok(None),
+                Some(link) => snapshot.labels(subject.tenant(), Some(link)).await,
+                None => Ok(HashMap::new()),
             }
         };
-        // What was not read before comes from a store that takes as long for all of it as for one part.
-        let (days, quarters, values, filtered, visitors, label) =
-            tokio::try_join!(days, quarters, values, filtered, visitors, label)?;
-        let mut history = History { visitors: visitors.into_iter().collect(), label, ..History::default() };
+        let (days, quarters, values, filtered, visitors, labels) =
+            tokio::try_join!(days, quarters, values, filtered, visitors, labels)?;
+        let mut history = History {
+            visitors: visitors.into_iter().collect(),
+            label: labels.into_values().next(),
+            ..History::default()
+        };
         for row in days {
             history.first = [history.first, row.first].into_iter().flatten().min();
             history.last = history.last.max(row.last);
@@ -317,13 +324,13 @@ impl Query {
                 history.values.entry((dimension, range)).or_default().insert(value, counts);
             }
         }
-        for (filter, quarters) in filtered {
+        for (filter, found) in filtered {
             let mut totals = Totals::default();
-            for (quarter, counts) in quarters.into_iter().flatten() {
+            for (quarter, counts) in found.into_iter().flatten() {
                 *totals.days.entry(quarter.day()).or_default() += counts;
                 *totals.quarters.entry(quarter).or_default() += counts;
             }
-            history.filtered.push((filter, totals));
+            history.filtered.push((filter.clone(), totals));
         }
         Ok(history)
     }

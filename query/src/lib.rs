@@ -13,6 +13,7 @@ mod api;
 mod ask;
 mod envelope;
 mod freshness;
+mod live;
 mod merge;
 mod metrics;
 mod needs;

@@ -9,7 +9,8 @@ use linktide_common::clock::Clock;
 use linktide_common::enrich::VisitorIdentity;
 use linktide_common::publication::{Publication, PublicationStore};
 use linktide_speed::reader::SpeedReader;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 /// How the service answers.
 #[derive(Debug, Clone)]
@@ -20,11 +21,21 @@ pub struct QueryConfig {
     pub stale_after: Duration,
     /// What uniques count.
     pub visitor: VisitorIdentity,
+    /// How often a live stream looks for new counts.
+    pub live_every: Duration,
+    /// The most live streams of this process.
+    pub live_streams: usize,
 }
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(5), stale_after: Duration::from_secs(60), visitor: VisitorIdentity::Ip }
+        Self {
+            deadline: Duration::from_secs(5),
+            stale_after: Duration::from_secs(60),
+            visitor: VisitorIdentity::Ip,
+            live_every: Duration::from_secs(1),
+            live_streams: 1_000,
+        }
     }
 }
 
@@ -39,11 +50,14 @@ pub struct Query {
     pub(crate) kept: PublicationStore,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<QueryConfig>,
+    /// Told when the process ends: live streams would never end by themselves.
+    pub(crate) stop: CancellationToken,
+    live: Arc<Semaphore>,
     caught_up: Arc<AtomicBool>,
 }
 
 impl Query {
-    /// A service over the readers of both layers.
+    /// A service over the readers of both layers, until `stop`.
     #[must_use]
     pub fn new(
         tables: Arc<Tables>,
@@ -51,9 +65,15 @@ impl Query {
         kept: PublicationStore,
         clock: Clock,
         config: QueryConfig,
+        stop: CancellationToken,
     ) -> Self {
-        let caught_up = Arc::new(AtomicBool::new(false));
-        Self { tables, speed, publications: kept.watch(), kept, clock, config: Arc::new(config), caught_up }
+        let (live, caught_up) = (Arc::new(Semaphore::new(config.live_streams)), Arc::new(AtomicBool::new(false)));
+        Self { tables, speed, publications: kept.watch(), kept, clock, config: Arc::new(config), stop, live, caught_up }
+    }
+
+    /// Room for one live stream more, if there is any.
+    pub(crate) fn live_room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.live).try_acquire_owned().ok()
     }
 
     /// Whether the speed layer has once been as fresh as it should be; `fresh` says whether it is now.

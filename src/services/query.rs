@@ -30,8 +30,8 @@ pub struct QueryService {
     lake: Lake,
     look_every: Duration,
     listener: TcpListener,
-    tables: Arc<Tables>,
     router: Router,
+    stop: CancellationToken,
 }
 
 impl QueryService {
@@ -55,9 +55,9 @@ impl QueryService {
             tracing::warn!("nothing is published yet: questions are refused until the archive has begun");
         }
         let (address, listener) = http::listen(config.api.listen).await?;
-        let tables = tables(config, &lake);
-        let router = router(config, &lake, Arc::clone(&tables), view, &Clock::system());
-        Ok(Self { address, lake, look_every: config.lake.look_every.0, listener, tables, router })
+        let stop = CancellationToken::new();
+        let router = router(config, &lake, view, &Clock::system(), stop.clone());
+        Ok(Self { address, lake, look_every: config.lake.look_every.0, listener, router, stop })
     }
 
     /// Answers until told to stop, or until a task ends on its own, which is an error.
@@ -65,8 +65,7 @@ impl QueryService {
     /// # Errors
     /// What ended it.
     pub async fn run(self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
-        tasks.spawn(keep_ready(self.tables, self.lake.clone(), stop.clone()));
+        let (mut tasks, stop) = (Tasks::default(), self.stop);
         tasks.spawn(schedule::follow(self.lake, self.look_every, stop.clone()));
         tasks.spawn(http::serve(self.listener, self.router, linktide_query::openapi(), stop.clone()));
         let outage = tasks.until(told).await;
@@ -84,28 +83,25 @@ pub(super) fn refuse_strangers(listen: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The reader of history.
-pub(super) fn tables(config: &Config, lake: &Lake) -> Arc<Tables> {
-    Arc::new(Tables::new(lake.clone(), config.api.file_cache.0))
-}
-
-/// Opens publications before anybody asks.
-pub(super) async fn keep_ready(
-    tables: Arc<Tables>,
-    lake: Lake,
+/// The routes of the API over a view and the tables, until `stop`.
+pub(super) fn router(
+    config: &Config,
+    lake: &Lake,
+    view: Arc<dyn View>,
+    clock: &Clock,
     stop: CancellationToken,
-) -> anyhow::Result<&'static str> {
-    tables.keep_ready(lake.publications().watch(), stop).await;
-    Ok("tables")
-}
-
-/// The routes of the API over a view and the tables.
-pub(super) fn router(config: &Config, lake: &Lake, tables: Arc<Tables>, view: Arc<dyn View>, clock: &Clock) -> Router {
+) -> Router {
     let answers = QueryConfig {
         deadline: config.api.deadline.0,
         stale_after: config.api.stale_after.0,
         visitor: config.enrich.visitor,
+        live_every: config.api.live_every.0,
+        live_streams: config.api.live_streams,
     };
-    let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers);
+    let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
+    let (ahead, publications, over) = (Arc::clone(&tables), lake.publications().watch(), stop.clone());
+    // It opens what is published before anybody asks; whoever asks earlier opens it all the same.
+    tokio::spawn(async move { ahead.keep_ready(publications, over).await });
+    let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers, stop);
     linktide_query::router(query)
 }

@@ -78,12 +78,11 @@ impl Services {
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
-        let tables = query::tables(config, &lake);
-        let router = door.merge(query::router(config, &lake, Arc::clone(&tables), view, &clock));
+        let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
+        let router = door.merge(query::router(config, &lake, view, &clock, requests.clone()));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
 
-        let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = Tasks::default();
         let stop = workers.clone();
         tasks.spawn(async move { Ok(archiver.run(stop).await.map(|()| "archive")?) });
@@ -93,7 +92,6 @@ impl Services {
         tasks.spawn(async move { http::serve(listener, router, about, stop).await });
         let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
-        tasks.spawn(query::keep_ready(tables, lake.clone(), workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));
         let (nightly, copy_window) = (nightly_config(config), config.log.copy_window);
         Ok(Self {
