@@ -25,9 +25,13 @@ pub(crate) async fn in_turn(address: SocketAddr, requests: &[Vec<u8>]) -> anyhow
     Latencies::of(took)
 }
 
-/// So many questions a second. Latency counts from when a question should have been sent, so that a service that stands
+/// So many questions a second, and how many of them were refused. Latency counts from when a question should have been sent, so that a service that stands
 /// still is not spared the questions it holds up.
-pub(crate) async fn at_rate(address: SocketAddr, rate: u32, requests: Vec<Vec<u8>>) -> anyhow::Result<Latencies> {
+pub(crate) async fn at_rate(
+    address: SocketAddr,
+    rate: u32,
+    requests: Vec<Vec<u8>>,
+) -> anyhow::Result<(Latencies, usize)> {
     let mut clients = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
         clients.push(Client::to(address).await?);
@@ -41,14 +45,16 @@ pub(crate) async fn at_rate(address: SocketAddr, rate: u32, requests: Vec<Vec<u8
         let (free, freed) = (free.clone(), Arc::clone(&freed));
         asked.spawn(async move {
             let mut client = freed.lock().await.recv().await.ok_or_else(|| anyhow::anyhow!("no connection is left"))?;
-            client.ask(&request).await?;
+            let (status, body) = client.exchange(&request).await?;
+            anyhow::ensure!(matches!(status, 200 | 429 | 503), "{status}: {}", String::from_utf8_lossy(body));
             let took = due.elapsed();
             free.send(client).await?;
-            anyhow::Ok(took)
+            anyhow::Ok((took, status != 200))
         });
     }
-    let took = asked.join_all().await.into_iter().collect::<anyhow::Result<_>>()?;
-    Latencies::of(took)
+    let answered = asked.join_all().await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let refused = answered.iter().filter(|(_, refused)| *refused).count();
+    Ok((Latencies::of(answered.into_iter().map(|(took, _)| took).collect())?, refused))
 }
 
 type Freed = Arc<Mutex<tokio::sync::mpsc::Receiver<Client>>>;

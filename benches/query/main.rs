@@ -1,6 +1,7 @@
 //! `./dev bench query`: the 30-day dashboard of a link, over HTTP, on this machine. Nothing fails for being slow.
 //!
-//! - `data [CLICKS A DAY]`: makes the history that is asked about, once; what was made is kept, and gone on with.
+//! - `data`: makes the history that is asked about, once; what was made is kept, and gone on with. `LINKTIDE_BENCH_CLICKS`
+//!   says how many clicks a day has, `LINKTIDE_BENCH_DATA` where it lies.
 //! - `[SECTION]…`: `warm`, `cold`, `year`, `load`, `isolation`, `peers`; all of them where none is named.
 //!
 //! What is measured has a process of its own, so that memory and processor time are its alone.
@@ -14,10 +15,12 @@ mod lake;
 mod load;
 mod peers;
 #[path = "../batch/process.rs"]
+#[expect(dead_code, reason = "what the other benchmark takes of it")]
 mod process;
 mod sections;
 mod servers;
 #[path = "../batch/world.rs"]
+#[expect(dead_code, reason = "what the other benchmark takes of it")]
 mod world;
 mod year;
 

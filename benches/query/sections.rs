@@ -38,6 +38,17 @@ pub(crate) async fn measure(data: &Data, named: &[&str]) -> anyhow::Result<()> {
     figures.report()
 }
 
+/// Milliseconds a question, of seconds for all.
+#[expect(clippy::cast_precision_loss, reason = "figures are for people")]
+fn each(seconds: f64, questions: usize) -> f64 {
+    seconds * 1e3 / questions as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures are for people")]
+fn count(number: usize) -> f64 {
+    number as f64
+}
+
 fn requests(mut links: Links, count: usize) -> Vec<Vec<u8>> {
     let range = dashboard_range();
     (0..count).map(|_| dashboard(links.next(), range)).collect()
@@ -48,11 +59,27 @@ async fn warm(data: &Data, redis: &Redis, figures: &mut Figures) -> anyhow::Resu
     for (name, links) in [("links as they are clicked", Links::by_clicks(1)), ("links alike", Links::alike(1))] {
         let server = Server::start(&data.lake(), None, redis).await?;
         let asked = requests(links, WARM);
+        let begun = server.processor();
         let first = in_turn(server.address, &asked).await?;
+        figures.note(
+            "warm",
+            &format!("{name}, first time: processor time"),
+            each(server.processor() - begun, asked.len()),
+            "ms",
+            None,
+        );
         figures.latencies("warm", &format!("{name}, first time, from a folder"), &first, [None, None]);
         in_turn(server.address, &asked).await?;
         let again: Vec<Vec<u8>> = (0..5).flat_map(|_| asked.clone()).collect();
+        let begun = server.processor();
         let found = in_turn(server.address, &again).await?;
+        figures.note(
+            "warm",
+            &format!("{name}: processor time"),
+            each(server.processor() - begun, again.len()),
+            "ms",
+            None,
+        );
         figures.latencies("warm", name, &found, [Some(2.0), Some(8.0)]);
         figures.note("warm", &format!("{name}: memory at most"), server.memory(), "MiB", Some(512.0));
     }
@@ -80,10 +107,12 @@ async fn load(data: &Data, redis: &Redis, figures: &mut Figures) -> anyhow::Resu
     // A service that runs has been asked before.
     at_rate(server.address, RATE / 5, requests(Links::by_clicks(3), (RATE * 2) as usize)).await?;
     let before = server.processor();
-    let found = at_rate(server.address, RATE, requests(Links::by_clicks(4), (RATE * SECONDS) as usize)).await?;
+    let asked = requests(Links::by_clicks(4), (RATE * SECONDS) as usize);
+    let (found, refused) = at_rate(server.address, RATE, asked).await?;
     let used = server.processor() - before;
     figures.latencies("load", &format!("{RATE} a second"), &found, [None, Some(100.0)]);
-    figures.note("load", "processor time a question", used * 1e3 / f64::from(RATE * SECONDS), "ms", None);
+    figures.note("load", "refused", count(refused), "", Some(0.0));
+    figures.note("load", "processor time", each(used, (RATE * SECONDS) as usize), "ms", None);
     figures.note("load", "memory at most", server.memory(), "MiB", Some(512.0));
     Ok(())
 }

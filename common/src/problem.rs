@@ -12,8 +12,6 @@ pub enum ProblemKind {
     UnknownParameter,
     /// A value that a parameter cannot have.
     InvalidParameter,
-    /// More was asked for than a caller, its tenant or its address may.
-    TooManyRequests,
     /// A question that rollups cannot answer; an export can.
     NotInRollups,
     /// Nothing is there.
@@ -48,7 +46,6 @@ impl ProblemKind {
         match self {
             Self::UnknownParameter => ("unknown-parameter", StatusCode::BAD_REQUEST, "Unknown parameter"),
             Self::InvalidParameter => ("invalid-parameter", StatusCode::BAD_REQUEST, "Invalid parameter"),
-            Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::NotInRollups => ("not-in-rollups", StatusCode::UNPROCESSABLE_ENTITY, "Not in the rollups"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
             Self::Gone => ("gone", StatusCode::GONE, "Gone"),

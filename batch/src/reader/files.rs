@@ -3,6 +3,7 @@
 //! A file is never changed, and its name is never given again, so whatever was read of it holds for good. Several
 //! questions for the same rows wait for one reading of them.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,12 +12,14 @@ use bytes::Bytes;
 use deltalake::ObjectStore;
 use deltalake::arrow::array::{RecordBatch, UInt64Array};
 use deltalake::arrow::compute::take_record_batch;
+use deltalake::arrow::datatypes::SchemaRef;
 use futures::future::try_join_all;
 use linktide_common::bucket::Day;
 use linktide_common::id::TenantId;
 use linktide_common::pool::{Pool, PoolConfig};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResultPayload};
+use parking_lot::Mutex;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::sync::Semaphore;
@@ -31,6 +34,9 @@ const FOOTERS: usize = 4096;
 const BLOCKS: usize = 1 << 18;
 /// Owners in files whose rows are known.
 const PLACES: usize = 1 << 16;
+/// What an entry, and a column of it, take in memory beside values, about.
+const ENTRY: usize = 512;
+const COLUMN: usize = 256;
 /// More rows than these are not read with their sketches before it is known which of them are wanted.
 const FEW: usize = 64;
 /// Requests to a bucket at once, for all questions.
@@ -74,8 +80,9 @@ impl Weighter<Path, Arc<Footer>> for BySize {
 
 impl Weighter<Block, Rows> for BySize {
     fn weight(&self, _block: &Block, rows: &Rows) -> u64 {
-        let decoded: usize = rows.iter().map(RecordBatch::get_array_memory_size).sum();
-        (decoded + size_of::<Block>()) as u64
+        let batch = |rows: &RecordBatch| rows.get_array_memory_size() + rows.num_columns() * COLUMN;
+        let decoded: usize = rows.iter().map(batch).sum();
+        (decoded + ENTRY) as u64
     }
 }
 
@@ -95,6 +102,8 @@ pub(super) struct Files {
     footers: Cache<Path, Arc<Footer>, BySize>,
     blocks: Cache<Block, Rows, BySize>,
     places: Cache<(Path, Owner), Range<usize>>,
+    /// What rows look like, by where the names of their columns lie: one for all that are kept.
+    schemas: Mutex<HashMap<usize, SchemaRef>>,
     requests: Semaphore,
     /// For an owner's rows, which are few.
     pub(super) lookups: Pool,
@@ -106,12 +115,14 @@ impl Files {
     /// Up to `memory` bytes, a half of it for footers and a half for rows.
     pub(super) fn new(memory: u64) -> Self {
         // A month's footer may be large: a shard of the budget might not hold it.
-        let whole = OptionsBuilder::new().estimated_items_capacity(FOOTERS).weight_capacity(memory / 2).shards(1).build();
+        let whole =
+            OptionsBuilder::new().estimated_items_capacity(FOOTERS).weight_capacity(memory / 2).shards(1).build();
         let whole = whole.expect("its capacities are given");
         Self {
             footers: Cache::with_options(whole, BySize, DefaultHashBuilder::default(), DefaultLifecycle::default()),
             blocks: Cache::with_weighter(BLOCKS, memory / 2, BySize),
             places: Cache::new(PLACES),
+            schemas: Mutex::default(),
             requests: Semaphore::new(REQUESTS_AT_ONCE),
             lookups: Pool::start(PoolConfig::of_the_machine("lookups")),
             scans: Pool::start(PoolConfig { stands_back: true, ..PoolConfig::of_the_machine("scans") }),
@@ -179,8 +190,18 @@ impl Files {
         if let Some(rows) = self.blocks.get(&block) {
             return Ok(rows);
         }
-        let read = async { self.read_of(objects, file, owner, columns).await.map_err(|error| file.named(error)) };
+        let read = async {
+            let rows = self.read_of(objects, file, owner, columns).await;
+            rows.and_then(|rows| self.alike(block.columns, rows)).map_err(|error| file.named(error))
+        };
         self.blocks.get_or_insert_async(&block, read).await
+    }
+
+    /// The same rows, which share what they look like with others.
+    fn alike(&self, columns: usize, rows: Vec<RecordBatch>) -> Result<Rows, BatchError> {
+        let Some(first) = rows.first() else { return Ok(Rows::from([])) };
+        let schema = Arc::clone(self.schemas.lock().entry(columns).or_insert_with(|| first.schema()));
+        Ok(rows.into_iter().map(|rows| rows.with_schema(Arc::clone(&schema))).collect::<Result<_, _>>()?)
     }
 
     async fn read_of(
@@ -189,7 +210,7 @@ impl Files {
         file: &File,
         owner: Owner,
         columns: Names,
-    ) -> Result<Rows, BatchError> {
+    ) -> Result<Vec<RecordBatch>, BatchError> {
         let footer = self.footer(objects, file).await?;
         let place = (file.path.clone(), owner);
         let known = self.places.get(&place);
@@ -201,14 +222,11 @@ impl Files {
             self.places.insert(place.clone(), rows.clone());
         }
         if rows.is_empty() {
-            return Ok(Rows::from([]));
+            return Ok(Vec::new());
         }
         let first = rows.start;
         let part = self.part(objects, file, rows, columns).await?;
-        let own = move || {
-            let (rows, found) = of_owner(&part.decode()?, owner)?;
-            Ok::<_, BatchError>((Rows::from(rows), found))
-        };
+        let own = move || of_owner(&part.decode()?, owner);
         let (rows, found) = self.lookups.run(tenant(owner.tenant), own).await??;
         self.places.insert(place, offset(first, &found));
         Ok(rows)
