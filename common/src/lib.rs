@@ -30,6 +30,7 @@ pub mod intake;
 pub mod label;
 pub mod log;
 pub mod metrics;
+pub mod pool;
 #[cfg(feature = "http")]
 pub mod problem;
 #[cfg(feature = "layers")]

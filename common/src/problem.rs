@@ -44,6 +44,8 @@ pub enum ProblemKind {
     LogUnavailable,
     /// The service has not caught up yet.
     NotReady,
+    /// Everyone together asks for more than is done in time.
+    TooBusy,
     /// Something that is our fault.
     Internal,
 }
@@ -74,6 +76,7 @@ impl ProblemKind {
             Self::AllRefused => ("all-refused", StatusCode::UNPROCESSABLE_ENTITY, "Every record was refused"),
             Self::LogUnavailable => ("log-unavailable", StatusCode::SERVICE_UNAVAILABLE, "The log takes no clicks now"),
             Self::NotReady => ("not-ready", StatusCode::SERVICE_UNAVAILABLE, "Not ready"),
+            Self::TooBusy => ("too-busy", StatusCode::SERVICE_UNAVAILABLE, "Too busy"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
         }
     }

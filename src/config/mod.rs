@@ -62,7 +62,7 @@ pub struct Api {
     pub deadline: Span,
     /// How far an answer may lie behind before it is called stale.
     pub stale_after: Span,
-    /// Memory for files of rollups.
+    /// Memory for footers of rollups' files, and for rows that were read from them.
     pub file_cache: ByteSize,
     /// What clients may take up.
     pub connections: Connections,

@@ -99,6 +99,9 @@ pub(super) fn router(
         live_streams: config.api.live_streams,
     };
     let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
+    let (ahead, publications, over) = (Arc::clone(&tables), lake.publications().watch(), stop.clone());
+    // It opens what is published before anybody asks; whoever asks earlier opens it all the same.
+    tokio::spawn(async move { ahead.keep_ready(publications, over).await });
     let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers, stop);
     linktide_query::router(query.behind(entrance.gate.clone()))
 }

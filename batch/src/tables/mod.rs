@@ -9,6 +9,7 @@ pub(crate) mod link;
 pub(crate) mod parquet;
 pub(crate) mod rate_bot;
 pub(crate) mod rollup;
+pub(crate) mod slot;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
