@@ -12,10 +12,14 @@ pub enum ProblemKind {
     UnknownParameter,
     /// A value that a parameter cannot have.
     InvalidParameter,
+    /// More was asked for than a caller, its tenant or its address may.
+    TooManyRequests,
     /// Nothing is there.
     NotFound,
     /// The method is not for this place.
     MethodNotAllowed,
+    /// The export is larger than what is streamed, or than what there is memory for.
+    ExportTooLarge,
     /// The body is larger than what is taken.
     PayloadTooLarge,
     /// What was there has been taken away for good.
@@ -40,10 +44,12 @@ impl ProblemKind {
         match self {
             Self::UnknownParameter => ("unknown-parameter", StatusCode::BAD_REQUEST, "Unknown parameter"),
             Self::InvalidParameter => ("invalid-parameter", StatusCode::BAD_REQUEST, "Invalid parameter"),
+            Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
             Self::Gone => ("gone", StatusCode::GONE, "Gone"),
             Self::MethodNotAllowed => ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
             Self::PayloadTooLarge => ("payload-too-large", StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
+            Self::ExportTooLarge => ("export-too-large", StatusCode::UNPROCESSABLE_ENTITY, "Export too large"),
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type")
             }
@@ -91,6 +97,12 @@ impl Problem {
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// What is wrong and what to do, in words.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Its kind.

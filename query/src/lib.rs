@@ -11,11 +11,16 @@
 mod answer;
 mod api;
 mod envelope;
+mod export;
 mod freshness;
 mod merge;
 mod metrics;
+mod objects;
 mod params;
 mod state;
+mod webhook;
 
 pub use api::{openapi, router};
+pub use export::{ExportConfig, Exports, Presign};
 pub use state::{Query, QueryConfig};
+pub use webhook::{WebhookConfig, Webhooks};

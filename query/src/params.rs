@@ -75,12 +75,22 @@ impl Parameters {
         Ok(())
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    /// Parameters that did not come in a query string.
+    pub(crate) fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    /// What was sent, as it was.
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// One of a fixed set of names.
-    fn named<T: FromStr>(&self, name: &str, allowed: &[&str]) -> Result<Option<T>, Problem> {
+    pub(crate) fn named<T: FromStr>(&self, name: &str, allowed: &[&str]) -> Result<Option<T>, Problem> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.parse().map(Some).map_err(|_| {
             Problem::parameter(name, value, format!("`{name}` is one of: {}", allowed.join(", ")))

@@ -10,6 +10,10 @@ use linktide_common::enrich::VisitorIdentity;
 use linktide_common::publication::{Publication, PublicationStore};
 use linktide_speed::reader::SpeedReader;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::export::{Exports, janitor, worker};
+use crate::webhook::{self, Webhooks};
 
 /// How the service answers.
 #[derive(Debug, Clone)]
@@ -39,6 +43,10 @@ pub struct Query {
     pub(crate) kept: PublicationStore,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<QueryConfig>,
+    /// None where this process makes none.
+    pub(crate) exports: Option<Arc<Exports>>,
+    /// None where this process has none.
+    pub(crate) webhooks: Option<Arc<Webhooks>>,
     caught_up: Arc<AtomicBool>,
 }
 
@@ -53,7 +61,37 @@ impl Query {
         config: QueryConfig,
     ) -> Self {
         let caught_up = Arc::new(AtomicBool::new(false));
-        Self { tables, speed, publications: kept.watch(), kept, clock, config: Arc::new(config), caught_up }
+        Self { tables, speed, publications: kept.watch(), kept, clock, config: Arc::new(config), exports: None, webhooks: None, caught_up }
+    }
+
+    /// The same, which makes exports too.
+    #[must_use]
+    pub fn exporting(self, exports: Arc<Exports>) -> Self {
+        Self { exports: Some(exports), ..self }
+    }
+
+    /// The same, which has webhooks too.
+    #[must_use]
+    pub fn telling(self, webhooks: Arc<Webhooks>) -> Self {
+        Self { webhooks: Some(webhooks), ..self }
+    }
+
+    /// Makes export jobs, deletes old results, and tells webhooks what came, until told to stop.
+    pub async fn work(self, stop: CancellationToken) {
+        let exporting = async {
+            if let Some(exports) = self.exports.clone() {
+                tokio::join!(
+                    worker::run(Arc::clone(&exports), self.clone(), stop.clone()),
+                    janitor::run(exports, self.clone(), stop.clone())
+                );
+            }
+        };
+        let telling = async {
+            if let Some(webhooks) = self.webhooks.clone() {
+                webhook::run(webhooks, self.clone(), stop.clone()).await;
+            }
+        };
+        tokio::join!(exporting, telling, stop.cancelled());
     }
 
     /// Whether the speed layer has once been as fresh as it should be; `fresh` says whether it is now.

@@ -3,6 +3,7 @@
 //! Unknown keys are refused, and every problem is told at once, before anything is opened. `linktide config show` prints
 //! what is in force.
 
+mod export;
 mod ingest;
 mod load;
 mod values;
@@ -14,6 +15,7 @@ use linktide_batch::ColdClass;
 use linktide_common::enrich::VisitorIdentity;
 use serde::{Deserialize, Serialize};
 
+pub use export::{Export, Webhook};
 pub use ingest::{Ingest, Quota};
 pub use load::{ConfigError, Problem, Sources, load};
 pub use values::{ByteSize, Hidden, Settings, Span, Threshold};
@@ -44,6 +46,10 @@ pub struct Config {
     pub nightly: Nightly,
     /// What is kept, and how long.
     pub retention: Retention,
+    /// Rows as files.
+    pub export: Export,
+    /// Telling other services what was counted.
+    pub webhook: Webhook,
     /// What the process says of itself.
     pub telemetry: Telemetry,
 }

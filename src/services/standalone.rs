@@ -78,7 +78,8 @@ impl Services {
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
-        let router = door.merge(query::router(config, &lake, view, &clock));
+        let query = query::query(config, &lake, lake.clone(), view, Some(&data.join("webhook.key")), &clock)?;
+        let router = door.merge(linktide_query::router(query.clone()));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
 
@@ -90,6 +91,7 @@ impl Services {
         tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
         let stop = requests.clone();
         tasks.spawn(async move { http::serve(listener, router, about, stop).await });
+        tasks.spawn(query::work_of(query, requests.clone()));
         let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));

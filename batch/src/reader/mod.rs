@@ -5,6 +5,7 @@
 
 mod cache;
 mod file;
+pub mod raw;
 
 use std::collections::HashMap;
 use std::ops;

@@ -2,17 +2,19 @@
 
 mod account;
 mod caller;
+mod exports;
 mod freshness;
 mod health;
 mod links;
 mod openapi;
 mod questions;
 mod results;
+mod webhooks;
 
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
-use axum::routing::get;
+use axum::routing::{get, post};
 use linktide_common::problem::{Problem, ProblemKind};
 
 use crate::metrics;
@@ -30,6 +32,15 @@ pub fn router(query: Query) -> Router {
         .route("/v1/account/summary", get(account::summary))
         .route("/v1/account/timeseries", get(account::timeseries))
         .route("/v1/account/breakdown", get(account::breakdown))
+        .route("/v1/links/{link_id}/export", get(exports::of_link))
+        .route("/v1/account/export", get(exports::of_account))
+        .route("/v1/exports", get(exports::list).post(exports::create))
+        .route("/v1/exports/{id}", get(exports::show).delete(exports::cancel))
+        .route("/v1/exports/{id}/parts/{number}", get(exports::part))
+        .route("/v1/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/v1/webhooks/{id}", get(webhooks::show).delete(webhooks::delete))
+        .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route("/v1/webhooks/{id}/test", post(webhooks::test))
         .route("/v1/freshness", get(freshness::freshness))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
