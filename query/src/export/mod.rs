@@ -150,3 +150,6 @@ impl Exports {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -2,6 +2,9 @@
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
+/// Threads that may wait for the store; they work by turns.
+const BLOCKING: usize = 64;
+
 /// The threads. They end with it; work that is under way is given up at its next pause.
 pub(super) struct Pool {
     runtime: Option<Runtime>,
@@ -12,7 +15,8 @@ impl Pool {
     pub(super) fn new(threads: usize) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads.max(1))
-            .max_blocking_threads(threads.max(1) * 2)
+            // The table's package waits on one of them for work on another: too few, and all wait.
+            .max_blocking_threads(BLOCKING)
             .thread_name("export")
             .on_thread_start(|| {
                 // Where the system refuses, the work is done all the same.

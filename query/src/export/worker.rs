@@ -34,6 +34,9 @@ const ATTEMPTS: usize = 6;
 /// A marker whose request never came is removed after this long.
 const ABANDONED_MS: i64 = 3_600_000;
 
+/// Signs of life are not written more often than this.
+const OFTEN: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// What was seen of a job that another attempt works on.
 pub(super) struct Watched {
     objects: usize,
@@ -197,7 +200,7 @@ struct Beats(tokio::task::JoinHandle<()>);
 impl Beats {
     fn begin(exports: Arc<Exports>, key: JobKey, number: usize, cancelled: CancellationToken) -> Self {
         Self(tokio::spawn(async move {
-            let mut due = tokio::time::interval(exports.config.lease / 3);
+            let mut due = tokio::time::interval((exports.config.lease / 3).max(OFTEN));
             for beat in 0u64.. {
                 due.tick().await;
                 // What cannot be written now may be the next time; a lease has three of them.

@@ -1,0 +1,293 @@
+//! Small exports.
+
+use axum::http::Method;
+use linktide_common::bucket::Quarter;
+use rand::RngExt as _;
+use serde_json::json;
+
+use super::decode::rows;
+use super::world::{Plain, Row, W, World, config, quarter_text};
+use crate::export::ExportConfig;
+
+pub(super) const FORMATS: [&str; 4] = ["csv", "ndjson", "parquet", "arrow"];
+
+/// What is asked for, as parameters and as a filter.
+pub(super) struct Asked {
+    pub(super) parameters: Vec<(&'static str, String)>,
+    pub(super) wants: Box<dyn Fn(&Plain, bool) -> bool + Send + Sync>,
+}
+
+impl Asked {
+    /// Anything: a range, a traffic, links and filters of several dimensions at once.
+    pub(super) fn any(world: &mut World, of_link: Option<u64>) -> Self {
+        let random = &mut world.random;
+        let start = Quarter(W.first_quarter().0 - [100, 3_000, 120_000][random.random_range(0..3)]);
+        let end = Quarter(start.0 + [90, 3_000, 130_000][random.random_range(0..3)]);
+        let traffic = ["human", "bot", "all"][random.random_range(0..3)];
+        let previews = random.random_bool(0.3);
+        let language = ["", "en", "en,hi", "-en", "(none)", "-(none)", "hi,(none)"][random.random_range(0..7)];
+        let campaign = ["", "spring", "-spring", "it's \"5,5\"", "(none)", "=1+1"][random.random_range(0..6)];
+        let campaign = if campaign.contains(',') { "" } else { campaign };
+        let trigger = ["", "qr", "-qr", "link"][random.random_range(0..4)];
+        let links: Vec<u64> =
+            [vec![], vec![2], vec![1, u64::MAX], vec![9]][random.random_range(0..4)].clone();
+        let mut parameters = vec![
+            ("start", quarter_text(start)),
+            ("end", quarter_text(end)),
+            ("traffic", traffic.to_owned()),
+            ("previews", previews.to_string()),
+        ];
+        let filters = [("language", language), ("utm_campaign", campaign), ("trigger", trigger)];
+        parameters.extend(filters.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, (*value).to_owned())));
+        if of_link.is_none() && !links.is_empty() {
+            let ids: Vec<String> = links.iter().map(u64::to_string).collect();
+            parameters.push(("links", ids.join(",")));
+        }
+        let takes = |filter: &str, value: &str| {
+            let (exclude, include): (Vec<&str>, Vec<&str>) = filter.split(',').partition(|one| one.starts_with('-'));
+            filter.is_empty()
+                || ((include.is_empty() || include.contains(&value)) && !exclude.iter().any(|one| &one[1..] == value))
+        };
+        let links = of_link.map_or(links, |link| vec![link]);
+        let wants = move |click: &Plain, bot: bool| {
+            let of_traffic = if click.preview { previews } else { traffic == "all" || bot == (traffic == "bot") };
+            click.tenant == 0
+                && (links.is_empty() || links.contains(&click.link))
+                && (start..end).contains(&Quarter::of(click.at))
+                && of_traffic
+                && takes(language, click.language.unwrap_or("(none)"))
+                && takes(campaign, click.campaign.unwrap_or("(none)"))
+                && takes(trigger, if click.qr { "qr" } else { "link" })
+        };
+        Self { parameters, wants: Box::new(wants) }
+    }
+
+    pub(super) fn query(&self) -> String {
+        let mut url = url::Url::parse("http://host/").unwrap();
+        url.query_pairs_mut().extend_pairs(&self.parameters);
+        url.query().unwrap_or_default().to_owned()
+    }
+
+    /// The rows that must come.
+    pub(super) fn expected(&self, world: &World) -> Vec<Row> {
+        let wanted = world.archived().into_iter().filter(|(click, bot)| (self.wants)(click, *bot));
+        let mut rows: Vec<Row> = wanted.map(|(click, bot)| shown(&click, bot)).collect();
+        rows.sort();
+        rows
+    }
+}
+
+/// What is compared of a row.
+fn shown(click: &Plain, bot: bool) -> Row {
+    let trigger = if click.qr { "qr" } else { "link" };
+    let mut row: Row = [
+        ("click_id", click.id.to_string()),
+        ("link_id", click.link.to_string()),
+        ("clicked_at", format!("{}Z", &jiff_millis(click.at))),
+        ("preview", click.preview.to_string()),
+        ("trigger", trigger.to_owned()),
+        ("is_bot", bot.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    row.extend(click.language.map(|language| ("language".to_owned(), language.to_owned())));
+    row.extend(click.campaign.map(|campaign| ("utm_campaign".to_owned(), campaign.to_owned())));
+    row
+}
+
+/// An instant with its milliseconds always there.
+fn jiff_millis(at: linktide_common::bucket::Timestamp) -> String {
+    let text = at.to_string();
+    let text = text.trim_end_matches('Z');
+    match text.split_once('.') {
+        Some((seconds, fraction)) => format!("{seconds}.{fraction:0<3}"),
+        None => format!("{text}.000"),
+    }
+}
+
+/// The same of rows that were read.
+pub(super) fn compared(rows: Vec<Row>) -> Vec<Row> {
+    let names = ["click_id", "link_id", "clicked_at", "preview", "trigger", "language", "utm_campaign"];
+    let mut rows: Vec<Row> = rows
+        .into_iter()
+        .map(|row| {
+            let is_bot = row.contains_key("bot_reason").to_string();
+            let mut kept: Row = row.into_iter().filter(|(name, _)| names.contains(&name.as_str())).collect();
+            kept.insert("is_bot".to_owned(), is_bot);
+            kept
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clicks_are_those_of_a_plain_filter_in_every_format() {
+    for seed in 0..3 {
+        let mut world = World::new(seed, config()).await;
+        let mut hour = W;
+        for round in 0..3 {
+            world.send(150).await;
+            hour = linktide_common::bucket::Hour(hour.0 + world.random.random_range(1..30));
+            world.roll_up(hour).await;
+            let mut some = 0;
+            for number in 0..24 {
+                let of_link = (number % 3 == 0).then(|| world.random.random_range(1..4));
+                let asked = Asked::any(&mut world, of_link);
+                let format = FORMATS[number % 4];
+                let place = of_link.map_or_else(|| "account".to_owned(), |link| format!("links/{link}"));
+                let place = format!("/v1/{place}/export?format={format}&{}", asked.query());
+                let answer = world.get(&place).await;
+                assert_eq!(answer.status, 200, "{place}: {:?}", answer.body);
+                assert_eq!(answer.header("linktide-as-of"), hour.start().to_string());
+                let expected = asked.expected(&world);
+                some += usize::from(!expected.is_empty());
+                assert_eq!(compared(rows(format, answer.body.as_ref().unwrap())), expected, "{seed} {round} {place}");
+            }
+            assert!(some > 6, "hardly anything was asked for: {some}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollups_are_whole_and_as_the_api_answers_them() {
+    let mut world = World::new(5, config()).await;
+    world.send(150).await;
+    world.roll_up(W.next()).await;
+    world.send(50).await;
+    world.until_counted().await;
+    for format in FORMATS {
+        let get = async |what: &str| {
+            let answer = world.get(&format!("/v1/{what}&format={format}")).await;
+            assert_eq!(answer.status, 200, "{what}: {:?}", answer.body);
+            rows(format, answer.body.as_ref().unwrap())
+        };
+        let when = "interval=90d&traffic=all&timezone=Asia/Kolkata";
+        let total = world.get(&format!("/v1/account/summary?{when}")).await.json()["results"]["clicks"].clone();
+        let clicks = |rows: &[Row]| rows.iter().map(|row| row["clicks"].parse::<u64>().unwrap()).sum::<u64>();
+        let series = get(&format!("account/export?of=timeseries&unit=day&{when}")).await;
+        assert_eq!((json!(clicks(&series)), series.len()), (total.clone(), 90));
+        let answered = world.get(&format!("/v1/account/timeseries?unit=day&{when}")).await.json();
+        assert_eq!(series[3]["start"], answered["results"][3]["start"].as_str().unwrap());
+        let values = get(&format!("account/export?of=breakdown&by=language,utm_campaign&{when}")).await;
+        assert_eq!(json!(clicks(&values)), json!(total.as_u64().unwrap() * 2));
+        assert!(values.iter().any(|row| row["dimension"] == "utm_campaign" && row["value"] == "it's \"5,5\""));
+        let links = get(&format!("account/export?of=links&{when}")).await;
+        assert_eq!((json!(clicks(&links)), links.len()), (total, 4));
+        assert!(links.iter().any(|row| row["link_id"] == u64::MAX.to_string()));
+        let one = get(&format!("links/1/export?of=timeseries&unit=month&{when}")).await;
+        let summary = world.get(&format!("/v1/links/1/summary?{when}")).await.json();
+        assert_eq!(json!(clicks(&one)), summary["results"]["clicks"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn visitors_are_shown_where_they_are_asked_for_and_no_address_ever() {
+    let mut world = World::new(6, config()).await;
+    world.send(60).await;
+    world.roll_up(W.next()).await;
+    for format in FORMATS {
+        let plain = world.get(&format!("/v1/account/export?interval=all&traffic=all&format={format}")).await;
+        let with = world.get(&format!("/v1/account/export?interval=all&traffic=all&visitors=true&format={format}")).await;
+        let (plain, with) = (plain.body.unwrap(), with.body.unwrap());
+        assert!(rows(format, &plain).iter().all(|row| !row.contains_key("visitor") && !row.contains_key("ip_hash")));
+        assert!(rows(format, &with).iter().all(|row| row["visitor"].len() == 32));
+        for file in [plain, with] {
+            assert!(!file.windows(10).any(|bytes| bytes == b"203.0.113."), "an address is in it");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn export_that_is_too_large_is_refused_before_its_first_byte_and_names_the_job() {
+    let mut world = World::new(7, ExportConfig { stream_rows: 20, ..config() }).await;
+    world.send(200).await;
+    world.roll_up(W.next()).await;
+    let answer = world.get("/v1/account/export?interval=all&traffic=all").await;
+    assert_eq!((answer.status, answer.json()["job"].clone()), (422, json!("/v1/exports")), "{:?}", answer.body);
+    // It is the rows that are wanted that count, not those that are read.
+    let few = "/v1/account/export?interval=all&traffic=bot&language=hi&trigger=qr&links=1";
+    assert_eq!(world.get(few).await.status, 200);
+    let answer = world.get("/v1/account/export?of=timeseries&unit=hour&interval=90d").await;
+    assert_eq!(answer.status, 422, "{:?}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stream_that_becomes_too_large_is_broken_off_and_does_not_look_whole() {
+    let mut world = World::new(8, ExportConfig { stream_bytes: 3000, ..config() }).await;
+    world.send(200).await;
+    world.roll_up(W.next()).await;
+    world.send(200).await;
+    world.roll_up(linktide_common::bucket::Hour(W.0 + 40)).await;
+    // Several files: the first piece is sent before the bytes are too many.
+    for format in ["csv", "ndjson", "arrow"] {
+        let place = format!("/v1/account/export?interval=all&traffic=all&format={format}");
+        let answer = world.get(&place).await;
+        assert!(answer.status == 422 || answer.body.is_err(), "{format}: a file that is cut off looks whole");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_exported_is_refused_by_name() {
+    let mut world = World::new(9, config()).await;
+    world.send(10).await;
+    world.roll_up(W.next()).await;
+    let refused = [
+        ("account/export?format=xlsx", "format"),
+        ("account/export?of=all", "of"),
+        ("account/export?of=breakdown", "by"),
+        ("account/export?unit=day", "unit"),
+        ("account/export?by=country", "by"),
+        ("account/export?of=timeseries&country=US", "country"),
+        ("account/export?of=timeseries&previews=true", "previews"),
+        ("account/export?previews=yes", "previews"),
+        ("account/export?links=1,two", "link_id"),
+        ("account/export?of=timeseries&links=1,2", "links"),
+        ("links/1/export?links=2", "links"),
+        ("links/1/export?of=links", "of"),
+        ("links/one/export", "link_id"),
+        ("account/export?planet=Mars", "planet"),
+        ("account/export?timezone=Mars", "timezone"),
+        ("account/export?publication=99", "publication"),
+    ];
+    for (place, name) in refused {
+        let answer = world.get(&format!("/v1/{place}")).await;
+        assert_eq!((answer.status, answer.json()["parameter"].clone()), (400, json!(name)), "{place}: {:?}", answer.body);
+    }
+    let names = ["../x", "a/b", "a\\b", ".hidden", "-rf", "a..b", "a%0d%0ab", "a%22b", "a%00", "con:x", "", "a.", "%e2%80%ae"];
+    for name in names {
+        let answer = world.get(&format!("/v1/account/export?filename={name}")).await;
+        assert_eq!((answer.status, answer.json()["parameter"].clone()), (400, json!("filename")), "{name}");
+    }
+    let answer = world.get("/v1/account/export?filename=march_2026.v1&format=parquet").await;
+    assert_eq!(answer.header("content-disposition"), "attachment; filename=\"march_2026.v1.parquet\"");
+    let answer = world.get("/v1/links/7/export?start=2026-11-01&end=2026-11-30&timezone=Asia/Kolkata").await;
+    assert_eq!(
+        answer.header("content-disposition"),
+        "attachment; filename=\"linktide-link-7-clicks-2026-11-01-2026-11-30.csv\""
+    );
+    let header = String::from_utf8(answer.body.unwrap().to_vec()).unwrap();
+    assert!(header.starts_with("clicked_at,link_id,click_id,preview,trigger,"), "{header}");
+    assert_eq!(world.send_request(Method::POST, "/v1/account/export", None).await.status, 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_in_no_export() {
+    use linktide_batch::Correct;
+    use linktide_common::id::{LinkId, Subject, TenantId};
+    let mut world = World::new(10, config()).await;
+    world.send(100).await;
+    world.roll_up(W.next()).await;
+    let number = world.query.publications.borrow().as_ref().unwrap().number;
+    let of_link = "/v1/account/export?interval=all&traffic=all&links=1&previews=true";
+    let answer = world.get(of_link).await;
+    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    let before = rows("csv", answer.body.as_ref().unwrap());
+    assert!(!before.is_empty());
+    world.nightly().correct(Correct::Erase(Subject::Link(TenantId(0), LinkId(1)))).await.unwrap();
+    assert_eq!(rows("csv", &world.get(of_link).await.body.unwrap()), Vec::<Row>::new());
+    assert_eq!(world.get(&format!("{of_link}&publication={number}")).await.status, 410);
+    let other = world.get("/v1/account/export?interval=all&traffic=all&links=2").await;
+    assert!(!rows("csv", &other.body.unwrap()).is_empty());
+}
