@@ -64,4 +64,4 @@ async fn not_allowed(method: Method, uri: Uri) -> Problem {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -160,3 +160,6 @@ impl Webhooks {
         Ok(self.shelf.delete(key, &going).await?)
     }
 }
+
+#[cfg(test)]
+mod tests;

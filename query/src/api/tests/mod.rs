@@ -5,4 +5,4 @@ mod faults;
 mod layers;
 mod parameters;
 mod questions;
-mod stage;
+pub(crate) mod stage;
