@@ -17,6 +17,8 @@ pub mod count;
 pub mod dimension;
 #[cfg(feature = "layers")]
 pub mod enrich;
+#[cfg(feature = "layers")]
+pub mod filter;
 pub mod id;
 #[cfg(feature = "layers")]
 pub mod intake;

@@ -1,7 +1,9 @@
 //! What stands around every answer: what was asked, of which range, and how fresh it is.
 
+use std::collections::BTreeMap;
+
 use linktide_common::bucket::{Quarter, Range, Zone};
-use linktide_common::count::Traffic;
+use linktide_common::id::LinkId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -24,7 +26,7 @@ pub(crate) struct Meta {
 }
 
 /// The range that was answered: the one asked for, moved outwards to whole quarters of an hour.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Hash, Serialize, ToSchema)]
 pub(crate) struct ResolvedRange {
     start: String,
     end: String,
@@ -61,22 +63,46 @@ pub(crate) struct Echo {
     pub(crate) by: Option<Vec<&'static str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<usize>,
+    /// What a summary is compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) compare: Option<&'static str>,
+    /// The links that were compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) links: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sort: Option<&'static str>,
+    /// In lower case, as it was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) search: Option<String>,
+    /// Filters by dimension.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    filters: BTreeMap<&'static str, String>,
 }
 
 impl Echo {
-    pub(crate) fn new(asked: &Asked, link_id: Option<String>) -> Self {
+    pub(crate) fn new(asked: &Asked, link: Option<LinkId>) -> Self {
         let (interval, start, end) = match &asked.when {
             When::Interval(name, _) => (Some(*name), None, None),
             When::Between(_, [start, end]) => (None, Some(start.clone()), Some(end.clone())),
         };
-        let traffic = match asked.traffic {
-            Traffic::Human => "human",
-            Traffic::Bot => "bot",
-            Traffic::All => "all",
-        };
-        let timezone = asked.zone.name().to_owned();
-        let publication = asked.publication;
-        Self { link_id, interval, start, end, timezone, traffic, publication, unit: None, by: None, limit: None }
+        let filters = asked.filters.iter().map(|filter| (filter.dimension().name(), filter.to_string())).collect();
+        Self {
+            link_id: link.map(|link| link.to_string()),
+            interval,
+            start,
+            end,
+            timezone: asked.zone.name().to_owned(),
+            traffic: asked.traffic_name(),
+            publication: asked.publication,
+            unit: None,
+            by: None,
+            limit: None,
+            compare: None,
+            links: None,
+            sort: None,
+            search: None,
+            filters,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How fresh an answer is, and what it lacks.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use linktide_common::bucket::Timestamp;
@@ -22,6 +23,7 @@ pub(crate) enum Away {
 }
 
 /// What an answer rests on.
+#[derive(Debug, Clone)]
 pub(crate) struct Basis {
     pub(crate) publication: Arc<Publication>,
     /// The state of speed's view when it was read, or why it was not.
@@ -46,6 +48,15 @@ pub(crate) struct Freshness {
     /// Clicks that are known to be missing.
     gaps: Vec<String>,
     layers: Layers,
+}
+
+impl Freshness {
+    /// What does not change by itself as time passes.
+    pub(crate) fn lasting(&self) -> impl Hash + use<'_> {
+        let speed = self.layers.speed.state;
+        let batch = (self.layers.batch.state, self.layers.batch.publication);
+        (self.stale, &self.gaps, self.reasons.len(), speed, batch)
+    }
 }
 
 /// The layers behind an answer.
@@ -80,7 +91,7 @@ struct BatchLayer {
 }
 
 /// What the speed layer can be relied on for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum SpeedState {
     /// All but the last moments is counted.
@@ -103,6 +114,19 @@ fn as_of(publication: &Publication, held: &Held) -> Timestamp {
 }
 
 impl Basis {
+    /// What an answer of several parts rests on: no fresher than any of them. None where there is no part.
+    pub(crate) fn of_all<'a>(parts: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        parts.fold(None, |whole: Option<Self>, part| {
+            let Some(whole) = whole else { return Some(part.clone()) };
+            let speed = match (whole.speed, &part.speed) {
+                (Ok(whole), Ok(part)) => Ok(whole.and(part)),
+                (Err(away), _) => Err(away),
+                (Ok(_), Err(away)) => Err(away.clone()),
+            };
+            Some(Self { speed, batch: whole.batch.and_then(|()| part.batch.clone()), ..whole })
+        })
+    }
+
     /// Every click received before this instant is in the answer.
     pub(crate) fn as_of(&self) -> Timestamp {
         self.speed.as_ref().map_or(self.publication.watermark.start(), |held| as_of(&self.publication, held))

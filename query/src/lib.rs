@@ -10,13 +10,16 @@
 
 mod answer;
 mod api;
+mod ask;
 mod envelope;
 mod export;
 mod freshness;
 mod merge;
 mod metrics;
 mod objects;
+mod needs;
 mod params;
+mod question;
 mod state;
 mod webhook;
 

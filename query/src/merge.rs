@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops;
 
-use linktide_common::bucket::{Bucket, Day, Hour, Quarter, Range, Timestamp};
+use linktide_common::bucket::{Bucket, Day, Hour, QUARTERS_PER_DAY, Quarter, Range, Timestamp};
 use linktide_common::count::{Counts, Traffic};
-use linktide_common::dimension::OTHER;
-use linktide_common::enrich::Text;
 
 use crate::metrics;
 
@@ -35,6 +33,9 @@ impl ByLayer {
 }
 
 impl Totals {
+    /// Nothing at all.
+    pub(crate) const EMPTY: Self = Self { days: BTreeMap::new(), quarters: BTreeMap::new(), recent: BTreeMap::new() };
+
     pub(crate) fn within(&self, range: Range) -> ByLayer {
         let cut = range.cut();
         let sum =
@@ -50,18 +51,32 @@ impl Totals {
     }
 }
 
+impl Totals {
+    /// Each quarter of a range that was asked for quarter by quarter; one may come twice.
+    pub(crate) fn by_quarter(&self, range: Range) -> impl Iterator<Item = (Quarter, Counts)> {
+        let layers = [&self.quarters, &self.recent].into_iter();
+        layers.flat_map(move |layer| layer.range(range.start..range.end)).map(|(quarter, counts)| (*quarter, *counts))
+    }
+}
+
 /// The quarters of history that the buckets need beside whole days: few ranges that cover all edges.
 pub(crate) fn edges(buckets: &[Range]) -> Vec<Range> {
-    let edges = buckets.iter().flat_map(|range| {
+    disjoint(buckets.iter().flat_map(|range| {
         let cut = range.cut();
         [cut.head, cut.tail]
-    });
+    }))
+}
+
+/// Few ranges that cover all of these, in order and apart from one another.
+pub(crate) fn disjoint(ranges: impl IntoIterator<Item = Range>) -> Vec<Range> {
+    let mut ranges: Vec<Range> = ranges.into_iter().filter(|range| !range.is_empty()).collect();
+    ranges.sort_unstable_by_key(|range| range.start);
     let mut found: Vec<Range> = Vec::new();
-    for edge in edges.filter(|edge| !edge.is_empty()) {
+    for range in ranges {
         match found.last_mut() {
-            // A day between two edges costs less to read along than to leave out.
-            Some(last) if edge.start.0 - last.end.0 <= 96 => last.end = last.end.max(edge.end),
-            _ => found.push(edge),
+            // A day between two ranges costs less to read along than to leave out.
+            Some(last) if range.start.0 - last.end.0 <= QUARTERS_PER_DAY => last.end = last.end.max(range.end),
+            _ => found.push(range),
         }
     }
     found
@@ -141,11 +156,6 @@ pub(crate) fn add<K: Eq + std::hash::Hash>(
 /// The whole UTC hours that a range touches, as a range.
 pub(crate) fn whole_hours(hours: &ops::Range<Hour>) -> Range {
     Range::new(hours.start.first_quarter(), hours.end.first_quarter())
-}
-
-/// The name under which the rest is listed.
-pub(crate) fn other() -> Text {
-    OTHER.into()
 }
 
 #[cfg(test)]

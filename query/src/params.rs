@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use linktide_common::bucket::{Edge, Interval, Quarter, Range, Timestamp, Unit, Zone, parse_instant, resolve_interval};
 use linktide_common::count::Traffic;
 use linktide_common::dimension::Dimension;
+use linktide_common::filter::Filter;
 use linktide_common::id::LinkId;
 use linktide_common::problem::{Problem, ProblemKind};
 use serde_json::json;
@@ -17,12 +18,6 @@ pub(crate) const MOST_LISTED: usize = 1000;
 pub(crate) const LISTED: usize = 10;
 /// Whose clicks can be asked for.
 pub(crate) const TRAFFIC: &[&str] = &["human", "bot", "all"];
-
-/// What a question takes beside [`COMMON`].
-pub(crate) const SUMMARY: &[&str] = &[];
-pub(crate) const TIMESERIES: &[&str] = &["unit"];
-pub(crate) const BREAKDOWN: &[&str] = &["by", "limit"];
-pub(crate) const LINKS: &[&str] = &["limit"];
 
 /// The parameters as they were sent.
 pub(crate) struct Parameters(Vec<(String, String)>);
@@ -54,11 +49,13 @@ pub(crate) struct Asked {
     pub(crate) traffic: Traffic,
     /// The past publication it is asked as of.
     pub(crate) publication: Option<u64>,
+    /// Each by a dimension of its own.
+    pub(crate) filters: Vec<Filter>,
 }
 
 /// What a question without a range asks about.
 pub(crate) const DEFAULT: (&str, Interval) = ("30d", Interval::Days30);
-/// The parameters of every question.
+/// The parameters of every question; the name of each dimension is one too, a filter by its values.
 pub(crate) const COMMON: &[&str] = &["start", "end", "interval", "timezone", "traffic", "publication"];
 
 impl Parameters {
@@ -85,6 +82,18 @@ impl Parameters {
         &self.0
     }
 
+    /// The parameters of a question in a body: its own, and those it has in common with others.
+    pub(crate) fn of_members(own: Vec<(String, String)>, common: &[(String, String)]) -> Self {
+        let said: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
+        // A range of its own takes the place of the common one, whichever way either is said.
+        let is_range = |name: &str| ["start", "end", "interval"].contains(&name);
+        let has_range = said.iter().any(|name| is_range(name));
+        let inherited =
+            common.iter().filter(|(name, _)| !said.contains(&name.as_str()) && !(has_range && is_range(name)));
+        let inherited: Vec<_> = inherited.cloned().collect();
+        Self(own.into_iter().chain(inherited).collect())
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -100,13 +109,25 @@ impl Parameters {
 
     /// The parameters every question has, where there are none but these and `own`.
     pub(crate) fn asked(&self, own: &[&str]) -> Result<Asked, Problem> {
-        let allowed: Vec<&str> = COMMON.iter().chain(own).copied().collect();
+        let dimensions = Dimension::ALL.iter().map(|dimension| dimension.name());
+        let allowed: Vec<&str> = COMMON.iter().chain(own).copied().chain(dimensions).collect();
         self.only(&allowed)?;
         let zone = self.get("timezone").map_or(Ok(Zone::utc()), |name| {
             Zone::parse(name).map_err(|error| Problem::parameter("timezone", name, error.to_string()))
         })?;
         let traffic = self.named("traffic", TRAFFIC)?.unwrap_or_default();
-        Ok(Asked { when: self.when(&zone)?, zone, traffic, publication: self.publication()? })
+        let (when, publication, filters) = (self.when(&zone)?, self.publication()?, self.filters()?);
+        Ok(Asked { zone, when, traffic, publication, filters })
+    }
+
+    fn filters(&self) -> Result<Vec<Filter>, Problem> {
+        let given = Dimension::ALL.iter().filter_map(|dimension| Some((*dimension, self.get(dimension.name())?)));
+        given
+            .map(|(dimension, text)| {
+                Filter::parse(dimension, text)
+                    .map_err(|error| Problem::parameter(dimension.name(), text, error.to_string()))
+            })
+            .collect()
     }
 
     fn publication(&self) -> Result<Option<u64>, Problem> {
@@ -200,22 +221,29 @@ impl Asked {
         }
     }
 
+    /// The name of the traffic asked for.
+    pub(crate) fn traffic_name(&self) -> &'static str {
+        match self.traffic {
+            Traffic::Human => "human",
+            Traffic::Bot => "bot",
+            Traffic::All => "all",
+        }
+    }
+
     /// Whether the range depends on where everything begins.
     pub(crate) fn asks_for_all(&self) -> bool {
         matches!(self.when, When::Interval(_, Interval::All))
     }
 }
 
-/// A link's id in a path.
-pub(crate) fn link_id(text: &str) -> Result<LinkId, Problem> {
+/// A link's id in the parameter of that name.
+pub(crate) fn link_id(name: &str, text: &str) -> Result<LinkId, Problem> {
     let id = if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None };
-    id.ok_or_else(|| {
-        Problem::parameter("link_id", text, "a link's id is a whole number from 0 to 18446744073709551615")
-    })
+    id.ok_or_else(|| Problem::parameter(name, text, "a link's id is a whole number from 0 to 18446744073709551615"))
 }
 
 /// A parameter that the question needs and does not have.
-fn missing(name: &str, detail: String) -> Problem {
+pub(crate) fn missing(name: &str, detail: String) -> Problem {
     Problem::new(ProblemKind::InvalidParameter, detail).with("parameter", json!(name)).with("value", json!(null))
 }
 

@@ -17,6 +17,7 @@ use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
+use linktide_common::filter::Filter;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::publication::Publication;
@@ -252,6 +253,34 @@ impl Snapshot {
             values.into_iter().map(move |(value, counts)| (dimension, value, counts))
         };
         Ok(sums.into_iter().flat_map(each).collect())
+    }
+
+    /// Counts of a subject's clicks that a filter lets through, by quarter, in no order; a quarter may come several times.
+    ///
+    /// # Errors
+    /// [`BatchError`] where a file cannot be read.
+    pub async fn filtered(
+        &self,
+        subject: Subject,
+        filter: &Filter,
+        range: Range,
+    ) -> Result<Vec<(Quarter, Counts)>, BatchError> {
+        let (files, filter) = (self.dimensions.holding(&range.days_touched()), filter.clone());
+        self.scan(&self.dimensions, files, whose(subject), VALUE_BY_QUARTER, move |rows, found: &mut Vec<_>| {
+            let columns = Columns::new(rows);
+            let lists = QuarterLists::of(&columns)?;
+            let (names, values, days) =
+                (columns.texts("dimension")?, columns.texts("value")?, columns.dates("day_bucket")?);
+            let passes =
+                |row: &usize| names.value(*row) == filter.dimension().name() && filter.matches(values.value(*row));
+            for row in (0..rows.num_rows()).filter(passes) {
+                let first = Day(days.value(row)).first_quarter().0;
+                let counts = lists.at(row).map(|(quarter, counts)| (Quarter(first + i32::from(quarter)), counts));
+                found.extend(counts.filter(|(quarter, _)| range.contains(*quarter)));
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Counts of each link of a tenant, each link once.

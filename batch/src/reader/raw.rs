@@ -28,8 +28,8 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use linktide_common::bucket::{Range, Timestamp};
 use linktide_common::count::Traffic;
-use linktide_common::dimension::{Dimension, NONE};
-use linktide_common::enrich::Text;
+use linktide_common::dimension::NONE;
+use linktide_common::filter::Filter;
 use linktide_common::id::{LinkId, TenantId};
 use linktide_common::publication::{Publication, Tombstone};
 use object_store::path::Path;
@@ -51,17 +51,6 @@ const ROWS_A_BATCH: usize = 8192;
 /// Rows of clicks, as they come.
 pub type Clicks = BoxStream<'static, Result<RecordBatch, BatchError>>;
 
-/// Values of a dimension that are wanted, and those that are not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Values {
-    /// Which dimension.
-    pub dimension: Dimension,
-    /// The click's value is one of these; empty: any.
-    pub include: Vec<Text>,
-    /// The click's value is none of these.
-    pub exclude: Vec<Text>,
-}
-
 /// Which clicks are wanted.
 #[derive(Debug, Clone)]
 pub struct Wanted {
@@ -75,8 +64,8 @@ pub struct Wanted {
     pub traffic: Traffic,
     /// Whether previews are wanted, too, whoever made them.
     pub previews: bool,
-    /// Each of these holds.
-    pub values: Vec<Values>,
+    /// Each of these lets them through.
+    pub filters: Vec<Filter>,
     /// Whether visitors are told apart, by a hash that is salted anew each day.
     pub visitors: bool,
 }
@@ -218,10 +207,8 @@ impl RawSnapshot {
         if let Some(expression) = of_traffic(wanted.traffic, wanted.previews) {
             rows = rows.filter(expression)?;
         }
-        for values in &wanted.values {
-            for expression in of_values(values) {
-                rows = rows.filter(expression)?;
-            }
+        for filter in &wanted.filters {
+            rows = rows.filter(through(filter))?;
         }
         Ok(Some(rows.select(selected(wanted.visitors))?))
     }
@@ -318,21 +305,14 @@ fn of_traffic(traffic: Traffic, previews: bool) -> Option<Expr> {
 }
 
 /// A click that has no value in a dimension has [`NONE`] there; it is stored as null.
-fn of_values(values: &Values) -> Vec<Expr> {
-    let literals = |values: &[Text]| values.iter().map(|value| lit(&**value)).collect::<Vec<Expr>>();
-    let name = values.dimension.name();
-    let value = || coalesce(vec![col(name), lit(NONE)]);
-    let mut all = Vec::new();
-    if !values.include.is_empty() {
-        // Where null is not wanted, the column's own statistics can leave pages out.
-        let with_none = values.include.iter().any(|value| &**value == NONE);
-        let column = if with_none { value() } else { col(name) };
-        all.push(column.in_list(literals(&values.include), false));
+fn through(filter: &Filter) -> Expr {
+    let column = || col(filter.dimension().name());
+    let values: Vec<Expr> = filter.values().map(lit).collect();
+    if filter.excludes() || filter.values().any(|value| value == NONE) {
+        return coalesce(vec![column(), lit(NONE)]).in_list(values, filter.excludes());
     }
-    if !values.exclude.is_empty() {
-        all.push(value().in_list(literals(&values.exclude), true));
-    }
-    all
+    // Where null is not wanted, the column's own statistics can leave pages out.
+    column().in_list(values, false)
 }
 
 fn stored(links: &[LinkId]) -> Vec<i64> {

@@ -3,14 +3,18 @@
 //! The base bucket is the quarter, 15 minutes of UTC. Every zone's offset since 1972 is a multiple of it, so days and
 //! hours of any zone are whole numbers of quarters, on days of 23 and 25 hours too.
 
+mod comparison;
 mod range;
+mod week;
 mod zone;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use comparison::{Comparison, NothingBefore};
 pub use range::{Bucket, Cut, Edge, Interval, Range, RangeError, Unit, buckets, parse_instant, resolve_interval};
+pub use week::HourOfWeek;
 pub use zone::{UnknownZone, Zone};
 
 const QUARTER_MS: i64 = 15 * 60 * 1000;

@@ -122,3 +122,35 @@ proptest! {
         }
     }
 }
+
+/// Around every change of the clocks from 1986 on: buckets are gapless, and each quarter is in the bucket of its date, the
+/// later one where clocks fall back over midnight.
+#[test]
+fn days_are_those_of_the_calendar_around_every_change_of_the_clocks() {
+    let from = "1986-02-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap();
+    let to = "2038-01-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap();
+    let mut changes = 0;
+    for name in jiff::tz::TimeZoneDatabase::bundled().available() {
+        let (zone, plain) = (zone(name.as_str()), jiff::tz::TimeZoneDatabase::bundled().get(name.as_str()).unwrap());
+        for change in plain.following(from).take_while(|change| change.timestamp() < to) {
+            let at = Quarter::of(Timestamp::from_millis(change.timestamp().as_millisecond()).unwrap());
+            let range = Range::new(Quarter(at.0 - 150), Quarter(at.0 + 150));
+            let mut date = jiff::civil::Date::MIN;
+            let mut expected: Vec<(jiff::civil::Date, usize)> = Vec::new();
+            for quarter in range.start.0..range.end.0 {
+                let instant = jiff::Timestamp::from_millisecond(i64::from(quarter) * 900_000).unwrap();
+                date = date.max(plain.to_datetime(instant).date());
+                match expected.last_mut() {
+                    Some((last, quarters)) if *last == date => *quarters += 1,
+                    _ => expected.push((date, 1)),
+                }
+            }
+            let cut = buckets(range, Unit::Day, &zone).unwrap();
+            let found: Vec<usize> = cut.iter().map(|bucket| bucket.range.len()).collect();
+            let expected: Vec<usize> = expected.into_iter().map(|(_, quarters)| quarters).collect();
+            assert_eq!(found, expected, "{} at {}", name.as_str(), change.timestamp());
+            changes += 1;
+        }
+    }
+    assert!(changes > 20_000, "only {changes} changes were looked at");
+}

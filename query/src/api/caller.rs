@@ -47,6 +47,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Link {
         let Path(id) = Path::<String>::from_request_parts(parts, state).await.map_err(|error| {
             Problem::new(ProblemKind::InvalidParameter, error.body_text()).with("parameter", json!("link_id"))
         })?;
-        Ok(Self(Subject::Link(tenant, link_id(&id)?)))
+        Ok(Self(Subject::Link(tenant, link_id("link_id", &id)?)))
     }
 }

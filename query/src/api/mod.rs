@@ -1,17 +1,18 @@
 //! The API: a file a resource, thin handlers.
 
 mod account;
+mod answered;
 mod caller;
 mod exports;
 mod freshness;
 mod health;
 mod links;
+mod many;
 mod openapi;
-mod questions;
-mod results;
 mod webhooks;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
@@ -25,10 +26,13 @@ pub use openapi::openapi;
 /// The routes of the query service. `/v1/openapi.json` is the wiring's: it tells of the front door too.
 pub fn router(query: Query) -> Router {
     Router::new()
-        .route("/v1/links", get(links::top))
+        .route("/v1/query", post(many::query).layer(DefaultBodyLimit::max(many::LARGEST)))
+        .route("/v1/links", get(links::list))
+        .route("/v1/compare", get(links::compare))
         .route("/v1/links/{link_id}/summary", get(links::summary))
         .route("/v1/links/{link_id}/timeseries", get(links::timeseries))
         .route("/v1/links/{link_id}/breakdown", get(links::breakdown))
+        .route("/v1/links/{link_id}/heatmap", get(links::heatmap))
         .route("/v1/account/summary", get(account::summary))
         .route("/v1/account/timeseries", get(account::timeseries))
         .route("/v1/account/breakdown", get(account::breakdown))
@@ -41,10 +45,12 @@ pub fn router(query: Query) -> Router {
         .route("/v1/webhooks/{id}", get(webhooks::show).delete(webhooks::delete))
         .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
         .route("/v1/webhooks/{id}/test", post(webhooks::test))
+        .route("/v1/account/heatmap", get(account::heatmap))
         .route("/v1/freshness", get(freshness::freshness))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
+        .route_layer(from_fn(answered::unless_known))
         .route_layer(from_fn(metrics::measure))
         .with_state(query)
         .fallback(not_found)

@@ -1,6 +1,6 @@
 //! What the query service says of itself. Parameters come from the tables that the parser uses, so they cannot differ.
 
-use linktide_common::bucket::{Interval, Unit};
+use linktide_common::bucket::{Comparison, Interval, Unit};
 use linktide_common::dimension::Dimension;
 use serde_json::json;
 use utoipa::OpenApi;
@@ -9,20 +9,25 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Required};
 
-use super::{account, freshness, health, links};
+use super::{account, freshness, health, links, many};
 use crate::params::{self, COMMON};
+use crate::question::{Kind, MOST_LINKS, SORTS};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Linktide", description = "Link analytics: exact counts, fresh within seconds, open history."),
     paths(
-        links::top,
+        many::query,
+        links::list,
+        links::compare,
         links::summary,
         links::timeseries,
         links::breakdown,
+        links::heatmap,
         account::summary,
         account::timeseries,
         account::breakdown,
+        account::heatmap,
         freshness::freshness,
         health::healthz,
         health::readyz,
@@ -36,12 +41,21 @@ struct Paths;
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut about = Paths::openapi();
     for (path, item) in &mut about.paths.paths {
+        if let Some(operation) = &mut item.post {
+            add_problems(operation);
+            add_problem(operation, "413", "The body is too large");
+        }
         let Some(operation) = &mut item.get else { continue };
-        if let Some(own) = takes(path) {
-            add_parameters(operation, path, own);
-            add_problem(operation, "400", "A parameter is unknown, missing, or cannot have its value");
-            add_problem(operation, "410", "The publication asked about holds clicks that were erased since");
-            add_problem(operation, "503", "Nothing is published yet; try again after `Retry-After` seconds");
+        if let Some(kind) = kind(path) {
+            add_parameters(operation, path, kind.takes());
+            add_problems(operation);
+            operation.responses.responses.insert(
+                "304".to_owned(),
+                ResponseBuilder::new()
+                    .description("What the caller has, by its `If-None-Match`, is still so")
+                    .build()
+                    .into(),
+            );
         } else if path == "/v1/freshness" || path == "/readyz" {
             add_problem(operation, "503", "The service has not caught up yet; `Retry-After` says when to try again");
         }
@@ -49,15 +63,17 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     about
 }
 
-/// The parameters of a question beside the common ones; none where the path is no question.
-fn takes(path: &str) -> Option<&'static [&'static str]> {
-    match path.rsplit('/').next()? {
-        "summary" => Some(params::SUMMARY),
-        "timeseries" => Some(params::TIMESERIES),
-        "breakdown" => Some(params::BREAKDOWN),
-        "links" => Some(params::LINKS),
-        _ => None,
-    }
+/// The question that a path asks; none where it asks none.
+fn kind(path: &str) -> Option<Kind> {
+    Kind::named(path.rsplit('/').next()?)
+}
+
+/// What a question may be refused for.
+fn add_problems(operation: &mut Operation) {
+    add_problem(operation, "400", "A parameter is unknown, missing, or cannot have its value");
+    add_problem(operation, "410", "The publication asked about holds clicks that were erased since");
+    add_problem(operation, "422", "Rollups cannot tell it; `export` names the export that can");
+    add_problem(operation, "503", "Nothing is published yet; try again after `Retry-After` seconds");
 }
 
 fn add_parameters(operation: &mut Operation, path: &str, own: &[&str]) {
@@ -70,7 +86,9 @@ fn add_parameters(operation: &mut Operation, path: &str, own: &[&str]) {
             .schema(Some(schema))
             .build()
     });
-    let parameters = of_path.into_iter().chain(COMMON.iter().chain(own).map(|name| parameter(name)));
+    let filters = Dimension::ALL.iter().map(|dimension| dimension.name());
+    let by_name = COMMON.iter().chain(own).copied().chain(filters).map(parameter);
+    let parameters = of_path.into_iter().chain(by_name);
     operation.parameters.get_or_insert_default().extend(parameters.map(Into::into));
 }
 
@@ -104,9 +122,18 @@ fn parameter(name: &str) -> Parameter {
                 .default(Some(json!(params::LISTED))),
             "How many are listed; the rest is `(other)`".to_owned(),
         ),
-        _ => (text(), format!("One or several, with commas between them, of: {}", dimensions.join(", "))),
+        "by" => (text(), format!("One or several, with commas between them, of: {}", dimensions.join(", "))),
+        "compare" => (
+            text().enum_values(Some(Comparison::NAMES.iter().map(|(name, _)| *name))),
+            "What the range is compared with: the one before it, or the same one a year ago".to_owned(),
+        ),
+        "sort" => (one_of(SORTS.to_vec(), SORTS[0]), "In which order links are listed".to_owned()),
+        "search" => (text(), "Links with this in slug, title or destination, or with this id".to_owned()),
+        "cursor" => (text(), "The `next` of the page before".to_owned()),
+        "links" => (text(), format!("Up to {MOST_LINKS} ids with commas between them")),
+        _ => (text(), format!("Clicks whose `{name}` is one of these (`a,b`), or none of them (`-a,b`)")),
     };
-    let required = if name == "by" { Required::True } else { Required::False };
+    let required = if ["by", "links"].contains(&name) { Required::True } else { Required::False };
     ParameterBuilder::new()
         .name(name)
         .parameter_in(ParameterIn::Query)

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::spec::{Of, Spec};
 use super::{ExportError, Exports, rollup};
-use crate::answer::At;
+use crate::ask::At;
 use crate::state::Query;
 
 pub(super) type Batches = BoxStream<'static, Result<RecordBatch, ExportError>>;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use linktide_batch::reader::raw::{Values, Wanted};
+use linktide_batch::reader::raw::Wanted;
 use linktide_common::bucket::{Range, Unit, Zone};
 use linktide_common::dimension::Dimension;
 use linktide_common::id::{LinkId, Subject, TenantId};
@@ -72,7 +72,6 @@ pub(crate) struct Spec {
     pub(crate) asked: Asked,
     pub(crate) unit: Unit,
     pub(crate) by: Vec<Dimension>,
-    pub(crate) values: Vec<Values>,
     pub(crate) previews: bool,
     pub(crate) visitors: bool,
     filename: Option<String>,
@@ -83,7 +82,6 @@ impl Spec {
     pub(crate) fn parse(parameters: &Parameters, tenant: TenantId, link: Option<LinkId>) -> Result<Self, Problem> {
         let mut own: Vec<&str> = OWN.to_vec();
         own.extend(link.is_none().then_some("links"));
-        own.extend(Dimension::ALL.iter().map(|dimension| dimension.name()));
         let asked = parameters.asked(&own)?;
         let of = parameters.named("of", Of::NAMES)?.unwrap_or(Of::Clicks);
         let links = match link {
@@ -98,7 +96,6 @@ impl Spec {
             asked,
             unit: parameters.unit()?,
             by: if of == Of::Breakdown { parameters.by()? } else { Vec::new() },
-            values: values(parameters)?,
             previews: parameters.named("previews", FLAG)?.unwrap_or(false),
             visitors: parameters.named("visitors", FLAG)?.unwrap_or(false),
             filename: parameters.get("filename").map(filename).transpose()?,
@@ -119,8 +116,8 @@ impl Spec {
         only_for("by", Of::Breakdown)?;
         only_for("previews", Of::Clicks)?;
         only_for("visitors", Of::Clicks)?;
-        if let Some(values) = self.values.first().filter(|_| self.of != Of::Clicks) {
-            let (name, of) = (values.dimension.name(), self.of.name());
+        if let Some(filter) = self.asked.filters.first().filter(|_| self.of != Of::Clicks) {
+            let (name, of) = (filter.dimension().name(), self.of.name());
             return Err(Problem::new(
                 ProblemKind::InvalidParameter,
                 format!("`{name}` filters clicks, and `of={of}` has counts; take `of=clicks`, which any dimensions filter at once"),
@@ -161,7 +158,7 @@ impl Spec {
             range,
             traffic: self.asked.traffic,
             previews: self.previews,
-            values: self.values.clone(),
+            filters: self.asked.filters.clone(),
             visitors: self.visitors,
         }
     }
@@ -187,29 +184,13 @@ const FLAG: &[&str] = &["true", "false"];
 
 fn links(parameters: &Parameters) -> Result<Vec<LinkId>, Problem> {
     let Some(value) = parameters.get("links") else { return Ok(Vec::new()) };
-    let mut links = value.split(',').map(|id| link_id(id.trim())).collect::<Result<Vec<LinkId>, Problem>>()?;
+    let mut links = value.split(',').map(|id| link_id("links", id.trim())).collect::<Result<Vec<LinkId>, Problem>>()?;
     links.sort_unstable();
     links.dedup();
     if links.len() > MOST_LINKS {
         return Err(Problem::parameter("links", value, format!("an export names at most {MOST_LINKS} links")));
     }
     Ok(links)
-}
-
-fn values(parameters: &Parameters) -> Result<Vec<Values>, Problem> {
-    let mut all = Vec::new();
-    for dimension in Dimension::ALL {
-        let Some(value) = parameters.get(dimension.name()) else { continue };
-        let mut values = Values { dimension: *dimension, include: Vec::new(), exclude: Vec::new() };
-        for one in value.split(',') {
-            match one.strip_prefix('-') {
-                Some(excluded) => values.exclude.push(excluded.into()),
-                None => values.include.push(one.into()),
-            }
-        }
-        all.push(values);
-    }
-    Ok(all)
 }
 
 /// A name for a file that means nothing to any file system, shell or header.

@@ -10,8 +10,9 @@ use serde_json::json;
 use super::shelf::{HookKey, Names, fired};
 use super::subscription::{Event, Subscription};
 use super::{WebhookError, Webhooks};
-use crate::answer::{At, Needs};
+use crate::ask::At;
 use crate::metrics;
+use crate::needs::{Needs, Wanted};
 use crate::state::Query;
 
 /// An event that came. Its body is what is sent, byte for byte.
@@ -30,11 +31,13 @@ struct Counted {
 }
 
 async fn count(query: &Query, subject: Subject, traffic: Traffic, range: Range) -> Result<Counted, Problem> {
-    let needs = Needs { buckets: vec![range], ..Needs::default() };
-    let answer = query.ask(&At::Newest, subject, range, &needs).await?;
+    let mut wanted = Wanted::default();
+    wanted.subject(subject, Needs { sums: vec![range], ..Needs::default() });
+    let answers = query.ask(&At::Newest, &wanted).await?;
+    let answer = answers.of(subject);
     let answered = answer.basis.answered();
     Ok(Counted {
-        clicks: answer.totals.within(range).sum().clicks(traffic),
+        clicks: answer.totals(None).within(range).sum().clicks(traffic),
         as_of: answer.basis.as_of(),
         whole: answered.batch && answered.speed,
     })

@@ -105,10 +105,11 @@ async fn offsets(view: &dyn View) -> Vec<Option<u64>> {
 }
 
 fn values(slice: &Slice, dimension: Dimension) -> Vec<(String, u64, u64)> {
-    let of = slice.values.iter().filter(|(of, _, counts)| *of == dimension && !counts.is_zero());
-    let mut values: Vec<_> = of.map(|(_, value, counts)| (value.to_string(), counts.humans, counts.bots)).collect();
-    values.sort();
-    values
+    let mut values: BTreeMap<String, Counts> = BTreeMap::new();
+    for (_, value, _, counts) in slice.values.iter().filter(|(of, ..)| *of == dimension) {
+        *values.entry(value.to_string()).or_default() += *counts;
+    }
+    values.into_iter().map(|(value, counts)| (value, counts.humans, counts.bots)).collect()
 }
 
 /// Runs all of it on an empty view with [`LIMITS`].
@@ -168,6 +169,11 @@ async fn what_was_counted_is_read(view: &dyn View) {
     assert_eq!(values(&slice, Dimension::Country), [("(none)".to_owned(), 2, 1)]);
     assert_eq!(values(&slice, Dimension::Language), [("en".to_owned(), 2, 1)]);
     assert_eq!(values(&slice, Dimension::UtmSource), [("(none)".to_owned(), 2, 0), ("mail".to_owned(), 0, 1)]);
+    let mailed = slice.values.iter().filter(|(dimension, ..)| *dimension == Dimension::UtmSource);
+    let by_quarter: BTreeMap<_, _> =
+        mailed.map(|(_, value, quarter, counts)| ((*quarter, &**value), *counts)).collect();
+    let expected = [((quarter(late), "mail"), count(0, 1, 0)), ((quarter(first), "(none)"), count(2, 0, 0))];
+    assert_eq!(by_quarter, expected.into());
     assert!(!slice.guarded);
     let counted =
         |slice: &Slice| slice.visitors.iter().map(|(hour, sketch)| (*hour, sketch.count())).collect::<Vec<_>>();

@@ -13,9 +13,9 @@ use crate::series::{Series, ValueCounts};
 pub(super) struct Gathered<'a> {
     want: &'a Want,
     totals: Series<Quarter, Counts>,
-    values: FxHashMap<(Dimension, Text), Counts>,
-    /// Clicks with values that were left out, by the dimension's place in [`Dimension::ALL`].
-    left_out: [Counts; Dimension::ALL.len()],
+    values: FxHashMap<(Dimension, Text), Series<Quarter, Counts>>,
+    /// Clicks with values that were left out.
+    left_out: FxHashMap<(Dimension, Quarter), Counts>,
     visitors: Series<Hour, Sketch>,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
@@ -28,7 +28,7 @@ impl<'a> Gathered<'a> {
             want,
             totals: Series::default(),
             values: FxHashMap::default(),
-            left_out: [Counts::default(); Dimension::ALL.len()],
+            left_out: FxHashMap::default(),
             visitors: Series::default(),
             first: None,
             last: None,
@@ -42,8 +42,9 @@ impl<'a> Gathered<'a> {
         if self.want.range.contains(quarter) {
             *self.totals.at(quarter) += counts;
             if left_out {
-                let clicks = Counts { previews: 0, ..counts };
-                self.left_out.iter_mut().for_each(|sum| *sum += clicks);
+                for dimension in &self.want.dimensions {
+                    *self.left_out.entry((*dimension, quarter)).or_default() += counts;
+                }
             }
         }
     }
@@ -58,14 +59,14 @@ impl<'a> Gathered<'a> {
         self.want.range.contains(quarter) && self.want.dimensions.contains(&dimension)
     }
 
-    pub(super) fn value(&mut self, dimension: Dimension, value: &Text, counts: ValueCounts) {
-        *self.values.entry((dimension, Text::clone(value))).or_default() += clicks(counts);
+    pub(super) fn value(&mut self, dimension: Dimension, value: &Text, quarter: Quarter, counts: ValueCounts) {
+        *self.values.entry((dimension, Text::clone(value))).or_default().at(quarter) += clicks(counts);
     }
 
     /// Clicks whose value of a dimension was left out.
-    pub(super) fn left_out(&mut self, dimension: Dimension, counts: ValueCounts) {
+    pub(super) fn left_out(&mut self, dimension: Dimension, quarter: Quarter, counts: ValueCounts) {
         self.guarded = true;
-        self.left_out[dimension as usize] += clicks(counts);
+        *self.left_out.entry((dimension, quarter)).or_default() += clicks(counts);
     }
 
     pub(super) fn visitors(&mut self, hour: Hour, sketch: &Sketch) {
@@ -74,22 +75,26 @@ impl<'a> Gathered<'a> {
 
     /// The answer, with [`NONE`] in each dimension for the clicks that are in no value.
     pub(super) fn into_slice(self, slice: Slice) -> Slice {
-        let all = self.totals.iter().fold(Counts::default(), |sum, (_, counts)| sum + *counts);
-        let mut none: FxHashMap<Dimension, Counts> = self
-            .want
-            .dimensions
-            .iter()
-            .map(|dimension| (*dimension, less(all, self.left_out[*dimension as usize])))
-            .collect();
-        for ((dimension, _), counts) in &self.values {
-            none.entry(*dimension).and_modify(|rest| *rest = less(*rest, *counts));
+        let mut listed = self.left_out;
+        let mut values = Vec::new();
+        for ((dimension, value), series) in self.values {
+            for (quarter, counts) in series.iter() {
+                *listed.entry((dimension, *quarter)).or_default() += *counts;
+                values.push((dimension, Text::clone(&value), *quarter, *counts));
+            }
         }
-        let none = none.into_iter().filter(|(_, counts)| !Counts { previews: 0, ..*counts }.is_zero());
-        let none = none.map(|(dimension, counts)| (dimension, Text::from(NONE), Counts { previews: 0, ..counts }));
-        let values = self.values.into_iter().map(|((dimension, value), counts)| (dimension, value, counts));
+        let none = Text::from(NONE);
+        for dimension in &self.want.dimensions {
+            for (quarter, all) in self.totals.iter() {
+                let rest = less(*all, listed.get(&(*dimension, *quarter)).copied().unwrap_or_default());
+                if !rest.is_zero() {
+                    values.push((*dimension, Text::clone(&none), *quarter, rest));
+                }
+            }
+        }
         Slice {
             totals: self.totals.iter().copied().collect(),
-            values: values.chain(none).collect(),
+            values,
             visitors: self.visitors.iter().cloned().collect(),
             first: self.first,
             last: self.last,
@@ -103,11 +108,11 @@ fn clicks(counts: ValueCounts) -> Counts {
     Counts { humans: counts.humans, bots: counts.bots, previews: 0 }
 }
 
-/// Counts without those of `other`, which are among them.
+/// Clicks without those of `other`, which are among them. Previews have no values.
 fn less(counts: Counts, other: Counts) -> Counts {
     Counts {
         humans: counts.humans.saturating_sub(other.humans),
         bots: counts.bots.saturating_sub(other.bots),
-        previews: counts.previews,
+        previews: 0,
     }
 }

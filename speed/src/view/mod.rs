@@ -101,7 +101,8 @@ pub struct Held {
 
 impl Held {
     /// The state of both together: no further than either of them.
-    fn and(mut self, other: &Self) -> Self {
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
         self.from = self.from.zip(other.from).map(|(one, other)| one.max(other));
         self.positions.retain(|place, _| other.positions.contains_key(place));
         for (place, position) in &mut self.positions {
@@ -123,8 +124,8 @@ pub struct Slice {
     pub held: Held,
     /// Counts by quarter of event time, each quarter once, in order.
     pub totals: Vec<(Quarter, Counts)>,
-    /// Counts by dimension and value, previews aside. What they lack of the total has other values.
-    pub values: Vec<(Dimension, Text, Counts)>,
+    /// Counts by dimension, value and quarter of event time, previews aside. What they lack of the total has other values.
+    pub values: Vec<(Dimension, Text, Quarter, Counts)>,
     /// Visitors by event hour, for the hours that the range touches.
     pub visitors: Vec<(Hour, Sketch)>,
     /// Event time of the first click of all that was received, whatever the range.

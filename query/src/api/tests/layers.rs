@@ -1,5 +1,6 @@
 //! Real layers: the log, the archive, nightly runs and the speed worker in a temporary folder, against a plain count.
 
+use std::collections::BTreeMap;
 use std::ops;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use axum::Router;
 use bytes::Bytes;
 use linktide_batch::reader::Tables;
 use linktide_batch::{ArchiveConfig, Archiver, Correct, Flusher, Lake, Nightly, NightlyConfig};
-use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::bucket::{Edge, Hour, Quarter, Timestamp, Zone, parse_instant};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Rules, VisitorIdentity};
 use linktide_common::id::{ClickId, LinkId, Subject, TenantId};
@@ -25,7 +26,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
-use super::stage::{W, ask};
+use super::stage::{W, ask, post};
 use crate::{Query, QueryConfig, router};
 
 const ZONES: [&str; 6] =
@@ -234,12 +235,133 @@ impl World {
                 assert!(value["value"] == "(other)" || value["clicks"] == clicks, "{place}: {value}");
             }
         }
+        self.check_filters(&subject, &counted, when, unit).await;
+        self.check_heatmap(&subject, &counted, when).await;
+        self.check_links(asked, when, unit).await;
+        self.check_together(&subject, asked, when, unit).await;
+    }
+
+    async fn check_filters(&self, subject: &str, counted: &[&Plain], when: &str, unit: &str) {
+        for (filter, through) in [
+            ("language=en", &["en"][..]),
+            ("language=hi,ne", &["hi", "ne"]),
+            ("language=-en", &["hi", "ne"]),
+            ("language=-hi,ne,xx", &["en"]),
+            ("language=(none)", &[]),
+            ("utm_source=(none)", &["en", "hi", "ne"]),
+            ("utm_source=-mail", &["en", "hi", "ne"]),
+        ] {
+            let expected = counted.iter().filter(|click| through.contains(&click.language)).count() as u64;
+            let place = |question: &str| format!("/v1/{subject}/{question}?{when}&{filter}");
+            let summary = self.get(&place("summary")).await["results"].clone();
+            assert_eq!((&summary["clicks"], &summary["uniques"]), (&json!(expected), &json!(null)), "{}", place(""));
+            let series = self.get(&format!("{}&unit={unit}", place("timeseries"))).await;
+            assert_eq!(sum(&series["results"]), expected, "{unit} {}", place(""));
+            let dimension = filter.split('=').next().unwrap();
+            let values =
+                self.get(&format!("{}&by={dimension}&limit=1", place("breakdown"))).await["results"][0].clone();
+            assert_eq!((sum(&values["values"]), &values["total"]), (expected, &json!(expected)), "{}", place(""));
+            assert_eq!(self.get(&place("heatmap")).await["results"]["total"], expected, "{}", place(""));
+        }
+    }
+
+    /// Each hour of the week against the offset of the zone, in plain arithmetic.
+    async fn check_heatmap(&self, subject: &str, counted: &[&Plain], when: &str) {
+        let answer = self.get(&format!("/v1/{subject}/heatmap?{when}")).await;
+        let zone = Zone::parse(answer["query"]["timezone"].as_str().unwrap()).unwrap();
+        let mut hours = vec![vec![0u64; 24]; 7];
+        for click in counted {
+            let quarter = Quarter::of(click.at);
+            let local = i64::from(quarter.0) + zone.offset_quarters(quarter.start());
+            // 1 January 1970 was a Thursday.
+            let (day, hour) = (local.div_euclid(96) + 3, local.rem_euclid(96) / 4);
+            hours[usize::try_from(day.rem_euclid(7)).unwrap()][usize::try_from(hour).unwrap()] += 1;
+        }
+        assert_eq!(answer["results"], json!({ "total": counted.len(), "hours": hours }), "{subject} {when}");
+    }
+
+    async fn check_links(&self, asked: &Asked, when: &str, unit: &str) {
+        let mut clicks: BTreeMap<u64, u64> = BTreeMap::new();
+        self.plain
+            .iter()
+            .filter(|click| asked.within(click))
+            .for_each(|click| *clicks.entry(click.link).or_default() += 1);
+        let total: u64 = clicks.values().sum();
         let links = self.get(&format!("/v1/links?{when}&limit=2")).await["results"].clone();
-        let total = self.plain.iter().filter(|click| asked.within(click)).count() as u64;
-        assert_eq!(
-            (links["total"].as_u64(), sum(&links["links"]) + links["other"].as_u64().unwrap()),
-            (Some(total), total)
-        );
+        let listed = sum(&links["links"]) + links["other"].as_u64().unwrap();
+        assert_eq!((&links["total"], listed, &links["count"]), (&json!(total), total, &json!(clicks.len())));
+        for sort in ["clicks", "link_id"] {
+            let (mut paged, mut cursor) = (Vec::new(), String::new());
+            loop {
+                let page = self.get(&format!("/v1/links?{when}&limit=1&sort={sort}{cursor}")).await["results"].clone();
+                let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
+                let on_page = page["links"].as_array().unwrap().iter();
+                paged.extend(on_page.map(|link| (number(&link["link_id"]), link["clicks"].as_u64().unwrap())));
+                match page["next"].as_str() {
+                    Some(next) => cursor = format!("&cursor={next}"),
+                    None => break,
+                }
+            }
+            let mut all: Vec<(u64, u64)> = clicks.clone().into_iter().collect();
+            if sort == "clicks" {
+                all.sort_by_key(|(link, clicks)| (std::cmp::Reverse(*clicks), *link));
+            }
+            assert_eq!(paged, all, "{when} {sort}");
+        }
+        let found = self.get(&format!("/v1/links?{when}&search=S2")).await["results"].clone();
+        let expected = clicks.get(&2).copied().unwrap_or_default();
+        assert_eq!((&found["total"], sum(&found["links"])), (&json!(expected), expected), "{when}");
+        let compared = self.get(&format!("/v1/compare?links=3,1,9&{when}&unit={unit}")).await["results"].clone();
+        for (link, id) in compared.as_array().unwrap().iter().zip([3, 1, 9]) {
+            let expected = clicks.get(&id).copied().unwrap_or_default();
+            assert_eq!((&link["link_id"], &link["clicks"]), (&json!(id.to_string()), &json!(expected)), "{when}");
+            assert_eq!(sum(&link["series"]), expected, "{when} {unit}");
+        }
+    }
+
+    /// Many questions at once are answered as each by itself.
+    async fn check_together(&self, subject: &str, asked: &Asked, when: &str, unit: &str) {
+        let link = (asked.link > 0).then(|| asked.link.to_string());
+        let of_it = |mut question: Value| {
+            question["link_id"] = json!(link);
+            question
+        };
+        let mut body = json!({ "questions": [
+            of_it(json!({ "ask": "summary", "compare": "previous" })),
+            of_it(json!({ "ask": "timeseries", "unit": unit })),
+            of_it(json!({ "ask": "breakdown", "by": ["language", "device"], "limit": 2 })),
+            of_it(json!({ "ask": "timeseries", "unit": unit, "language": ["-en"] })),
+            of_it(json!({ "ask": "heatmap", "interval": "7d", "timezone": "UTC" })),
+            { "ask": "links", "limit": 2 },
+            { "ask": "compare", "links": [1, "2"] },
+        ] });
+        for (name, value) in when.split('&').map(|pair| pair.split_once('=').unwrap()) {
+            body[name] = json!(value);
+        }
+        let (status, together) = post(&self.router, "/v1/query", &body).await;
+        assert_eq!(status, 200, "{together}");
+        let places = [
+            format!("{subject}/summary?{when}&compare=previous"),
+            format!("{subject}/timeseries?{when}&unit={unit}"),
+            format!("{subject}/breakdown?{when}&by=language,device&limit=2"),
+            format!("{subject}/timeseries?{when}&unit={unit}&language=-en"),
+            format!("{subject}/heatmap?interval=7d&traffic={}", asked.traffic),
+            format!("links?{when}&limit=2"),
+            format!("compare?links=1,2&{when}"),
+        ];
+        for (one, place) in together["results"].as_array().unwrap().iter().zip(places) {
+            let alone = self.get(&format!("/v1/{place}")).await;
+            assert_eq!((&one["results"], &one["range"]), (&alone["results"], &alone["meta"]["range"]), "{place}");
+            assert_eq!(one["query"], alone["query"], "{place}");
+        }
+        let compared = &together["results"][0]["results"]["comparison"];
+        let edge = |name: &str| {
+            let text = compared["range"][name].as_str().unwrap();
+            parse_instant(text, &Zone::utc(), Edge::Start).unwrap()
+        };
+        let before = Asked { link: asked.link, traffic: asked.traffic, range: edge("start")..edge("end") };
+        let expected = self.plain.iter().filter(|click| before.counts(click)).count();
+        assert_eq!(compared["clicks"], expected, "{when}: {compared}");
     }
 }
 

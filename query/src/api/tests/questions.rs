@@ -177,6 +177,7 @@ async fn top_links_come_with_their_labels() {
     let stage = clicked().await;
     assert_json_snapshot!(stage.get("/v1/links?traffic=all&limit=1").await["results"], @r#"
     {
+      "count": 2,
       "links": [
         {
           "clicks": 3,
@@ -188,6 +189,7 @@ async fn top_links_come_with_their_labels() {
           "link_id": "7"
         }
       ],
+      "next": "3-7-1992192-1995017",
       "other": 1,
       "total": 4
     }

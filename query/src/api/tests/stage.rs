@@ -216,7 +216,17 @@ impl Stage {
 
 /// Asks a router: the status, and the body as JSON, or as a string where it is none. A refusal is a problem document.
 pub(crate) async fn ask(router: &Router, place: &str) -> (u16, Value) {
-    let response = router.clone().oneshot(Request::get(place).body(Body::empty()).unwrap()).await.unwrap();
+    send(router, Request::get(place).body(Body::empty()).unwrap()).await
+}
+
+/// The same with a body.
+pub(crate) async fn post(router: &Router, place: &str, body: &Value) -> (u16, Value) {
+    send(router, Request::post(place).body(Body::from(body.to_string())).unwrap()).await
+}
+
+async fn send(router: &Router, request: Request<Body>) -> (u16, Value) {
+    let place = request.uri().to_string();
+    let response = router.clone().oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     if status >= 400 {
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{place}");

@@ -63,13 +63,13 @@ impl Cell {
         for ((dimension, value), series) in &breakdown.values {
             for (quarter, counts) in series.iter() {
                 if into.wants(*dimension, *quarter) {
-                    into.value(*dimension, value, *counts);
+                    into.value(*dimension, value, *quarter, *counts);
                 }
             }
         }
         for ((quarter, dimension), counts) in breakdown.left_out.iter() {
             if into.wants(*dimension, *quarter) {
-                into.left_out(*dimension, *counts);
+                into.left_out(*dimension, *quarter, *counts);
             }
         }
         for (hour, sketch) in breakdown.visitors.iter() {

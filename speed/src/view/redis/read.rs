@@ -320,10 +320,10 @@ fn gather_values(received: Hour, fields: &Fields, into: &mut Gathered<'_>) {
             |bots: bool| ValueCounts { humans: if bots { 0 } else { count }, bots: if bots { count } else { 0 } };
         match field {
             ValueField::Value(dimension, value, bots) if into.wants(dimension, quarter) => {
-                into.value(dimension, &Text::from(value), counted(bots));
+                into.value(dimension, &Text::from(value), quarter, counted(bots));
             }
             ValueField::LeftOut(dimension, bots) if into.wants(dimension, quarter) => {
-                into.left_out(dimension, counted(bots))
+                into.left_out(dimension, quarter, counted(bots))
             }
             _ => {}
         }

@@ -1,0 +1,287 @@
+//! Asking both layers at one watermark.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use linktide_batch::reader::{BatchError, Snapshot};
+use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
+use linktide_common::count::Counts;
+use linktide_common::id::{Subject, TenantId};
+use linktide_common::problem::{Problem, ProblemKind};
+use linktide_common::publication::{Publication, Tombstone};
+use linktide_speed::reader::{LinksSlice, Slice, ViewError, Want};
+
+use crate::answer::{Answer, Answers, History, LinkRows, LinksAnswer};
+use crate::freshness::{Away, Basis};
+use crate::merge::Totals;
+use crate::metrics;
+use crate::needs::{Needs, Wanted};
+use crate::state::Query;
+
+/// How often questions start again because the watermark moved under them.
+const ATTEMPTS: usize = 4;
+
+/// Which publication a question is asked at.
+#[derive(Debug, Clone)]
+pub(crate) enum At {
+    /// The newest, and what came in since.
+    Newest,
+    /// A past one alone: the same question gives the same answer.
+    Past(Arc<Publication>),
+}
+
+impl Query {
+    /// The newest publication.
+    pub(crate) fn pinned(&self) -> Result<Arc<Publication>, Problem> {
+        let newest = self.publications.borrow().clone();
+        newest.ok_or_else(|| {
+            Problem::new(ProblemKind::NotReady, "nothing is published yet; the service has just begun").retry_after(1)
+        })
+    }
+
+    /// The publication that a question about a subject names, if it names one.
+    ///
+    /// Its versions hold what was erased since; a question whose answer would show of it is refused.
+    pub(crate) async fn at(&self, number: Option<u64>, subject: Subject) -> Result<At, Problem> {
+        let Some(number) = number else { return Ok(At::Newest) };
+        let newest = self.pinned()?;
+        let past = self.in_time(self.kept.numbered(number)).await.map_err(|error| {
+            Problem::new(ProblemKind::NotReady, format!("publication {number} cannot be read now: {error}"))
+                .retry_after(1)
+        })?;
+        let past = past.ok_or_else(|| {
+            Problem::parameter(
+                "publication",
+                &number.to_string(),
+                format!("no publication {number} is kept; the newest is {}", newest.number),
+            )
+        })?;
+        let erased_since = newest.tombstones.iter().filter(|tombstone| !past.tombstones.contains(tombstone));
+        let shows = |tombstone: &Tombstone| tombstone.is_of(subject) || subject == Subject::Tenant(tombstone.tenant_id);
+        if erased_since.into_iter().any(shows) {
+            return Err(Problem::new(
+                ProblemKind::Gone,
+                format!("publication {number} holds clicks that were erased since; ask as of a newer one"),
+            ));
+        }
+        Ok(At::Past(past))
+    }
+
+    /// Where everything begins, for `interval=all`, and what is not known of it because a layer is away.
+    pub(crate) async fn earliest(
+        &self,
+        at: &At,
+        subject: Subject,
+        now: Timestamp,
+    ) -> Result<(Quarter, Vec<String>), Problem> {
+        let range = Range::new(Quarter(0), Quarter::of(now).next());
+        let want = Want { range, dimensions: Vec::new(), visitors: false };
+        let (publication, history, recent) = match at {
+            At::Past(past) => (Arc::clone(past), self.in_time(self.tables.at(past)).await, Ok(Slice::default())),
+            At::Newest => {
+                let newest = self.pinned()?;
+                let (history, recent) = tokio::join!(
+                    self.in_time(self.tables.at(&newest)),
+                    self.in_time(self.speed.read(subject, newest.held_from(subject), &want)),
+                );
+                (newest, history, recent)
+            }
+        };
+        let unknown = |layer, error: &String| {
+            format!("the {layer} layer did not say where its clicks begin ({error}): `all` may begin too late")
+        };
+        let reasons = [
+            history.as_ref().err().map(|error| unknown("batch", error)),
+            recent.as_ref().err().map(|error| unknown("speed", error)),
+        ];
+        let history = history.ok().and_then(|snapshot| snapshot.earliest()).map(Day::first_quarter);
+        let recent = recent.ok().and_then(|slice| slice.totals.first().map(|(quarter, _)| *quarter));
+        let earliest = [history, recent].into_iter().flatten().min();
+        let earliest = earliest.unwrap_or_else(|| publication.watermark.first_quarter());
+        Ok((earliest, reasons.into_iter().flatten().collect()))
+    }
+
+    /// All that questions want, from both layers at one watermark.
+    pub(crate) async fn ask(&self, at: &At, wanted: &Wanted) -> Result<Answers, Problem> {
+        let mut attempts = 1;
+        loop {
+            let publication = match at {
+                At::Past(past) => Arc::clone(past),
+                At::Newest => self.pinned()?,
+            };
+            let subjects =
+                wanted.subjects.iter().map(|(subject, needs)| self.subject(at, &publication, *subject, needs));
+            let links = wanted.links.iter().map(|(tenant, range)| self.links(at, &publication, *tenant, *range));
+            let (subjects, links) = tokio::join!(join_all(subjects), join_all(links));
+            let subjects = wanted.subjects.iter().map(|(subject, _)| *subject).zip(subjects).collect();
+            let links = links.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let answers = Answers::new(subjects, wanted.links.iter().copied().zip(links).collect());
+            if attempts < ATTEMPTS && answers.bases().any(|basis| self.moved_on(basis)) {
+                attempts += 1;
+                metrics::RESTARTS.inc();
+                continue;
+            }
+            return Ok(answers);
+        }
+    }
+
+    async fn subject(&self, at: &At, publication: &Arc<Publication>, subject: Subject, needs: &Needs) -> Answer {
+        let history = self.in_time(self.history(publication, subject, needs));
+        let (history, recent) = match at {
+            At::Past(_) => (history.await, Err(Away::NotAsked)),
+            At::Newest => {
+                let (history, recent) = tokio::join!(history, self.in_time(self.recent(publication, subject, needs)));
+                (history, recent.map_err(Away::Failed))
+            }
+        };
+        Answer::of(Arc::clone(publication), needs, history, recent)
+    }
+
+    /// Clicks of each link of a tenant.
+    async fn links(
+        &self,
+        at: &At,
+        publication: &Arc<Publication>,
+        tenant: TenantId,
+        range: Range,
+    ) -> Result<LinksAnswer, Problem> {
+        let history = self.in_time(self.links_of(publication, tenant, range));
+        let (history, recent) = match at {
+            At::Past(_) => (history.await, Err(Away::NotAsked)),
+            At::Newest => {
+                let (history, recent) =
+                    tokio::join!(history, self.in_time(self.recent_links(publication, tenant, range)));
+                (history, recent.map_err(Away::Failed))
+            }
+        };
+        // There may be many links: adding them up is no work for the runtime of the requests.
+        let publication = Arc::clone(publication);
+        let answer = tokio::task::spawn_blocking(move || LinksAnswer::of(publication, history, recent));
+        answer.await.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))
+    }
+
+    /// What history has of each link of a tenant.
+    async fn links_of(
+        &self,
+        publication: &Arc<Publication>,
+        tenant: TenantId,
+        range: Range,
+    ) -> Result<LinkRows, BatchError> {
+        let snapshot = self.tables.at(publication).await?;
+        Ok((snapshot.links(tenant, range).await?, snapshot.labels(tenant, None).await?))
+    }
+
+    /// What the speed layer has of a subject, apart from what was erased: an old cell may still be there.
+    async fn recent(&self, publication: &Publication, subject: Subject, needs: &Needs) -> Result<Slice, ViewError> {
+        let range = needs.span().unwrap_or_else(|| Range::new(Quarter(0), Quarter(0)));
+        let want = Want { range, dimensions: needs.dimensions(), visitors: !needs.visitors.is_empty() };
+        self.read(publication, subject, &want).await
+    }
+
+    async fn read(&self, publication: &Publication, subject: Subject, want: &Want) -> Result<Slice, ViewError> {
+        let from = publication.held_from(subject);
+        let mut slice = self.speed.read(subject, from, want).await?;
+        if from > publication.watermark {
+            // A label does not tell when it was received.
+            slice.label = None;
+        }
+        Ok(slice)
+    }
+
+    /// The same of each link of a tenant.
+    async fn recent_links(
+        &self,
+        publication: &Publication,
+        tenant: TenantId,
+        range: Range,
+    ) -> Result<LinksSlice, ViewError> {
+        let from = publication.held_from(Subject::Tenant(tenant));
+        let mut slice = self.speed.links(tenant, from, range).await?;
+        let of_tenant = publication.tombstones.iter().filter(|tombstone| tombstone.tenant_id == tenant);
+        for link in of_tenant.filter(|tombstone| tombstone.received_before > from).filter_map(|erased| erased.link_id) {
+            slice.links.retain(|(listed, _)| *listed != link);
+            slice.labels.retain(|(listed, _)| *listed != link);
+            let want = Want { range, dimensions: Vec::new(), visitors: false };
+            let left = self.read(publication, Subject::Link(tenant, link), &want).await?;
+            let counts = left.totals.iter().fold(Counts::default(), |sum, (_, counts)| sum + *counts);
+            slice.links.extend((!counts.is_zero()).then_some((link, counts)));
+        }
+        Ok(slice)
+    }
+
+    /// What the layers are like, without a question.
+    pub(crate) async fn basis(&self) -> Result<Basis, Problem> {
+        let publication = self.pinned()?;
+        let (snapshot, held) =
+            tokio::join!(self.in_time(self.tables.at(&publication)), self.in_time(self.speed.held()));
+        Ok(Basis { publication, speed: held.map_err(Away::Failed), batch: snapshot.map(|_| ()) })
+    }
+
+    /// Whether the view has let go of what the pinned publication leaves to it, and a newer publication is there.
+    fn moved_on(&self, basis: &Basis) -> bool {
+        let from = basis.speed.as_ref().ok().and_then(|held| held.from);
+        let let_go = from.is_some_and(|from: Hour| from > basis.publication.watermark);
+        let newest = self.publications.borrow().as_ref().map(|newest| newest.number);
+        let_go && newest.is_some_and(|newest| newest > basis.publication.number)
+    }
+
+    /// A layer's answer, or in words why there is none in time.
+    async fn in_time<T, E: std::fmt::Display>(&self, layer: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+        match tokio::time::timeout(self.config.deadline, layer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a layer did not answer");
+                Err(error.to_string())
+            }
+            Err(_) => Err(format!("no answer within {:?}", self.config.deadline)),
+        }
+    }
+
+    async fn history(
+        &self,
+        publication: &Arc<Publication>,
+        subject: Subject,
+        needs: &Needs,
+    ) -> Result<History, BatchError> {
+        let snapshot: Arc<Snapshot> = self.tables.at(publication).await?;
+        let mut history = History::default();
+        if !needs.sums.is_empty() {
+            for row in snapshot.days(subject).await? {
+                history.first = [history.first, row.first].into_iter().flatten().min();
+                history.last = history.last.max(row.last);
+                *history.totals.days.entry(row.day).or_default() += row.counts;
+            }
+        }
+        for edge in needs.edges() {
+            history.totals.quarters.extend(snapshot.quarters(subject, edge).await?);
+        }
+        let mut ranges: Vec<Range> = needs.values.iter().map(|(_, range)| *range).collect();
+        ranges.sort_unstable_by_key(|range| (range.start, range.end));
+        ranges.dedup();
+        for range in ranges {
+            let of_range = needs.values.iter().filter(|(_, of)| *of == range);
+            let dimensions: Vec<_> = of_range.map(|(dimension, _)| *dimension).collect();
+            for (dimension, value, counts) in snapshot.values(subject, &dimensions, range).await? {
+                history.values.entry((dimension, range)).or_default().insert(value, counts);
+            }
+        }
+        for (filter, ranges) in needs.filters() {
+            let mut totals = Totals::default();
+            for range in ranges {
+                for (quarter, counts) in snapshot.filtered(subject, filter, range).await? {
+                    *totals.days.entry(quarter.day()).or_default() += counts;
+                    *totals.quarters.entry(quarter).or_default() += counts;
+                }
+            }
+            history.filtered.push((filter.clone(), totals));
+        }
+        for range in &needs.visitors {
+            history.visitors.insert(*range, snapshot.visitors(subject, range.hours_touched()).await?);
+        }
+        if let (true, Some(link)) = (needs.label, subject.link()) {
+            history.label = snapshot.labels(subject.tenant(), Some(link)).await?.remove(&link);
+        }
+        Ok(history)
+    }
+}

@@ -1,0 +1,104 @@
+//! What questions need of a subject: several questions about one subject are read at once.
+
+use linktide_common::bucket::Range;
+use linktide_common::dimension::Dimension;
+use linktide_common::filter::Filter;
+use linktide_common::id::{Subject, TenantId};
+
+use crate::merge;
+
+/// What is needed of a subject beside when its first and last clicks were.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Needs {
+    /// Ranges whose counts are summed.
+    pub(crate) sums: Vec<Range>,
+    /// Ranges whose quarters are needed one by one.
+    pub(crate) quarters: Vec<Range>,
+    /// Counts by the values of a dimension.
+    pub(crate) values: Vec<(Dimension, Range)>,
+    /// Clicks that a filter lets through.
+    pub(crate) filtered: Vec<(Filter, Range)>,
+    /// Ranges whose visitors are counted.
+    pub(crate) visitors: Vec<Range>,
+    pub(crate) label: bool,
+}
+
+impl Needs {
+    /// What several questions need together, each thing once.
+    pub(crate) fn add(&mut self, other: Self) {
+        fn join<T: PartialEq>(these: &mut Vec<T>, those: Vec<T>) {
+            for one in those {
+                if !these.contains(&one) {
+                    these.push(one);
+                }
+            }
+        }
+        // There may be thousands of buckets, and twice the same ones costs little: only edges of them are read.
+        self.sums.extend(other.sums);
+        join(&mut self.quarters, other.quarters);
+        join(&mut self.values, other.values);
+        join(&mut self.filtered, other.filtered);
+        join(&mut self.visitors, other.visitors);
+        self.label |= other.label;
+    }
+
+    /// The quarters that are read from history beside whole days: disjoint, in order.
+    pub(crate) fn edges(&self) -> Vec<Range> {
+        merge::disjoint(merge::edges(&self.sums).into_iter().chain(self.quarters.iter().copied()))
+    }
+
+    /// The clicks that each filter is asked about: each filter once, its ranges disjoint.
+    pub(crate) fn filters(&self) -> Vec<(&Filter, Vec<Range>)> {
+        let mut filters: Vec<(&Filter, Vec<Range>)> = Vec::new();
+        for (filter, range) in &self.filtered {
+            match filters.iter_mut().find(|(known, _)| *known == filter) {
+                Some((_, ranges)) => ranges.push(*range),
+                None => filters.push((filter, vec![*range])),
+            }
+        }
+        filters.into_iter().map(|(filter, ranges)| (filter, merge::disjoint(ranges))).collect()
+    }
+
+    /// The dimensions whose values the speed layer is asked for.
+    pub(crate) fn dimensions(&self) -> Vec<Dimension> {
+        let of_filters = self.filtered.iter().map(|(filter, _)| filter.dimension());
+        let mut dimensions: Vec<_> = self.values.iter().map(|(dimension, _)| *dimension).chain(of_filters).collect();
+        dimensions.sort_unstable();
+        dimensions.dedup();
+        dimensions
+    }
+
+    /// The range that holds all of it.
+    pub(crate) fn span(&self) -> Option<Range> {
+        let ranges = self.sums.iter().chain(&self.quarters).chain(&self.visitors).copied();
+        let ranges = ranges.chain(self.values.iter().map(|(_, range)| *range));
+        let ranges = ranges.chain(self.filtered.iter().map(|(_, range)| *range));
+        ranges.reduce(|one, other| Range::new(one.start.min(other.start), one.end.max(other.end)))
+    }
+}
+
+/// What questions need of all subjects.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    /// Each subject once.
+    pub(crate) subjects: Vec<(Subject, Needs)>,
+    /// Counts of each of a tenant's links.
+    pub(crate) links: Vec<(TenantId, Range)>,
+}
+
+impl Wanted {
+    /// Adds what is needed of a subject.
+    pub(crate) fn subject(&mut self, subject: Subject, needs: Needs) {
+        match self.subjects.iter_mut().find(|(known, _)| *known == subject) {
+            Some((_, known)) => known.add(needs),
+            None => self.subjects.push((subject, needs)),
+        }
+    }
+
+    /// Adds the links of a tenant.
+    pub(crate) fn links(&mut self, tenant: TenantId, range: Range) {
+        if !self.links.contains(&(tenant, range)) {
+            self.links.push((tenant, range));
+        }
+    }
+}
