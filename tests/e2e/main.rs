@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod demo;
+mod exports;
 mod front_door;
 mod harness;
 mod jobs;

@@ -46,7 +46,7 @@ use crate::tables::rollup::Rollup as _;
 use crate::tables::{Lake, click_event};
 
 /// Rows that are decoded at once.
-const ROWS_A_BATCH: usize = 8192;
+const ROWS_A_BATCH: usize = 2048;
 
 /// Rows of clicks, as they come.
 pub type Clicks = BoxStream<'static, Result<RecordBatch, BatchError>>;

@@ -344,3 +344,52 @@ async fn job_with_no_rows_has_a_file_with_its_columns_and_one_of_a_rollup_its_ro
         assert_eq!(clicks, plain as u64);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn result_in_a_bucket_is_read_by_a_signed_address_without_a_key() {
+    use linktide_batch::{Lake, S3Config, S3Keys};
+    use linktide_servers::S3;
+    let s3 = S3::start("clicks");
+    let settings = S3Config {
+        url: "s3://clicks/tide".parse().unwrap(),
+        endpoint: Some(s3.url()),
+        region: Some("us-east-1".to_owned()),
+        keys: Some(S3Keys { access: S3::ACCESS_KEY.to_owned(), secret: S3::SECRET_KEY.to_owned() }),
+        allow_http: true,
+        virtual_hosted: false,
+        timeout: Duration::from_secs(30),
+    };
+    let lake = Lake::in_bucket(&settings).unwrap();
+    let mut world = World::over(lake, tempfile::tempdir().unwrap(), 40, config()).await;
+    for hours in [1, 40] {
+        world.send(80).await;
+        world.roll_up(Hour(W.0 + hours)).await;
+    }
+    let id = world.ask(all()).await;
+    world.work().await;
+    let job = world.job(&id).await;
+    assert_eq!(job["state"], "done", "{job}");
+    let client = reqwest::Client::new();
+    let mut read = Vec::new();
+    for (number, file) in job["result"]["files"].as_array().unwrap().iter().enumerate() {
+        let url = file["url"].as_str().unwrap();
+        assert!(url.starts_with(&s3.url()) && job["result"]["urls_valid_for_seconds"] == 900, "{job}");
+        let answer = client.get(url).send().await.unwrap();
+        let disposition = answer.headers()["content-disposition"].to_str().unwrap().to_owned();
+        assert_eq!((answer.status().as_u16(), disposition), (200, format!("attachment; filename=\"{}\"", file["name"].as_str().unwrap())));
+        let body = answer.bytes().await.unwrap();
+        // The API serves the same bytes.
+        assert_eq!(world.get(&format!("/v1/exports/{id}/parts/{number}")).await.body.unwrap(), body);
+        read.extend(rows("csv", &body));
+        // The signature is for this object and nothing else.
+        let other = url.replace("/data/", "/other/");
+        assert_eq!(client.get(other).send().await.unwrap().status().as_u16(), 403);
+        assert_eq!(client.get(url.split('?').next().unwrap()).send().await.unwrap().status().as_u16(), 403);
+    }
+    assert_eq!(read.len() as u64, job["result"]["rows"].as_u64().unwrap());
+    assert!(!read.is_empty());
+    // Once it is deleted, no address leads to it.
+    let url = job["result"]["files"][0]["url"].as_str().unwrap();
+    assert_eq!(world.send_request(Method::DELETE, &format!("/v1/exports/{id}"), None).await.status, 204);
+    assert_eq!(client.get(url).send().await.unwrap().status().as_u16(), 404);
+}

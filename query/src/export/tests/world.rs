@@ -29,7 +29,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
-use crate::export::{ExportConfig, Exports};
+use crate::export::{ExportConfig, Exports, Presign};
 use crate::{Query, QueryConfig, router};
 
 /// 2026-11-24T10:00:00Z
@@ -86,6 +86,12 @@ pub(in crate::export) fn config() -> ExportConfig {
 impl World {
     pub(in crate::export) async fn new(seed: u64, config: ExportConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let lake = Lake::in_folder(&folder.path().join("lake")).unwrap();
+        Self::over(lake, folder, seed, config).await
+    }
+
+    /// The same over a lake that is anywhere.
+    pub(in crate::export) async fn over(lake: Lake, folder: tempfile::TempDir, seed: u64, config: ExportConfig) -> Self {
         let clock = Clock::manual(W.start());
         let log_config = EmbeddedConfig { partitions: 2, sync: false, ..EmbeddedConfig::default() };
         let log = EmbeddedLog::open(&folder.path().join("log"), &log_config, clock.clone()).unwrap();
@@ -96,7 +102,6 @@ impl World {
             floor_days: 36_530,
         };
         let enricher = Arc::new(Enricher::new(enrich).unwrap());
-        let lake = Lake::in_folder(&folder.path().join("lake")).unwrap();
         let intake = |layer| Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), 1_000);
         let archive = ArchiveConfig::default();
         let (archiver, flusher) = Archiver::open(lake.clone(), intake("archive"), clock.clone(), archive).await.unwrap();
@@ -114,7 +119,13 @@ impl World {
         let publications = lake.publications().clone();
         let query = Query::new(tables, SpeedReader::new(shared), publications, clock.clone(), QueryConfig::default());
         let raw = RawClicks::new(lake.clone(), 64 << 20).unwrap();
-        let exports = Arc::new(Exports::new(raw, lake.objects(), None, config).unwrap());
+        let presign = lake.presigner().map(|presigner| -> Presign {
+            Arc::new(move |objects, valid_for| {
+                let presigner = presigner.clone();
+                Box::pin(async move { presigner.addresses(&objects, valid_for).await })
+            })
+        });
+        let exports = Arc::new(Exports::new(raw, lake.objects(), presign, config).unwrap());
         let query = query.exporting(Arc::clone(&exports));
         Self {
             log,
