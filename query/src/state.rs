@@ -61,7 +61,17 @@ impl Query {
         config: QueryConfig,
     ) -> Self {
         let caught_up = Arc::new(AtomicBool::new(false));
-        Self { tables, speed, publications: kept.watch(), kept, clock, config: Arc::new(config), exports: None, webhooks: None, caught_up }
+        Self {
+            tables,
+            speed,
+            publications: kept.watch(),
+            kept,
+            clock,
+            config: Arc::new(config),
+            exports: None,
+            webhooks: None,
+            caught_up,
+        }
     }
 
     /// The same, which makes exports too.

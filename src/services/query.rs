@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use axum::Router;
 use linktide_batch::reader::Tables;
+use linktide_batch::reader::raw::RawClicks;
 use linktide_batch::{Access, Lake};
 use linktide_common::clock::Clock;
-use linktide_batch::reader::raw::RawClicks;
 use linktide_common::secret::Secret;
 use linktide_query::{ExportConfig, Exports, Presign, Query, QueryConfig, WebhookConfig, Webhooks};
 use linktide_speed::reader::SpeedReader;
@@ -124,8 +124,23 @@ pub(super) async fn work_of(query: Query, stop: CancellationToken) -> anyhow::Re
 
 /// The secret that secrets of webhooks are made from: that of the settings, or the process's `own`.
 fn webhook_key(config: &Config, own: Option<&Path>) -> anyhow::Result<Option<Secret>> {
-    let place = config.webhook.key.as_deref().or(own).filter(|_| config.webhook.enabled);
-    place.map(|place| secret_file(place, "the secret of webhooks")).transpose()
+    if !config.webhook.enabled {
+        return Ok(None);
+    }
+    if let Some(place) = &config.webhook.key {
+        anyhow::ensure!(
+            place.exists(),
+            "webhook.key names {}, which is not there: give the same file of 32 random bytes to every process",
+            place.display()
+        );
+    }
+    let place = config.webhook.key.as_deref().or(own);
+    let key = place.map(|place| secret_file(place, "the secret of webhooks")).transpose()?;
+    anyhow::ensure!(
+        key.as_ref().is_none_or(|key| key.expose().len() >= 32),
+        "the secret of webhooks has less than 32 bytes, and could be guessed"
+    );
+    Ok(key)
 }
 
 fn webhooks(config: &Config) -> anyhow::Result<WebhookConfig> {

@@ -73,7 +73,8 @@ fn click(random: &mut StdRng, now: Timestamp) -> (Value, Value) {
         let encoded: String = campaign.bytes().map(|byte| format!("%{byte:02X}")).collect();
         format!("https://shop.example/?utm_campaign={encoded}")
     });
-    let agent = if bot { "curl/8.5.0" } else { "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0" };
+    let agent =
+        if bot { "curl/8.5.0" } else { "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0" };
     let sent = json!({
         "link_id": link.to_string(), "click_id": id.to_string(), "clicked_at": at.as_millis(), "language": language,
         "destination": destination, "user_agent": agent, "ip": "203.0.113.9", "method": if preview { "HEAD" } else { "GET" },

@@ -345,12 +345,21 @@ impl Statistics {
     }
 }
 
-const TEXTS_BEFORE: [&str; 10] = [
-    "trigger", "bot_reason", "device", "browser", "os", "continent", "country", "region", "city", "network_owner",
-];
+const TEXTS_BEFORE: [&str; 10] =
+    ["trigger", "bot_reason", "device", "browser", "os", "continent", "country", "region", "city", "network_owner"];
 const TEXTS_BEHIND: [&str; 12] = [
-    "language", "referrer_class", "referrer", "utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content",
-    "slug", "title", "destination", "user_agent",
+    "language",
+    "referrer_class",
+    "referrer",
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
+    "utm_term",
+    "utm_content",
+    "slug",
+    "title",
+    "destination",
+    "user_agent",
 ];
 
 /// The columns of an export of clicks, in order.

@@ -27,11 +27,7 @@ impl Presigner {
     ///
     /// # Errors
     /// [`BatchError::Refused`] where there is nothing to sign with, or the time is longer than a week.
-    pub async fn addresses(
-        &self,
-        objects: &[(Path, String)],
-        valid_for: Duration,
-    ) -> Result<Vec<String>, BatchError> {
+    pub async fn addresses(&self, objects: &[(Path, String)], valid_for: Duration) -> Result<Vec<String>, BatchError> {
         let refused = |why: String| BatchError::Refused(format!("an address cannot be signed: {why}"));
         let client = lifecycle::client(&self.config).await?;
         let mut addresses = Vec::with_capacity(objects.len());

@@ -9,6 +9,7 @@ mod health;
 mod links;
 mod many;
 mod openapi;
+mod openapi_files;
 mod webhooks;
 
 use axum::Router;

@@ -60,6 +60,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             add_problem(operation, "503", "The service has not caught up yet; `Retry-After` says when to try again");
         }
     }
+    about.merge(super::openapi_files::about());
     about
 }
 
@@ -93,7 +94,7 @@ fn add_parameters(operation: &mut Operation, path: &str, own: &[&str]) {
 }
 
 /// A parameter of the query string.
-fn parameter(name: &str) -> Parameter {
+pub(super) fn parameter(name: &str) -> Parameter {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let one_of = |names: Vec<&str>, default: &str| text().enum_values(Some(names)).default(Some(json!(default)));
     let dimensions: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.name()).collect();
@@ -144,7 +145,7 @@ fn parameter(name: &str) -> Parameter {
 }
 
 /// An RFC 9457 problem document.
-fn add_problem(operation: &mut Operation, status: &str, says: &str) {
+pub(super) fn add_problem(operation: &mut Operation, status: &str, says: &str) {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let schema = ObjectBuilder::new()
         .property("type", text())

@@ -95,7 +95,10 @@ impl FromRequestParts<Query> for Enabled {
 
     async fn from_request_parts(_parts: &mut Parts, query: &Query) -> Result<Self, Problem> {
         let off = || {
-            Problem::new(ProblemKind::NotFound, "this process has no webhooks: webhook.enabled is false, or webhook.key is not set")
+            Problem::new(
+                ProblemKind::NotFound,
+                "this process has no webhooks: webhook.enabled is false, or webhook.key is not set",
+            )
         };
         query.webhooks.clone().map(Self).ok_or_else(off)
     }
@@ -144,10 +147,7 @@ pub(super) async fn create(
 
 /// The caller's webhooks, the newest first.
 #[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", responses((status = 200, body = WebhookList)))]
-pub(super) async fn list(
-    Enabled(webhooks): Enabled,
-    Caller(tenant): Caller,
-) -> Result<Json<WebhookList>, Problem> {
+pub(super) async fn list(Enabled(webhooks): Enabled, Caller(tenant): Caller) -> Result<Json<WebhookList>, Problem> {
     Ok(Json(WebhookList { results: webhooks.hooks(tenant).await?.into_iter().map(view).collect() }))
 }
 

@@ -51,7 +51,10 @@ impl Admission {
         let counted = self.count(tenant)?;
         match tokio::time::timeout(QUEUE_FOR, Arc::clone(&self.all).acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Ticket { _permit: permit, _counted: counted }),
-            _ => Err(busy("as many exports as there may be are streamed now; try again, or take a job: POST /v1/exports".to_owned())),
+            _ => Err(busy(
+                "as many exports as there may be are streamed now; try again, or take a job: POST /v1/exports"
+                    .to_owned(),
+            )),
         }
     }
 

@@ -91,7 +91,8 @@ pub(super) async fn rows(
 /// As of when the answers are whole; refused where they lack a layer.
 fn whole(answers: &Answers) -> Result<String, Problem> {
     let refused = |layer: &str, why: &str| {
-        let detail = format!("the {layer} layer does not answer ({why}), and a file would not say that it lacks clicks");
+        let detail =
+            format!("the {layer} layer does not answer ({why}), and a file would not say that it lacks clicks");
         Err(Problem::new(ProblemKind::NotReady, detail).retry_after(5))
     };
     for basis in answers.bases() {

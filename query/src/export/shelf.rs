@@ -114,7 +114,8 @@ impl Shelf {
             let (id, tenant) = place.filename()?.split_once('.')?;
             Some(JobKey { tenant: tenant.parse().ok()?, id: Uuid::parse_str(id).ok()? })
         };
-        let queued = listed.iter().filter_map(|object| Some(Queued { key: parse(&object.place)?, since: object.written_at }));
+        let queued =
+            listed.iter().filter_map(|object| Some(Queued { key: parse(&object.place)?, since: object.written_at }));
         Ok(queued.collect())
     }
 

@@ -54,7 +54,12 @@ pub(super) async fn resolve(query: &Query, spec: &Spec) -> Result<Resolved, Prob
 
 impl Exports {
     /// The rows of an export that is to be streamed: few enough, or refused.
-    pub(super) async fn rows(self: &Arc<Self>, query: &Query, spec: &Spec, resolved: Resolved) -> Result<Rows, Problem> {
+    pub(super) async fn rows(
+        self: &Arc<Self>,
+        query: &Query,
+        spec: &Spec,
+        resolved: Resolved,
+    ) -> Result<Rows, Problem> {
         if spec.of != Of::Clicks {
             let (rows, as_of) = rollup::rows(query, spec, &resolved.at, resolved.range).await?;
             self.check_rows(rows.iter().map(RecordBatch::num_rows).sum())?;

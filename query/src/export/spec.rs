@@ -125,9 +125,18 @@ impl Spec {
             .with("parameter", json!(name)));
         }
         if self.of == Of::Links && of_link {
-            return Err(Problem::parameter("of", "links", "one link has no list of links; ask for that of the account"));
+            return Err(Problem::parameter(
+                "of",
+                "links",
+                "one link has no list of links; ask for that of the account",
+            ));
         }
-        if self.of != Of::Clicks && !of_link && !self.links.is_empty() && !(self.of != Of::Links && self.links.len() == 1) {
+        let too_many = match self.of {
+            Of::Clicks => false,
+            Of::Links => !self.links.is_empty(),
+            Of::Timeseries | Of::Breakdown => self.links.len() > 1,
+        };
+        if too_many && !of_link {
             return Err(Problem::parameter(
                 "links",
                 parameters.get("links").unwrap_or_default(),
@@ -201,7 +210,9 @@ fn filename(name: &str) -> Result<String, Problem> {
         return Err(Problem::parameter(
             "filename",
             name,
-            format!("`filename` has up to {MOST_LETTERS} letters, digits, `-`, `_` and single `.`, and begins with a letter, a digit or `_`; the format's ending is added"),
+            format!(
+                "`filename` has up to {MOST_LETTERS} letters, digits, `-`, `_` and single `.`, and begins with a letter, a digit or `_`; the format's ending is added"
+            ),
         ));
     }
     Ok(name.to_owned())

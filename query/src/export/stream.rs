@@ -111,8 +111,15 @@ impl Exports {
         pieces: &mpsc::Sender<Piece>,
     ) -> Result<bool, ExportError> {
         let (mut sent, most) = (0, self.config.stream_bytes);
-        while let Some(rows) = batches.next().await {
-            let piece = encoder.write(&rows?)?;
+        loop {
+            // Much may be read before a row is found, and the reader be gone by then.
+            let rows = tokio::select! {
+                biased;
+                () = pieces.closed() => return Ok(false),
+                rows = batches.next() => rows,
+            };
+            let Some(rows) = rows.transpose()? else { break };
+            let piece = encoder.write(&rows)?;
             sent += piece.len() as u64;
             if sent > most {
                 return Err(ExportError::Refused(format!(
@@ -123,7 +130,8 @@ impl Exports {
                 return Ok(false);
             }
         }
-        Ok(self.hand_on(encoder.finish()?, pieces).await && pieces.send_timeout(Ok(None), self.config.patience).await.is_ok())
+        Ok(self.hand_on(encoder.finish()?, pieces).await
+            && pieces.send_timeout(Ok(None), self.config.patience).await.is_ok())
     }
 
     async fn hand_on(&self, piece: Bytes, pieces: &mpsc::Sender<Piece>) -> bool {

@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::format::Encoder;
-use super::job::{self, END, End, Manifest, Outcome, PLAN, Part, Plan, REQUEST, Request, ResultFile, Slice, made, part_name};
+use super::job::{
+    self, END, End, Manifest, Outcome, PLAN, Part, Plan, REQUEST, Request, ResultFile, Slice, made, part_name,
+};
 use super::shelf::{JobKey, Queued};
 use super::source::{Rows, schema, slice_rows};
 use super::spec::{Of, Spec};
@@ -118,7 +120,8 @@ impl Exports {
             return Ok(None);
         }
         let number = attempts + 1;
-        if !self.shelf.create(key, &format!("attempt/{number}.json"), &json!({ "process": std::process::id() })).await? {
+        if !self.shelf.create(key, &format!("attempt/{number}.json"), &json!({ "process": std::process::id() })).await?
+        {
             return Ok(None);
         }
         self.watched.lock().remove(&key.id);
@@ -317,13 +320,17 @@ impl Attempt<'_> {
         }
         let erased: Vec<u64> = self.erasures().await?.iter().map(|tombstone| tombstone.plan).collect();
         if parts.iter().any(|part| erased.iter().any(|plan| !part.erased.contains(plan))) {
-            return Err(ExportError::Refused("clicks that are in it were erased while it was made: ask again".to_owned()));
+            return Err(ExportError::Refused(
+                "clicks that are in it were erased while it was made: ask again".to_owned(),
+            ));
         }
-        let as_of = parts.first().map_or_else(|| self.publication.watermark.start().to_string(), |part| part.as_of.clone());
+        let as_of =
+            parts.first().map_or_else(|| self.publication.watermark.start().to_string(), |part| part.as_of.clone());
         let mut files: Vec<ResultFile> = parts.into_iter().flat_map(|part| part.files).collect();
         if files.is_empty() {
             // Whoever opens the result finds its columns, and no rows.
-            let empty = Rows { schema: schema(&self.spec), batches: futures::stream::empty().boxed(), as_of: String::new() };
+            let empty =
+                Rows { schema: schema(&self.spec), batches: futures::stream::empty().boxed(), as_of: String::new() };
             let name = format!("data/empty.{}", self.number);
             let files_of = Files { exports: self.exports, key: self.key, spec: &self.spec, name, written: Vec::new() };
             files = files_of.take_all(empty, &self.cancelled, true).await?;
@@ -373,11 +380,14 @@ impl Files<'_> {
         even_empty: bool,
     ) -> Result<Vec<ResultFile>, ExportError> {
         let mut open = if even_empty { Some(Open::start(self.spec, &rows)?) } else { None };
-        while let Some(batch) = rows.batches.next().await {
-            let batch = batch?;
-            if cancelled.is_cancelled() {
-                return Err(ExportError::Cancelled);
-            }
+        loop {
+            // Much may be read before a row is found.
+            let batch = tokio::select! {
+                biased;
+                () = cancelled.cancelled() => return Err(ExportError::Cancelled),
+                batch = rows.batches.next() => batch,
+            };
+            let Some(batch) = batch.transpose()? else { break };
             if batch.num_rows() == 0 {
                 continue;
             }

@@ -28,11 +28,15 @@ impl Receiver {
             return Err("a webhook's url begins with https://".to_owned());
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("a webhook's url carries no name and no password: it is the signature that proves who sends".to_owned());
+            return Err(
+                "a webhook's url carries no name and no password: it is the signature that proves who sends".to_owned()
+            );
         }
         let receiver = Self { url };
         if let Some(address) = receiver.literal().filter(|address| !private && !is_public(*address)) {
-            return Err(format!("{address} is no public address; a webhook is sent to the public internet alone (webhook.allow_private)"));
+            return Err(format!(
+                "{address} is no public address; a webhook is sent to the public internet alone (webhook.allow_private)"
+            ));
         }
         Ok(receiver)
     }
@@ -124,17 +128,55 @@ mod tests {
 
     #[test]
     fn only_addresses_of_the_public_internet_are_public() {
-        let public = ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::1.1.1.1", "2002:101:101::1"];
+        let public = [
+            "1.1.1.1",
+            "93.184.216.34",
+            "172.32.0.1",
+            "100.128.0.1",
+            "2606:4700::1111",
+            "64:ff9b::1.1.1.1",
+            "2002:101:101::1",
+        ];
         for address in public {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
         let special = [
-            "127.0.0.1", "127.1.2.3", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
-            "169.254.169.254", "100.64.0.1", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1",
-            "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-            "::ffff:169.254.169.254", "::127.0.0.1", "fe80::1", "fec0::1", "fc00::1", "fd00:ec2::254", "ff02::1",
-            "64:ff9b::127.0.0.1", "64:ff9b:1::1", "2002:7f00:1::1", "2002:a9fe:a9fe::1", "2001::1", "2001:db8::1",
-            "3fff::1", "100::1",
+            "127.0.0.1",
+            "127.1.2.3",
+            "0.0.0.0",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "::127.0.0.1",
+            "fe80::1",
+            "fec0::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::1",
+            "2002:a9fe:a9fe::1",
+            "2001::1",
+            "2001:db8::1",
+            "3fff::1",
+            "100::1",
         ];
         for address in special {
             assert!(!is_public(address.parse().unwrap()), "{address}");
@@ -144,10 +186,23 @@ mod tests {
     #[test]
     fn url_that_is_no_receiver_is_refused_in_every_spelling() {
         let refused = [
-            "http://example.com/", "ftp://example.com/", "file:///etc/passwd", "https://", "nonsense", "https://user:word@example.com/",
-            "https://user@example.com/", "https://127.0.0.1/", "https://2130706433/", "https://0x7f000001/", "https://0177.0.0.1/",
-            "https://127.1/", "https://[::1]/", "https://[::ffff:127.0.0.1]/", "https://169.254.169.254/latest/meta-data/",
-            "https://10.0.0.7:8443/hook", "gopher://example.com",
+            "http://example.com/",
+            "ftp://example.com/",
+            "file:///etc/passwd",
+            "https://",
+            "nonsense",
+            "https://user:word@example.com/",
+            "https://user@example.com/",
+            "https://127.0.0.1/",
+            "https://2130706433/",
+            "https://0x7f000001/",
+            "https://0177.0.0.1/",
+            "https://127.1/",
+            "https://[::1]/",
+            "https://[::ffff:127.0.0.1]/",
+            "https://169.254.169.254/latest/meta-data/",
+            "https://10.0.0.7:8443/hook",
+            "gopher://example.com",
         ];
         for url in refused {
             assert!(Receiver::parse(url, false).is_err(), "{url}");

@@ -148,17 +148,17 @@ impl Webhooks {
         let names = self.shelf.one(key).await?;
         let mut outcomes: Vec<(Timestamp, Over)> = Vec::new();
         for event in names.events().filter(|event| names.is_over(event)) {
-            if let (Some(fired), Some(over)) = (
-                self.shelf.read::<Fired>(key, &fired(event)).await?,
-                self.shelf.read::<Over>(key, &over(event)).await?,
-            ) {
+            if let (Some(fired), Some(over)) =
+                (self.shelf.read::<Fired>(key, &fired(event)).await?, self.shelf.read::<Over>(key, &over(event)).await?)
+            {
                 outcomes.push((fired.at, over));
             }
         }
         outcomes.sort_unstable_by_key(|(at, _)| std::cmp::Reverse(*at));
         let in_a_row = outcomes.iter().take_while(|(_, over)| *over == Over::GivenUp).count();
         if in_a_row >= self.config.disable_after.max(1) as usize {
-            let why = format!("{in_a_row} events in a row could not be delivered: make it anew once the receiver answers");
+            let why =
+                format!("{in_a_row} events in a row could not be delivered: make it anew once the receiver answers");
             self.shelf.create(key, ENDED, &Ended::Disabled(why)).await?;
         }
         Ok(())

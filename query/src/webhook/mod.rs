@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 use crate::objects::ObjectsError;
 use crate::state::Query;
 pub(crate) use deliver::{Attempt, Over};
-use shelf::{ENDED, HookKey as Key, Names, SUBSCRIPTION, Shelf};
 pub(crate) use shelf::HookKey;
+use shelf::{ENDED, HookKey as Key, Names, SUBSCRIPTION, Shelf};
 pub(crate) use subscription::{Event, Subscription};
 pub(crate) use view::{Delivery, Hook};
 

@@ -124,7 +124,9 @@ impl Shelf {
     /// Every webhook, with the names of its objects.
     pub(super) async fn all(&self) -> Result<BTreeMap<HookKey, Names>, ObjectsError> {
         let hooks = self.below(&Path::from("webhook")).await?;
-        self.read.lock().retain(|place, _| named(place).is_some_and(|(key, name)| hooks.get(&key).is_some_and(|names| names.has(&name))));
+        self.read.lock().retain(|place, _| {
+            named(place).is_some_and(|(key, name)| hooks.get(&key).is_some_and(|names| names.has(&name)))
+        });
         Ok(hooks)
     }
 

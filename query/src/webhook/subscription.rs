@@ -61,7 +61,9 @@ impl Subscription {
     pub(super) fn parse(body: &Value, private: bool, now: Timestamp) -> Result<Self, Problem> {
         let wrong = |name: &str, value: &Value, detail: String| {
             let shown: String = value.to_string().chars().take(100).collect();
-            Problem::new(ProblemKind::InvalidParameter, detail).with("parameter", json!(name)).with("value", json!(shown))
+            Problem::new(ProblemKind::InvalidParameter, detail)
+                .with("parameter", json!(name))
+                .with("value", json!(shown))
         };
         let Some(members) = body.as_object() else {
             return Err(Problem::new(ProblemKind::MalformedBody, "the body is a JSON object"));
@@ -75,7 +77,9 @@ impl Subscription {
         let receiver = Receiver::parse(url, private).map_err(|why| wrong("url", get("url"), why))?;
         let link_id = match get("link_id") {
             Value::Null => None,
-            value => Some(serde_json::from_value(value.clone()).map_err(|error| wrong("link_id", value, error.to_string()))?),
+            value => Some(
+                serde_json::from_value(value.clone()).map_err(|error| wrong("link_id", value, error.to_string()))?,
+            ),
         };
         let traffic = match get("traffic") {
             Value::Null => Traffic::Human,

@@ -172,7 +172,8 @@ async fn look_by(webhooks: &Arc<Webhooks>, query: &Query) {
 fn verifies(secret: &str, headers: &HeaderMap, body: &Bytes) -> bool {
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
     let header = |name: &str| headers[name].to_str().unwrap().to_owned();
-    let signed = format!("{}.{}.{}", header("webhook-id"), header("webhook-timestamp"), std::str::from_utf8(body).unwrap());
+    let signed =
+        format!("{}.{}.{}", header("webhook-id"), header("webhook-timestamp"), std::str::from_utf8(body).unwrap());
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
     mac.update(signed.as_bytes());
     header("webhook-signature") == format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
@@ -193,15 +194,23 @@ async fn milestone_is_told_once_signed_and_with_its_count() {
     let heard = receiver.heard();
     assert_eq!(heard.len(), 1);
     let (place, headers, body) = &heard[0];
-    assert!(verifies(&secret, headers, body) && place == "/hook?key=1" && headers["content-type"] == "application/json");
+    assert!(
+        verifies(&secret, headers, body) && place == "/hook?key=1" && headers["content-type"] == "application/json"
+    );
     assert_eq!(headers["webhook-timestamp"], (world.clock.now().as_millis() / 1000).to_string());
     let told: Value = serde_json::from_slice(body).unwrap();
-    assert_eq!((&told["type"], &told["data"]["clicks"], &told["data"]["milestone"]), (&json!("link.milestone"), &json!(6), &json!(5)));
+    assert_eq!(
+        (&told["type"], &told["data"]["clicks"], &told["data"]["milestone"]),
+        (&json!("link.milestone"), &json!(6), &json!(5))
+    );
     assert_eq!((&told["data"]["link_id"], &told["data"]["webhook_id"]), (&json!("7"), &json!(id)));
     assert_eq!(told["data"]["as_of"], W.start().plus_millis(598_000).to_string());
     let deliveries = world.deliveries(&id).await;
     assert_eq!((&deliveries[0]["state"], &deliveries[0]["attempts"][0]["status"]), (&json!("delivered"), &json!(204)));
-    assert_eq!((&deliveries[0]["body"], deliveries[0]["id"].as_str().unwrap()), (&told, headers["webhook-id"].to_str().unwrap()));
+    assert_eq!(
+        (&deliveries[0]["body"], deliveries[0]["id"].as_str().unwrap()),
+        (&told, headers["webhook-id"].to_str().unwrap())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,7 +251,10 @@ async fn threshold_is_told_again_once_its_hours_are_over() {
     world.look().await;
     assert_eq!(receiver.heard().len(), 1);
     let told: Value = serde_json::from_slice(&receiver.heard()[0].2).unwrap();
-    assert_eq!((&told["type"], &told["data"]["clicks"], &told["data"]["threshold"]), (&json!("link.threshold"), &json!(4), &json!(3)));
+    assert_eq!(
+        (&told["type"], &told["data"]["clicks"], &told["data"]["threshold"]),
+        (&json!("link.threshold"), &json!(4), &json!(3))
+    );
     assert_eq!(told["data"]["window"]["hours"], 2);
     world.pass(2 * 3600);
     world.look().await;
@@ -256,7 +268,8 @@ async fn threshold_is_told_again_once_its_hours_are_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn receiver_that_fails_is_tried_again_with_the_same_id_until_it_hears() {
-    let (world, receiver) = (World::new(WebhookConfig { timeout: Duration::from_millis(300), ..config() }).await, Receiver::new().await);
+    let (world, receiver) =
+        (World::new(WebhookConfig { timeout: Duration::from_millis(300), ..config() }).await, Receiver::new().await);
     let (id, secret) = world.subscribe(&receiver, json!({ "type": "milestone", "clicks": [1] })).await;
     receiver.does(&[Does::Hangs, Does::Redirects]);
     world.clicks(7, 1).await;
@@ -274,10 +287,13 @@ async fn receiver_that_fails_is_tried_again_with_the_same_id_until_it_hears() {
     let heard = receiver.heard();
     assert_eq!(heard.iter().filter(|(place, ..)| place == "/hook?key=1").count(), 3, "a redirect is not followed");
     assert_eq!(heard.len(), 3);
-    assert!(heard.iter().all(|(_, headers, body)| headers["webhook-id"] == heard[0].1["webhook-id"] && verifies(&secret, headers, body)));
+    assert!(heard.iter().all(
+        |(_, headers, body)| headers["webhook-id"] == heard[0].1["webhook-id"] && verifies(&secret, headers, body)
+    ));
     assert_ne!(heard[0].1["webhook-timestamp"], heard[1].1["webhook-timestamp"]);
     let delivery = world.deliveries(&id).await[0].clone();
-    let statuses: Vec<&Value> = delivery["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["status"]).collect();
+    let statuses: Vec<&Value> =
+        delivery["attempts"].as_array().unwrap().iter().map(|attempt| &attempt["status"]).collect();
     assert_eq!((statuses, &delivery["state"]), (vec![&Value::Null, &json!(307), &json!(204)], &json!("delivered")));
 }
 
@@ -347,9 +363,11 @@ async fn webhooks_are_made_listed_tried_and_deleted_by_their_tenant_alone() {
     assert_eq!(serde_json::from_slice::<Value>(&heard[0].2).unwrap()["type"], "test");
 
     let body = json!({ "url": receiver.url, "event": event });
-    let theirs = world.webhooks.subscribe(&world.query, linktide_common::id::TenantId(7), &body).await.unwrap().0.key.id;
+    let theirs =
+        world.webhooks.subscribe(&world.query, linktide_common::id::TenantId(7), &body).await.unwrap().0.key.id;
     let places = ["", "/deliveries"].map(|place| (Method::GET, format!("/v1/webhooks/{theirs}{place}")));
-    let changes = [(Method::DELETE, format!("/v1/webhooks/{theirs}")), (Method::POST, format!("/v1/webhooks/{theirs}/test"))];
+    let changes =
+        [(Method::DELETE, format!("/v1/webhooks/{theirs}")), (Method::POST, format!("/v1/webhooks/{theirs}/test"))];
     for (method, place) in places.into_iter().chain(changes) {
         assert_eq!(world.ask(method, &place, None).await.0, 404, "{place}");
     }
@@ -362,7 +380,10 @@ async fn webhooks_are_made_listed_tried_and_deleted_by_their_tenant_alone() {
     for _ in 0..3 {
         world.subscribe(&receiver, event.clone()).await;
     }
-    assert_eq!(world.ask(Method::POST, "/v1/webhooks", Some(json!({ "url": receiver.url, "event": event }))).await.0, 429);
+    assert_eq!(
+        world.ask(Method::POST, "/v1/webhooks", Some(json!({ "url": receiver.url, "event": event }))).await.0,
+        429
+    );
     for body in [json!([]), json!({}), json!({ "url": "https://example.com", "event": event, "tenant_id": "7" })] {
         assert_eq!(world.ask(Method::POST, "/v1/webhooks", Some(body)).await.0, 400);
     }

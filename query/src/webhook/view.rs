@@ -56,7 +56,10 @@ impl Webhooks {
         if self.hooks(tenant).await?.len() >= self.config.per_tenant {
             return Err(Problem::new(
                 ProblemKind::TooManyRequests,
-                format!("there are {} webhooks of yours, which is as many as there may be; delete one", self.config.per_tenant),
+                format!(
+                    "there are {} webhooks of yours, which is as many as there may be; delete one",
+                    self.config.per_tenant
+                ),
             ));
         }
         let key = HookKey { tenant, id: crate::export::new_id(now) };
@@ -140,7 +143,13 @@ impl Webhooks {
                     attempts.extend(self.shelf.read(&key, &attempt(&event, number)).await?);
                 }
                 let over = if names.is_over(&event) { self.shelf.read(&key, &over(&event)).await? } else { None };
-                all.push(Delivery { message_id: message_id(&key, &event), fired: told.at, body: told.body, over, attempts });
+                all.push(Delivery {
+                    message_id: message_id(&key, &event),
+                    fired: told.at,
+                    body: told.body,
+                    over,
+                    attempts,
+                });
             }
             Ok::<_, WebhookError>(all)
         };

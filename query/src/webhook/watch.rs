@@ -92,7 +92,8 @@ impl Webhooks {
                 }
             }
             Event::Threshold { clicks, hours } => {
-                let before = names.events().filter_map(|event| event.strip_prefix(THRESHOLD)?.parse::<usize>().ok()).max();
+                let before =
+                    names.events().filter_map(|event| event.strip_prefix(THRESHOLD)?.parse::<usize>().ok()).max();
                 let number = before.map_or(0, |before| before + 1);
                 if let Some(before) = before
                     && let Some(last) = self.shelf.read::<Fired>(key, &fired(&threshold(before))).await?

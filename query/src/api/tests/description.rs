@@ -17,8 +17,10 @@ fn asked(path: &str) -> String {
 async fn every_documented_path_answers() {
     let stage = stage().await;
     let about = openapi();
-    assert_eq!(about.paths.paths.len(), 15);
-    for path in about.paths.paths.iter().filter(|(_, item)| item.get.is_some()).map(|(path, _)| path) {
+    let questions = |path: &&String| !path.contains("/export") && !path.contains("/webhooks");
+    assert_eq!(about.paths.paths.keys().filter(questions).count(), 15);
+    let read = about.paths.paths.iter().filter(|(_, item)| item.get.is_some()).map(|(path, _)| path);
+    for path in read.filter(questions) {
         let (status, answer) = stage.ask(&asked(path)).await;
         assert_eq!(status, 200, "{path}: {answer}");
     }
@@ -29,7 +31,9 @@ async fn every_documented_value_is_taken_and_no_other_parameter_is() {
     let stage = stage().await;
     let about = serde_json::to_value(openapi()).unwrap();
     assert!(about["openapi"].as_str().unwrap().starts_with("3.1"));
-    for (path, item) in about["paths"].as_object().unwrap() {
+    // What exports and webhooks take is sent by their own tests.
+    let questions = |path: &str| !path.contains("/export") && !path.contains("/webhooks");
+    for (path, item) in about["paths"].as_object().unwrap().iter().filter(|(path, _)| questions(path)) {
         let parameters = item["get"]["parameters"].as_array().cloned().unwrap_or_default();
         let question = ["links", "account", "compare"].iter().any(|part| path.contains(part));
         assert_eq!(question, !parameters.is_empty(), "{path}");

@@ -60,7 +60,10 @@ impl World {
         for file in job["result"]["files"].as_array().unwrap() {
             let answer = self.get(file["url"].as_str().unwrap()).await;
             let name = file["name"].as_str().unwrap();
-            assert_eq!((answer.status, answer.header("content-disposition")), (200, &*format!("attachment; filename=\"{name}\"")));
+            assert_eq!(
+                (answer.status, answer.header("content-disposition")),
+                (200, &*format!("attachment; filename=\"{name}\""))
+            );
             let body = answer.body.unwrap();
             let sha256: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!((file["bytes"].as_u64(), file["sha256"].as_str()), (Some(body.len() as u64), Some(&*sha256)));
@@ -108,7 +111,10 @@ async fn job_makes_the_rows_of_a_plain_filter_in_every_format() {
         assert_eq!(compared(world.rows(&id, format).await), asked.expected(&world), "{number} {format}");
         // What made it is gone; the result and what it says of itself stay.
         let kept = world.names(&id);
-        assert!(kept.iter().all(|name| name.starts_with("/data/") || ["/request.json", "/end.json"].contains(&&**name)), "{kept:?}");
+        assert!(
+            kept.iter().all(|name| name.starts_with("/data/") || ["/request.json", "/end.json"].contains(&&**name)),
+            "{kept:?}"
+        );
     }
     let listed = world.get("/v1/exports").await.json();
     assert_eq!(listed["results"].as_array().unwrap().len(), 8);
@@ -238,7 +244,16 @@ async fn job_of_another_tenant_is_not_found() {
     assert_eq!(world.get("/v1/exports").await.json()["results"], json!([]));
     let theirs = world.exports.job(&world.query, job.key).await.unwrap().unwrap();
     assert!(matches!(theirs.state, crate::export::job::State::Done { .. }));
-    for id in ["..", "%2e%2e", "..%2f0%2fx", "1", "0/../7", &id.to_string().to_uppercase(), &format!("{{{id}}}"), &id.simple().to_string()] {
+    for id in [
+        "..",
+        "%2e%2e",
+        "..%2f0%2fx",
+        "1",
+        "0/../7",
+        &id.to_string().to_uppercase(),
+        &format!("{{{id}}}"),
+        &id.simple().to_string(),
+    ] {
         let answer = world.get(&format!("/v1/exports/{id}")).await;
         assert_eq!(answer.status, 404, "{id}: {:?}", answer.body);
     }
@@ -339,7 +354,8 @@ async fn job_with_no_rows_has_a_file_with_its_columns_and_one_of_a_rollup_its_ro
         let links = world.ask(json!({ "interval": "all", "of": "links", "traffic": "all", "format": format })).await;
         world.work().await;
         assert_eq!((world.files(&none).await.len(), world.rows(&none, format).await.len()), (1, 0));
-        let clicks: u64 = world.rows(&links, format).await.iter().map(|row| row["clicks"].parse::<u64>().unwrap()).sum();
+        let clicks: u64 =
+            world.rows(&links, format).await.iter().map(|row| row["clicks"].parse::<u64>().unwrap()).sum();
         let plain = world.archived().iter().filter(|(click, _)| click.tenant == 0 && !click.preview).count();
         assert_eq!(clicks, plain as u64);
     }
@@ -376,7 +392,10 @@ async fn result_in_a_bucket_is_read_by_a_signed_address_without_a_key() {
         assert!(url.starts_with(&s3.url()) && job["result"]["urls_valid_for_seconds"] == 900, "{job}");
         let answer = client.get(url).send().await.unwrap();
         let disposition = answer.headers()["content-disposition"].to_str().unwrap().to_owned();
-        assert_eq!((answer.status().as_u16(), disposition), (200, format!("attachment; filename=\"{}\"", file["name"].as_str().unwrap())));
+        assert_eq!(
+            (answer.status().as_u16(), disposition),
+            (200, format!("attachment; filename=\"{}\"", file["name"].as_str().unwrap()))
+        );
         let body = answer.bytes().await.unwrap();
         // The API serves the same bytes.
         assert_eq!(world.get(&format!("/v1/exports/{id}/parts/{number}")).await.body.unwrap(), body);

@@ -11,10 +11,13 @@ use crate::export::ExportConfig;
 
 pub(super) const FORMATS: [&str; 4] = ["csv", "ndjson", "parquet", "arrow"];
 
+/// Whether an export has a click, which is a bot's or not.
+type Filter = Box<dyn Fn(&Plain, bool) -> bool + Send + Sync>;
+
 /// What is asked for, as parameters and as a filter.
 pub(super) struct Asked {
     pub(super) parameters: Vec<(&'static str, String)>,
-    pub(super) wants: Box<dyn Fn(&Plain, bool) -> bool + Send + Sync>,
+    pub(super) wants: Filter,
 }
 
 impl Asked {
@@ -25,11 +28,12 @@ impl Asked {
         let end = Quarter(start.0 + [90, 3_000, 130_000][random.random_range(0..3)]);
         let traffic = ["human", "bot", "all"][random.random_range(0..3)];
         let previews = random.random_bool(0.3);
-        let language = ["", "en", "en,hi", "-en", "(none)", "-(none)", "hi,(none)", "-hi,(none)"][random.random_range(0..8)];
-        let campaign = ["", "spring", "-spring", "it's \"5\\,5\"", "-it's \"5\\,5\",=1+1", "(none)", "\\-off"][random.random_range(0..7)];
+        let language =
+            ["", "en", "en,hi", "-en", "(none)", "-(none)", "hi,(none)", "-hi,(none)"][random.random_range(0..8)];
+        let campaign = ["", "spring", "-spring", "it's \"5\\,5\"", "-it's \"5\\,5\",=1+1", "(none)", "\\-off"]
+            [random.random_range(0..7)];
         let trigger = ["", "qr", "-qr", "link"][random.random_range(0..4)];
-        let links: Vec<u64> =
-            [vec![], vec![2], vec![1, u64::MAX], vec![9]][random.random_range(0..4)].clone();
+        let links: Vec<u64> = [vec![], vec![2], vec![1, u64::MAX], vec![9]][random.random_range(0..4)].clone();
         let mut parameters = vec![
             ("start", quarter_text(start)),
             ("end", quarter_text(end)),
@@ -37,7 +41,9 @@ impl Asked {
             ("previews", previews.to_string()),
         ];
         let filters = [("language", language), ("utm_campaign", campaign), ("trigger", trigger)];
-        parameters.extend(filters.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, (*value).to_owned())));
+        parameters.extend(
+            filters.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, (*value).to_owned())),
+        );
         if of_link.is_none() && !links.is_empty() {
             let ids: Vec<String> = links.iter().map(u64::to_string).collect();
             parameters.push(("links", ids.join(",")));
@@ -189,7 +195,8 @@ async fn visitors_are_shown_where_they_are_asked_for_and_no_address_ever() {
     world.roll_up(W.next()).await;
     for format in FORMATS {
         let plain = world.get(&format!("/v1/account/export?interval=all&traffic=all&format={format}")).await;
-        let with = world.get(&format!("/v1/account/export?interval=all&traffic=all&visitors=true&format={format}")).await;
+        let with =
+            world.get(&format!("/v1/account/export?interval=all&traffic=all&visitors=true&format={format}")).await;
         let (plain, with) = (plain.body.unwrap(), with.body.unwrap());
         assert!(rows(format, &plain).iter().all(|row| !row.contains_key("visitor") && !row.contains_key("ip_hash")));
         assert!(rows(format, &with).iter().all(|row| row["visitor"].len() == 32));
@@ -223,6 +230,15 @@ async fn stream_that_becomes_too_large_is_broken_off_and_does_not_look_whole() {
     assert!(answer.status == 200 && answer.body.is_err(), "a file that is cut off looks whole: {}", answer.status);
     let answer = world.get("/v1/account/export?interval=all&traffic=all&previews=true&format=ndjson").await;
     assert_eq!(answer.status, 422, "what is too large at once is told as such");
+    // As a client sees it: the connection ends before the body does.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = world.router.clone();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    let url = format!("http://{address}/v1/account/export?interval=all&traffic=all&previews=true");
+    let answer = reqwest::get(url).await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    assert!(answer.bytes().await.is_err(), "a file that is cut off looks whole to a client");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,9 +266,15 @@ async fn what_cannot_be_exported_is_refused_by_name() {
     ];
     for (place, name) in refused {
         let answer = world.get(&format!("/v1/{place}")).await;
-        assert_eq!((answer.status, answer.json()["parameter"].clone()), (400, json!(name)), "{place}: {:?}", answer.body);
+        assert_eq!(
+            (answer.status, answer.json()["parameter"].clone()),
+            (400, json!(name)),
+            "{place}: {:?}",
+            answer.body
+        );
     }
-    let names = ["../x", "a/b", "a\\b", ".hidden", "-rf", "a..b", "a%0d%0ab", "a%22b", "a%00", "con:x", "", "a.", "%e2%80%ae"];
+    let names =
+        ["../x", "a/b", "a\\b", ".hidden", "-rf", "a..b", "a%0d%0ab", "a%22b", "a%00", "con:x", "", "a.", "%e2%80%ae"];
     for name in names {
         let answer = world.get(&format!("/v1/account/export?filename={name}")).await;
         assert_eq!((answer.status, answer.json()["parameter"].clone()), (400, json!("filename")), "{name}");
@@ -287,4 +309,39 @@ async fn what_was_erased_is_in_no_export() {
     assert_eq!(world.get(&format!("{of_link}&publication={number}")).await.status, 410);
     let other = world.get("/v1/account/export?interval=all&traffic=all&links=2").await;
     assert!(!rows("csv", &other.body.unwrap()).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_description_says_of_exports_is_true() {
+    let mut world = World::new(11, config()).await;
+    world.send(20).await;
+    world.roll_up(W.next()).await;
+    world.until_counted().await;
+    let about = serde_json::to_value(crate::openapi()).unwrap();
+    for place in ["/v1/account/export", "/v1/links/{link_id}/export"] {
+        let parameters = about["paths"][place]["get"]["parameters"].as_array().unwrap().clone();
+        let named = |name: &str| parameters.iter().any(|parameter| parameter["name"] == name);
+        assert!(named("of") && named("country") && named("timezone") && named("filename"));
+        assert_eq!(named("links"), place == "/v1/account/export");
+        for parameter in &parameters {
+            let name = parameter["name"].as_str().unwrap();
+            for value in parameter["schema"]["enum"].as_array().into_iter().flatten() {
+                let value = value.as_str().unwrap();
+                // What the value needs to mean anything.
+                let with = match (name, value) {
+                    ("of", "breakdown") => "&by=country",
+                    ("of", "links") if place.contains("link_id") => continue,
+                    ("unit", _) => "&of=timeseries",
+                    _ => "",
+                };
+                let place = format!("{}?{name}={value}{with}", place.replace("{link_id}", "2"));
+                assert_eq!(world.get(&place).await.status, 200, "{place}");
+            }
+        }
+    }
+    let members =
+        about["paths"]["/v1/exports"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+            .as_object()
+            .unwrap();
+    assert!(members.contains_key("links") && members.contains_key("utm_source"));
 }

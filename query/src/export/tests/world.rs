@@ -91,7 +91,12 @@ impl World {
     }
 
     /// The same over a lake that is anywhere.
-    pub(in crate::export) async fn over(lake: Lake, folder: tempfile::TempDir, seed: u64, config: ExportConfig) -> Self {
+    pub(in crate::export) async fn over(
+        lake: Lake,
+        folder: tempfile::TempDir,
+        seed: u64,
+        config: ExportConfig,
+    ) -> Self {
         let clock = Clock::manual(W.start());
         let log_config = EmbeddedConfig { partitions: 2, sync: false, ..EmbeddedConfig::default() };
         let log = EmbeddedLog::open(&folder.path().join("log"), &log_config, clock.clone()).unwrap();
@@ -104,7 +109,8 @@ impl World {
         let enricher = Arc::new(Enricher::new(enrich).unwrap());
         let intake = |layer| Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), 1_000);
         let archive = ArchiveConfig::default();
-        let (archiver, flusher) = Archiver::open(lake.clone(), intake("archive"), clock.clone(), archive).await.unwrap();
+        let (archiver, flusher) =
+            Archiver::open(lake.clone(), intake("archive"), clock.clone(), archive).await.unwrap();
         let view = Arc::new(MemoryView::new());
         let shared = Arc::clone(&view) as Arc<dyn View>;
         let speed = SpeedConfig { flush_interval: Duration::from_millis(1), ..SpeedConfig::default() };
