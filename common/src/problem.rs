@@ -12,8 +12,6 @@ pub enum ProblemKind {
     UnknownParameter,
     /// A value that a parameter cannot have.
     InvalidParameter,
-    /// More was asked for than a caller, its tenant or its address may.
-    TooManyRequests,
     /// A question that rollups cannot answer; an export can.
     NotInRollups,
     /// Nothing is there.
@@ -32,6 +30,8 @@ pub enum ProblemKind {
     MalformedBody,
     /// Every record of the body was refused.
     AllRefused,
+    /// More was asked for than a caller, its tenant or its address may.
+    TooManyRequests,
     /// The log does not take clicks now.
     LogUnavailable,
     /// The service has not caught up yet.
@@ -46,7 +46,6 @@ impl ProblemKind {
         match self {
             Self::UnknownParameter => ("unknown-parameter", StatusCode::BAD_REQUEST, "Unknown parameter"),
             Self::InvalidParameter => ("invalid-parameter", StatusCode::BAD_REQUEST, "Invalid parameter"),
-            Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::NotInRollups => ("not-in-rollups", StatusCode::UNPROCESSABLE_ENTITY, "Not in the rollups"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
             Self::Gone => ("gone", StatusCode::GONE, "Gone"),
@@ -58,6 +57,7 @@ impl ProblemKind {
             }
             Self::MalformedBody => ("malformed-body", StatusCode::BAD_REQUEST, "Malformed body"),
             Self::AllRefused => ("all-refused", StatusCode::UNPROCESSABLE_ENTITY, "Every record was refused"),
+            Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::LogUnavailable => ("log-unavailable", StatusCode::SERVICE_UNAVAILABLE, "The log takes no clicks now"),
             Self::NotReady => ("not-ready", StatusCode::SERVICE_UNAVAILABLE, "Not ready"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),

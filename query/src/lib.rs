@@ -14,6 +14,7 @@ mod ask;
 mod envelope;
 mod export;
 mod freshness;
+mod live;
 mod merge;
 mod metrics;
 mod needs;

@@ -112,12 +112,25 @@ impl Parameters {
         let dimensions = Dimension::ALL.iter().map(|dimension| dimension.name());
         let allowed: Vec<&str> = COMMON.iter().chain(own).copied().chain(dimensions).collect();
         self.only(&allowed)?;
-        let zone = self.get("timezone").map_or(Ok(Zone::utc()), |name| {
-            Zone::parse(name).map_err(|error| Problem::parameter("timezone", name, error.to_string()))
-        })?;
-        let traffic = self.named("traffic", TRAFFIC)?.unwrap_or_default();
+        let (zone, traffic) = (self.zone()?, self.traffic()?);
         let (when, publication, filters) = (self.when(&zone)?, self.publication()?, self.filters()?);
         Ok(Asked { zone, when, traffic, publication, filters })
+    }
+
+    /// The zone and the traffic of a live stream.
+    pub(crate) fn live(&self, allowed: &[&str]) -> Result<(Zone, Traffic), Problem> {
+        self.only(allowed)?;
+        Ok((self.zone()?, self.traffic()?))
+    }
+
+    fn zone(&self) -> Result<Zone, Problem> {
+        self.get("timezone").map_or(Ok(Zone::utc()), |name| {
+            Zone::parse(name).map_err(|error| Problem::parameter("timezone", name, error.to_string()))
+        })
+    }
+
+    fn traffic(&self) -> Result<Traffic, Problem> {
+        Ok(self.named("traffic", TRAFFIC)?.unwrap_or_default())
     }
 
     fn filters(&self) -> Result<Vec<Filter>, Problem> {

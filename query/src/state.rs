@@ -9,7 +9,7 @@ use linktide_common::clock::Clock;
 use linktide_common::enrich::VisitorIdentity;
 use linktide_common::publication::{Publication, PublicationStore};
 use linktide_speed::reader::SpeedReader;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::export::{Exports, janitor, worker};
@@ -24,11 +24,21 @@ pub struct QueryConfig {
     pub stale_after: Duration,
     /// What uniques count.
     pub visitor: VisitorIdentity,
+    /// How often a live stream looks for new counts.
+    pub live_every: Duration,
+    /// The most live streams of this process.
+    pub live_streams: usize,
 }
 
 impl Default for QueryConfig {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(5), stale_after: Duration::from_secs(60), visitor: VisitorIdentity::Ip }
+        Self {
+            deadline: Duration::from_secs(5),
+            stale_after: Duration::from_secs(60),
+            visitor: VisitorIdentity::Ip,
+            live_every: Duration::from_secs(1),
+            live_streams: 1_000,
+        }
     }
 }
 
@@ -47,11 +57,14 @@ pub struct Query {
     pub(crate) exports: Option<Arc<Exports>>,
     /// None where this process has none.
     pub(crate) webhooks: Option<Arc<Webhooks>>,
+    /// Told when the process ends: live streams would never end by themselves.
+    pub(crate) stop: CancellationToken,
+    live: Arc<Semaphore>,
     caught_up: Arc<AtomicBool>,
 }
 
 impl Query {
-    /// A service over the readers of both layers.
+    /// A service over the readers of both layers, until `stop`.
     #[must_use]
     pub fn new(
         tables: Arc<Tables>,
@@ -59,8 +72,9 @@ impl Query {
         kept: PublicationStore,
         clock: Clock,
         config: QueryConfig,
+        stop: CancellationToken,
     ) -> Self {
-        let caught_up = Arc::new(AtomicBool::new(false));
+        let (live, caught_up) = (Arc::new(Semaphore::new(config.live_streams)), Arc::new(AtomicBool::new(false)));
         Self {
             tables,
             speed,
@@ -70,8 +84,15 @@ impl Query {
             config: Arc::new(config),
             exports: None,
             webhooks: None,
+            stop,
+            live,
             caught_up,
         }
+    }
+
+    /// Room for one live stream more, if there is any.
+    pub(crate) fn live_room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.live).try_acquire_owned().ok()
     }
 
     /// The same, which makes exports too.
@@ -87,7 +108,8 @@ impl Query {
     }
 
     /// Makes export jobs, deletes old results, and tells webhooks what came, until told to stop.
-    pub async fn work(self, stop: CancellationToken) {
+    pub async fn work(self) {
+        let stop = self.stop.clone();
         let exporting = async {
             if let Some(exports) = self.exports.clone() {
                 tokio::join!(

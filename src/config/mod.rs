@@ -66,6 +66,10 @@ pub struct Api {
     pub stale_after: Span,
     /// Memory for files of rollups.
     pub file_cache: ByteSize,
+    /// How often a live stream looks for new counts.
+    pub live_every: Span,
+    /// The most live streams of a process.
+    pub live_streams: usize,
 }
 
 impl Default for Api {
@@ -75,6 +79,8 @@ impl Default for Api {
             deadline: Span::seconds(5),
             stale_after: Span::seconds(60),
             file_cache: ByteSize(256 << 20),
+            live_every: Span::seconds(1),
+            live_streams: 1_000,
         }
     }
 }

@@ -5,6 +5,7 @@ mod http;
 pub mod ingest;
 pub mod kafka;
 pub mod lake;
+mod outward;
 mod probes;
 mod query;
 mod speed;

@@ -78,12 +78,13 @@ impl Services {
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
-        let query = query::query(config, &lake, lake.clone(), view, Some(&data.join("webhook.key")), &clock)?;
+        let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
+        let key = data.join("webhook.key");
+        let query = query::query(config, &lake, lake.clone(), view, Some(&key), &clock, requests.clone())?;
         let router = door.merge(linktide_query::router(query.clone()));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
 
-        let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = Tasks::default();
         let stop = workers.clone();
         tasks.spawn(async move { Ok(archiver.run(stop).await.map(|()| "archive")?) });
@@ -91,7 +92,7 @@ impl Services {
         tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
         let stop = requests.clone();
         tasks.spawn(async move { http::serve(listener, router, about, stop).await });
-        tasks.spawn(query::work_of(query, requests.clone()));
+        tasks.spawn(query::work_of(query));
         let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));

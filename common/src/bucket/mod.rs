@@ -13,7 +13,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use comparison::{Comparison, NothingBefore};
-pub use range::{Bucket, Cut, Edge, Interval, Range, RangeError, Unit, buckets, parse_instant, resolve_interval};
+pub use range::{
+    Bucket, Cut, Edge, Interval, Range, RangeError, Unit, buckets, parse_instant, resolve_interval, today,
+};
 pub use week::HourOfWeek;
 pub use zone::{UnknownZone, Zone};
 

@@ -270,6 +270,12 @@ pub fn resolve_interval(interval: Interval, zone: &Zone, now: Timestamp, earlies
     Range::new(start.min(end), end)
 }
 
+/// The first quarter of the day that it is now in the zone.
+#[must_use]
+pub fn today(now: Timestamp, zone: &Zone) -> Quarter {
+    Unit::Day.start_of(Quarter::of(now), zone)
+}
+
 /// How long a bucket of a timeseries is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -7,6 +7,7 @@ mod exports;
 mod freshness;
 mod health;
 mod links;
+mod live;
 mod many;
 mod openapi;
 mod openapi_files;
@@ -34,6 +35,8 @@ pub fn router(query: Query) -> Router {
         .route("/v1/links/{link_id}/timeseries", get(links::timeseries))
         .route("/v1/links/{link_id}/breakdown", get(links::breakdown))
         .route("/v1/links/{link_id}/heatmap", get(links::heatmap))
+        .route("/v1/links/{link_id}/live", get(live::link))
+        .route("/v1/account/live", get(live::account))
         .route("/v1/account/summary", get(account::summary))
         .route("/v1/account/timeseries", get(account::timeseries))
         .route("/v1/account/breakdown", get(account::breakdown))

@@ -9,7 +9,7 @@ use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{ContentBuilder, Required};
 
-use super::{account, freshness, health, links, many};
+use super::{account, freshness, health, links, live, many};
 use crate::params::{self, COMMON};
 use crate::question::{Kind, MOST_LINKS, SORTS};
 
@@ -24,6 +24,8 @@ use crate::question::{Kind, MOST_LINKS, SORTS};
         links::timeseries,
         links::breakdown,
         links::heatmap,
+        live::link,
+        live::account,
         account::summary,
         account::timeseries,
         account::breakdown,
@@ -47,7 +49,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         }
         let Some(operation) = &mut item.get else { continue };
         if let Some(kind) = kind(path) {
-            add_parameters(operation, path, kind.takes());
+            let filters = Dimension::ALL.iter().map(|dimension| dimension.name());
+            let takes: Vec<&str> = COMMON.iter().chain(kind.takes()).copied().chain(filters).collect();
+            add_parameters(operation, path, &takes);
             add_problems(operation);
             operation.responses.responses.insert(
                 "304".to_owned(),
@@ -56,6 +60,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
                     .build()
                     .into(),
             );
+        } else if path.ends_with("/live") {
+            add_parameters(operation, path, live::PARAMETERS);
+            add_problem(operation, "400", "A parameter or `Last-Event-ID` is none of a stream");
+            add_problem(operation, "429", "There are too many streams; try again after `Retry-After` seconds");
+            add_problem(operation, "503", "Nothing is published yet; try again after `Retry-After` seconds");
         } else if path == "/v1/freshness" || path == "/readyz" {
             add_problem(operation, "503", "The service has not caught up yet; `Retry-After` says when to try again");
         }
@@ -77,7 +86,7 @@ fn add_problems(operation: &mut Operation) {
     add_problem(operation, "503", "Nothing is published yet; try again after `Retry-After` seconds");
 }
 
-fn add_parameters(operation: &mut Operation, path: &str, own: &[&str]) {
+fn add_parameters(operation: &mut Operation, path: &str, takes: &[&str]) {
     let of_path = path.contains("{link_id}").then(|| {
         let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9]{1,20}$"));
         ParameterBuilder::new()
@@ -87,9 +96,7 @@ fn add_parameters(operation: &mut Operation, path: &str, own: &[&str]) {
             .schema(Some(schema))
             .build()
     });
-    let filters = Dimension::ALL.iter().map(|dimension| dimension.name());
-    let by_name = COMMON.iter().chain(own).copied().chain(filters).map(parameter);
-    let parameters = of_path.into_iter().chain(by_name);
+    let parameters = of_path.into_iter().chain(takes.iter().map(|name| parameter(name)));
     operation.parameters.get_or_insert_default().extend(parameters.map(Into::into));
 }
 

@@ -18,9 +18,10 @@ async fn every_documented_path_answers() {
     let stage = stage().await;
     let about = openapi();
     let questions = |path: &&String| !path.contains("/export") && !path.contains("/webhooks");
-    assert_eq!(about.paths.paths.keys().filter(questions).count(), 15);
+    assert_eq!(about.paths.paths.keys().filter(questions).count(), 17);
     let read = about.paths.paths.iter().filter(|(_, item)| item.get.is_some()).map(|(path, _)| path);
-    for path in read.filter(questions) {
+    // Streams have no end; their tests read them.
+    for path in read.filter(questions).filter(|path| !path.ends_with("/live")) {
         let (status, answer) = stage.ask(&asked(path)).await;
         assert_eq!(status, 200, "{path}: {answer}");
     }
@@ -41,6 +42,9 @@ async fn every_documented_value_is_taken_and_no_other_parameter_is() {
         for parameter in parameters {
             let name = parameter["name"].as_str().unwrap();
             for value in parameter["schema"]["enum"].as_array().into_iter().flatten() {
+                if path.ends_with("/live") {
+                    continue;
+                }
                 let place = asked(path);
                 let and = if place.contains('?') { '&' } else { '?' };
                 let place = format!("{place}{and}{name}={}", value.as_str().unwrap());

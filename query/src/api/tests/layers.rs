@@ -107,7 +107,7 @@ impl World {
         tokio::spawn(worker.run(stop.clone()));
         let tables = Arc::new(Tables::new(lake.clone(), 1 << 26));
         let (reader, publications) = (SpeedReader::new(shared), lake.publications().clone());
-        let query = Query::new(tables, reader, publications, clock.clone(), QueryConfig::default());
+        let query = Query::new(tables, reader, publications, clock.clone(), QueryConfig::default(), stop.clone());
         Self {
             log,
             clock,

@@ -21,6 +21,7 @@ use linktide_common::publication::{Publication, Tombstone};
 use linktide_speed::reader::{Held, LinksSlice, Slice, SpeedReader, ViewError, Want};
 use linktide_speed::view::{Counted, Flushed, Fold, MemoryView, Standing, View};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::{Query, QueryConfig, router};
@@ -114,12 +115,16 @@ impl View for Faulty {
     }
 }
 
+/// The most live streams of a stage.
+pub(crate) const LIVE_STREAMS: usize = 3;
+
 pub(crate) struct Stage {
     pub(crate) view: Arc<Faulty>,
     pub(crate) lake: Lake,
     pub(crate) clock: Clock,
     pub(crate) query: Query,
     pub(crate) router: Router,
+    pub(crate) stop: CancellationToken,
     _folder: tempfile::TempDir,
 }
 
@@ -138,10 +143,16 @@ pub(crate) fn unpublished() -> Stage {
     let view = Arc::new(Faulty::default());
     let clock = Clock::manual(W.start().plus_millis(600_000));
     let tables = Arc::new(Tables::new(lake.clone(), 1 << 24));
-    let config = QueryConfig { deadline: Duration::from_millis(500), ..QueryConfig::default() };
+    let config = QueryConfig {
+        deadline: Duration::from_millis(500),
+        live_every: Duration::from_millis(5),
+        live_streams: LIVE_STREAMS,
+        ..QueryConfig::default()
+    };
+    let stop = CancellationToken::new();
     let reader = SpeedReader::new(Arc::clone(&view) as Arc<dyn View>);
-    let query = Query::new(tables, reader, lake.publications().clone(), clock.clone(), config);
-    Stage { view, lake, clock, router: router(query.clone()), query, _folder: folder }
+    let query = Query::new(tables, reader, lake.publications().clone(), clock.clone(), config, stop.clone());
+    Stage { view, lake, clock, router: router(query.clone()), query, stop, _folder: folder }
 }
 
 pub(crate) fn first() -> Publication {

@@ -9,7 +9,6 @@ use linktide_common::bucket::Hour;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio_util::sync::CancellationToken;
 
 use super::decode::rows;
 use super::streams::{Asked, FORMATS, compared};
@@ -187,8 +186,7 @@ async fn attempt_that_lives_is_left_alone_until_its_lease_is_over() {
 async fn two_processes_make_a_job_once() {
     let world = world(24, ExportConfig { lease: Duration::from_secs(3600), ..config() }).await;
     let ids = [world.ask(all()).await, world.ask(all()).await];
-    let stop = CancellationToken::new();
-    let workers: Vec<_> = (0..2).map(|_| tokio::spawn(world.query.clone().work(stop.clone()))).collect();
+    let workers: Vec<_> = (0..2).map(|_| tokio::spawn(world.query.clone().work())).collect();
     let done = async {
         for id in &ids {
             while world.job(id).await["state"] != "done" {
@@ -197,7 +195,7 @@ async fn two_processes_make_a_job_once() {
         }
     };
     tokio::time::timeout(PATIENCE, done).await.unwrap();
-    stop.cancel();
+    world.query.stop.cancel();
     for worker in workers {
         worker.await.unwrap();
     }

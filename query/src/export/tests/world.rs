@@ -123,7 +123,8 @@ impl World {
         begun.unwrap();
         let tables = Arc::new(Tables::new(lake.clone(), 1 << 26));
         let publications = lake.publications().clone();
-        let query = Query::new(tables, SpeedReader::new(shared), publications, clock.clone(), QueryConfig::default());
+        let reader = SpeedReader::new(shared);
+        let query = Query::new(tables, reader, publications, clock.clone(), QueryConfig::default(), stop.clone());
         let raw = RawClicks::new(lake.clone(), 64 << 20).unwrap();
         let presign = lake.presigner().map(|presigner| -> Presign {
             Arc::new(move |objects, valid_for| {
