@@ -263,7 +263,12 @@ impl Exports {
     pub(crate) async fn jobs(&self, query: &Query, tenant: TenantId, most: usize) -> Result<Vec<Job>, Problem> {
         let mut jobs = Vec::new();
         for key in self.shelf.jobs(tenant).await?.into_iter().take(most) {
-            jobs.extend(self.job(query, key).await?);
+            match self.job(query, key).await {
+                Ok(job) => jobs.extend(job),
+                // One that this Linktide cannot read hides no other.
+                Err(problem) if problem.kind() == ProblemKind::Internal => {}
+                Err(problem) => return Err(problem),
+            }
         }
         Ok(jobs)
     }

@@ -12,6 +12,7 @@ use linktide_common::dimension::OTHER;
 use linktide_common::problem::{Problem, ProblemKind};
 
 use super::spec::{Of, Spec};
+use super::{ExportError, Exports};
 use crate::answer::Answers;
 use crate::ask::At;
 use crate::envelope::instant;
@@ -56,6 +57,7 @@ pub(super) fn schema(of: Of) -> SchemaRef {
 
 /// All rows, and as of when they are whole.
 pub(super) async fn rows(
+    exports: &Exports,
     query: &Query,
     spec: &Spec,
     at: &At,
@@ -77,13 +79,17 @@ pub(super) async fn rows(
     }
     let answers = query.ask(at, &wanted).await?;
     let as_of = whole(&answers)?;
-    let columns = match spec.of {
-        Of::Timeseries | Of::Clicks => timeseries(spec, &answers, &cut),
-        Of::Breakdown => breakdown(spec, &answers, range),
-        Of::Links => links(spec, &answers, range),
-    };
-    let rows = RecordBatch::try_new(schema(spec.of), columns)
-        .map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))?;
+    // There may be a million links: no work for the runtime of the requests.
+    let spec = spec.clone();
+    let rows = exports.pool.run(async move {
+        let columns = match spec.of {
+            Of::Timeseries | Of::Clicks => timeseries(&spec, &answers, &cut),
+            Of::Breakdown => breakdown(&spec, &answers, range),
+            Of::Links => links(&spec, &answers, range),
+        };
+        RecordBatch::try_new(schema(spec.of), columns)
+    });
+    let rows = rows.await.ok_or(ExportError::Ends)?.map_err(|error| ExportError::Encode(error.into()))?;
     let starts = (0..rows.num_rows()).step_by(ROWS);
     Ok((starts.map(|start| rows.slice(start, ROWS.min(rows.num_rows() - start))).collect(), as_of))
 }

@@ -61,7 +61,7 @@ impl Exports {
         resolved: Resolved,
     ) -> Result<Rows, Problem> {
         if spec.of != Of::Clicks {
-            let (rows, as_of) = rollup::rows(query, spec, &resolved.at, resolved.range).await?;
+            let (rows, as_of) = rollup::rows(self, query, spec, &resolved.at, resolved.range).await?;
             self.check_rows(rows.iter().map(RecordBatch::num_rows).sum())?;
             return Ok(of_batches(spec, rows, as_of));
         }
@@ -122,7 +122,7 @@ pub(super) async fn slice_rows(
     if spec.of != Of::Clicks {
         let at = At::Past(Arc::clone(publication));
         let refused = |problem: Problem| ExportError::Refused(problem.detail().to_owned());
-        let (rows, as_of) = rollup::rows(query, spec, &at, range).await.map_err(refused)?;
+        let (rows, as_of) = rollup::rows(exports, query, spec, &at, range).await.map_err(refused)?;
         return Ok(of_batches(spec, rows, as_of));
     }
     let snapshot = exports.raw.at(publication).await?;

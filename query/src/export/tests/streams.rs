@@ -345,3 +345,78 @@ async fn what_the_description_says_of_exports_is_true() {
             .unwrap();
     assert!(members.contains_key("links") && members.contains_key("utm_source"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_left_out_that_cannot_hold_what_is_wanted_and_none_that_can() {
+    use linktide_batch::reader::raw::Wanted;
+    use linktide_common::bucket::{Hour, Range};
+    use linktide_common::count::Traffic;
+    use linktide_common::id::{LinkId, TenantId};
+    let mut world = World::new(12, config()).await;
+    for hours in [1, 30, 60, 90] {
+        world.send(30).await;
+        world.roll_up(Hour(W.0 + hours)).await;
+    }
+    let publication = world.query.publications.borrow().clone().unwrap();
+    let snapshot = world.exports.raw.at(&publication).await.unwrap();
+    let everything = Range::new(Quarter(0), Quarter(W.first_quarter().0 + 1000));
+    let wanted = |tenant, links: &[u64], range| Wanted {
+        tenant: TenantId(tenant),
+        links: links.iter().copied().map(LinkId).collect(),
+        range,
+        traffic: Traffic::All,
+        previews: true,
+        filters: Vec::new(),
+        visitors: false,
+    };
+    let files = |wanted: &Wanted| -> Vec<String> {
+        snapshot.files(wanted).unwrap().into_iter().map(|file| file.path).collect()
+    };
+    let all = files(&wanted(0, &[], everything));
+    assert!(all.len() >= 3, "{all:?}");
+    assert!(files(&wanted(9, &[], everything)).is_empty(), "another tenant's");
+    assert!(files(&wanted(0, &[500], everything)).is_empty(), "a link behind all that there are");
+    // The last hours were received in the last file alone, which holds late clicks of long ago, too.
+    let last_hours = Range::new(Hour(W.0 + 62).first_quarter(), Hour(W.0 + 90).first_quarter());
+    assert!(files(&wanted(0, &[], last_hours)).len() < all.len());
+    for range in [everything, last_hours, Range::new(Quarter(0), Hour(W.0 - 2000).first_quarter())] {
+        for links in [&[][..], &[1], &[3, u64::MAX]] {
+            let wanted = wanted(0, links, range);
+            let (chosen, none) = (files(&wanted), Vec::new());
+            let count = async |files: &[String]| snapshot.count(&wanted, files, &none, usize::MAX >> 1).await.unwrap();
+            let plain = world.archived().into_iter().filter(|(click, _)| {
+                let of_link = links.is_empty() || links.contains(&click.link);
+                click.tenant == 0 && of_link && range.contains(Quarter::of(click.at))
+            });
+            assert_eq!(
+                (count(&chosen).await, count(&all).await),
+                (plain.clone().count(), plain.count()),
+                "{range:?} {links:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn export_that_needs_more_memory_than_there_is_fails_and_says_so() {
+    use futures::TryStreamExt as _;
+    use linktide_batch::reader::raw::RawClicks;
+    use linktide_common::bucket::Range;
+    let mut world = World::new(13, config()).await;
+    // Enough bursts that some address is marked: marks are what is held.
+    world.send(400).await;
+    world.roll_up(W.next()).await;
+    let publication = world.query.publications.borrow().clone().unwrap();
+    let parameters = crate::params::Parameters::of(vec![("traffic".into(), "all".into())]);
+    let spec = crate::export::spec::Spec::parse(&parameters, linktide_common::id::TenantId(0), None).unwrap();
+    let wanted = spec.wanted(Range::new(Quarter(0), Quarter(W.first_quarter().0 + 100)));
+    for (memory, enough) in [(100, false), (64 << 20, true)] {
+        let snapshot = RawClicks::new(world.lake.clone(), memory).unwrap().at(&publication).await.unwrap();
+        let files: Vec<String> = snapshot.files(&wanted).unwrap().into_iter().map(|file| file.path).collect();
+        let read = async { snapshot.clicks(&wanted, &files, &[]).await?.try_collect::<Vec<_>>().await };
+        match read.await {
+            Ok(_) => assert!(enough, "{memory} bytes were enough"),
+            Err(error) => assert!(!enough && error.to_string().contains("export.memory"), "{memory}: {error}"),
+        }
+    }
+}
