@@ -11,6 +11,7 @@
 
 mod admission;
 mod error;
+mod files;
 pub(crate) mod format;
 pub(crate) mod janitor;
 pub(crate) mod job;
