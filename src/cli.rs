@@ -13,7 +13,7 @@ use linktide_common::clock::Clock;
 use crate::config::{self, Config, Sources};
 use crate::services::ingest::FrontDoor;
 use crate::services::{self, QueryService, Services, SpeedService};
-use crate::{demo, import, jobs, status, telemetry};
+use crate::{demo, import, jobs, people, telemetry};
 
 /// The exit code where trying again may help: `EX_TEMPFAIL` of `sysexits.h`.
 const TRY_AGAIN: u8 = 75;
@@ -169,11 +169,15 @@ enum Command {
     },
     /// How fresh a running Linktide is, and what it lacks
     #[command(after_help = "Example:\n  linktide status --url http://127.0.0.1:8080")]
-    Status {
-        /// Where it listens
-        #[arg(long, default_value = import::DEFAULT_URL)]
-        url: String,
-    },
+    Status(people::Service),
+    /// A link, or all of them, at a glance: clicks, visitors, a chart, and where they came from
+    #[command(
+        after_help = "Example:\n  linktide stats\n  linktide stats spring-sale --last 30d --timezone Europe/Berlin\n  linktide stats 42 --json"
+    )]
+    Stats(people::Stats),
+    /// The links with the most clicks
+    #[command(after_help = "Example:\n  linktide top --last 30d --limit 20\n  linktide top --search sale")]
+    Top(people::Top),
     /// Make what Linktide needs elsewhere, or tell how it differs from what is needed; what is there is never changed
     #[command(
         after_help = "Example:\n  linktide --config linktide.toml provision kafka --dry-run\n  linktide --set kafka.brokers=kafka:9092 provision kafka\n  linktide provision s3 --lake s3://clicks/linktide"
@@ -312,7 +316,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Speed { listen, fail_fast, what, .. } => speed(&config, listen, fail_fast, what).await,
         Command::Query { fail_fast, .. } => query(&config, fail_fast).await,
-        Command::Status { url } => say(&status::describe(&url).await?),
+        Command::Status(service) => say(&people::status(&service).await?),
+        Command::Stats(asked) => say(&people::stats(&asked).await?),
+        Command::Top(asked) => say(&people::top(&asked).await?),
         Command::Provision { what: ProvisionCommand::Kafka { dry_run } } => {
             services::kafka::provision(&config.kafka, dry_run, say).await
         }

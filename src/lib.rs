@@ -5,7 +5,7 @@ pub mod config;
 pub mod demo;
 pub mod import;
 mod jobs;
+mod people;
 mod schedule;
 pub mod services;
-mod status;
 mod telemetry;

@@ -1,9 +1,10 @@
 //! Asking both layers at one watermark.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use linktide_batch::reader::{BatchError, Snapshot};
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
@@ -238,6 +239,7 @@ impl Query {
         }
     }
 
+    /// What history has of a subject: all parts are read side by side.
     async fn history(
         &self,
         publication: &Arc<Publication>,
@@ -245,42 +247,56 @@ impl Query {
         needs: &Needs,
     ) -> Result<History, BatchError> {
         let snapshot: Arc<Snapshot> = self.tables.at(publication).await?;
-        let mut history = History::default();
-        if !needs.sums.is_empty() {
-            for row in snapshot.days(subject).await? {
-                history.first = [history.first, row.first].into_iter().flatten().min();
-                history.last = history.last.max(row.last);
-                *history.totals.days.entry(row.day).or_default() += row.counts;
+        let snapshot = &*snapshot;
+        let days = async { if needs.sums.is_empty() { Ok(Vec::new()) } else { snapshot.days(subject).await } };
+        let quarters = try_join_all(needs.edges().into_iter().map(|edge| snapshot.quarters(subject, edge)));
+        let values = try_join_all(
+            needs
+                .by_range()
+                .into_iter()
+                .map(async |(range, dimensions)| Ok((range, snapshot.values(subject, &dimensions, range).await?))),
+        );
+        let filtered = try_join_all(needs.filters().into_iter().map(async |(filter, ranges)| {
+            let ranges = ranges.into_iter().map(|range| snapshot.filtered(subject, filter, range));
+            Ok((filter, try_join_all(ranges).await?))
+        }));
+        let visitors = try_join_all(
+            needs
+                .visitors
+                .iter()
+                .map(async |range| Ok((*range, snapshot.visitors(subject, range.hours_touched()).await?))),
+        );
+        let labels = async {
+            match subject.link().filter(|_| needs.label) {
+                Some(link) => snapshot.labels(subject.tenant(), Some(link)).await,
+                None => Ok(HashMap::new()),
             }
+        };
+        let (days, quarters, values, filtered, visitors, labels) =
+            tokio::try_join!(days, quarters, values, filtered, visitors, labels)?;
+        let mut history = History {
+            visitors: visitors.into_iter().collect(),
+            label: labels.into_values().next(),
+            ..History::default()
+        };
+        for row in days {
+            history.first = [history.first, row.first].into_iter().flatten().min();
+            history.last = history.last.max(row.last);
+            *history.totals.days.entry(row.day).or_default() += row.counts;
         }
-        for edge in needs.edges() {
-            history.totals.quarters.extend(snapshot.quarters(subject, edge).await?);
-        }
-        let mut ranges: Vec<Range> = needs.values.iter().map(|(_, range)| *range).collect();
-        ranges.sort_unstable_by_key(|range| (range.start, range.end));
-        ranges.dedup();
-        for range in ranges {
-            let of_range = needs.values.iter().filter(|(_, of)| *of == range);
-            let dimensions: Vec<_> = of_range.map(|(dimension, _)| *dimension).collect();
-            for (dimension, value, counts) in snapshot.values(subject, &dimensions, range).await? {
+        history.totals.quarters.extend(quarters.into_iter().flatten());
+        for (range, values) in values {
+            for (dimension, value, counts) in values {
                 history.values.entry((dimension, range)).or_default().insert(value, counts);
             }
         }
-        for (filter, ranges) in needs.filters() {
+        for (filter, found) in filtered {
             let mut totals = Totals::default();
-            for range in ranges {
-                for (quarter, counts) in snapshot.filtered(subject, filter, range).await? {
-                    *totals.days.entry(quarter.day()).or_default() += counts;
-                    *totals.quarters.entry(quarter).or_default() += counts;
-                }
+            for (quarter, counts) in found.into_iter().flatten() {
+                *totals.days.entry(quarter.day()).or_default() += counts;
+                *totals.quarters.entry(quarter).or_default() += counts;
             }
             history.filtered.push((filter.clone(), totals));
-        }
-        for range in &needs.visitors {
-            history.visitors.insert(*range, snapshot.visitors(subject, range.hours_touched()).await?);
-        }
-        if let (true, Some(link)) = (needs.label, subject.link()) {
-            history.label = snapshot.labels(subject.tenant(), Some(link)).await?.remove(&link);
         }
         Ok(history)
     }

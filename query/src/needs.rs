@@ -47,6 +47,18 @@ impl Needs {
         merge::disjoint(merge::edges(&self.sums).into_iter().chain(self.quarters.iter().copied()))
     }
 
+    /// The dimensions that are broken down in each range.
+    pub(crate) fn by_range(&self) -> Vec<(Range, Vec<Dimension>)> {
+        let mut ranges: Vec<(Range, Vec<Dimension>)> = Vec::new();
+        for (dimension, range) in &self.values {
+            match ranges.iter_mut().find(|(known, _)| known == range) {
+                Some((_, dimensions)) => dimensions.push(*dimension),
+                None => ranges.push((*range, vec![*dimension])),
+            }
+        }
+        ranges
+    }
+
     /// The clicks that each filter is asked about: each filter once, its ranges disjoint.
     pub(crate) fn filters(&self) -> Vec<(&Filter, Vec<Range>)> {
         let mut filters: Vec<(&Filter, Vec<Range>)> = Vec::new();

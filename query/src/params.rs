@@ -89,7 +89,7 @@ impl Parameters {
         let is_range = |name: &str| ["start", "end", "interval"].contains(&name);
         let has_range = said.iter().any(|name| is_range(name));
         let inherited =
-            common.iter().filter(|(name, _)| !said.contains(&name.as_str()) && !(has_range && is_range(name)));
+            common.iter().filter(|(name, _)| !(said.contains(&name.as_str()) || has_range && is_range(name)));
         let inherited: Vec<_> = inherited.cloned().collect();
         Self(own.into_iter().chain(inherited).collect())
     }

@@ -1,6 +1,7 @@
 //! The one place of wiring: which layers run in this process, and over what.
 
 pub mod archive;
+mod docs;
 mod http;
 pub mod ingest;
 pub mod kafka;

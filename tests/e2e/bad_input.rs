@@ -123,9 +123,11 @@ fn wrong_settings_are_told_all_at_once_and_end_with_an_error() {
 
 #[test]
 fn command_without_its_linktide_says_so() {
-    for arguments in
-        [&["status", "--url", "http://127.0.0.1:1"][..], &["import", "--to", "http://127.0.0.1:1", "Cargo.toml"]]
-    {
+    for arguments in [
+        &["status", "--url", "http://127.0.0.1:1"][..],
+        &["top", "--url", "http://127.0.0.1:1"],
+        &["import", "--to", "http://127.0.0.1:1", "Cargo.toml"],
+    ] {
         let output = program().args(arguments).output().unwrap();
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && told.contains("no linktide answers at http://127.0.0.1:1"), "{told}");
@@ -136,7 +138,8 @@ fn command_without_its_linktide_says_so() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["standalone", "demo", "import", "nightly", "backfill", "erase", "status", "config"] {
+    for command in ["standalone", "demo", "import", "nightly", "backfill", "erase", "status", "stats", "top", "config"]
+    {
         let output = program().args([command, "--help"]).output().unwrap();
         assert!(String::from_utf8(output.stdout).unwrap().contains("Example:\n  linktide"), "{command}");
     }

@@ -2,6 +2,7 @@
 
 use linktide::demo::{self, Options};
 use linktide_common::bucket::Day;
+use serde_json::Value;
 
 use crate::harness::{Linktide, config};
 
@@ -41,16 +42,56 @@ async fn every_documented_question_is_answered() {
     let about = linktide.get("/v1/openapi.json").await;
     let paths = about["paths"].as_object().unwrap();
     assert!(paths.len() >= 14, "{:?}", paths.keys());
-    for (path, methods) in paths.iter().filter(|(_, methods)| methods.get("get").is_some()) {
-        let required =
-            methods["get"]["parameters"].as_array().into_iter().flatten().any(|parameter| parameter["name"] == "by");
-        let place =
-            path.replace("{link_id}", "1").replace("{slug}", "none") + if required { "?by=country" } else { "" };
+    // A stream has no end; `query` reads those.
+    let ends = |path: &str| !path.ends_with("/live");
+    for (path, methods) in paths.iter().filter(|(path, methods)| methods.get("get").is_some() && ends(path)) {
+        let parameters = methods["get"]["parameters"].as_array().into_iter().flatten();
+        let required = parameters.filter(|parameter| parameter["in"] == "query" && parameter["required"] == true);
+        let given: Vec<String> = required
+            .map(|parameter| match parameter["name"].as_str().unwrap() {
+                "by" => "by=country".to_owned(),
+                name => format!("{name}=1"),
+            })
+            .collect();
+        let place = format!("{}?{}", path.replace("{link_id}", "1").replace("{slug}", "none"), given.join("&"));
         let expected = if path.contains("{slug}") { 404 } else { 200 };
         assert_eq!(linktide.get_raw(&place).await.0, expected, "{place}");
     }
+    the_terminal_shows_what_the_api_says(&linktide).await;
     let status = crate::harness::program().args(["status", "--url", &linktide.url]).output().unwrap();
     let told = String::from_utf8(status.stdout).unwrap();
     assert!(status.status.success() && told.contains("complete through"), "{told}");
     linktide.services.stop().await.unwrap();
+}
+
+/// `linktide stats` and `linktide top`, as people and as programs read them.
+async fn the_terminal_shows_what_the_api_says(linktide: &Linktide) {
+    let told = |arguments: &[&str]| {
+        let output = crate::harness::program().args(arguments).args(["--url", &linktide.url]).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        told
+    };
+    let top = linktide.get("/v1/links?interval=7d&traffic=all&limit=3").await["results"].clone();
+    let shown: Value = serde_json::from_str(&told(&["top", "--limit", "3", "--traffic", "all", "--json"])).unwrap();
+    assert_eq!(shown["results"], top);
+    let first = &top["links"][0];
+    let (slug, clicks) = (first["label"]["slug"].as_str().unwrap(), first["clicks"].as_u64().unwrap());
+    let list = told(&["top", "--limit", "3", "--traffic", "all"]);
+    assert!(list.lines().next().unwrap().trim_start().starts_with(&format!("{clicks} ")), "{list}");
+    assert!(list.contains(&format!("/{slug}")) && list.contains("as of 20"), "{list}");
+
+    let stats = told(&["stats", slug, "--traffic", "all"]);
+    assert!(stats.contains(&format!("{clicks}  clicks")), "{stats}");
+    assert!(stats.contains('█') && stats.contains("country") && stats.contains("visitors"), "{stats}");
+    let place = format!("/v1/links/{}/summary?interval=30d&compare=previous", first["link_id"].as_str().unwrap());
+    let summary = linktide.get(&place).await["results"].clone();
+    let shown = told(&["stats", first["link_id"].as_str().unwrap(), "--last", "30d", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["results"][0]["results"], summary);
+
+    let refused =
+        crate::harness::program().args(["stats", "nobody-has-this", "--url", &linktide.url]).output().unwrap();
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && told.contains("`nobody-has-this`") && told.contains("linktide top"), "{told}");
 }

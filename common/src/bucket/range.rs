@@ -311,7 +311,7 @@ impl Unit {
     /// The first quarter behind the bucket of this unit that holds `quarter`.
     fn end_of(self, quarter: Quarter, zone: &Zone) -> Quarter {
         let start = quarter.start();
-        let local = zone.local(start);
+        let local = || zone.local(start);
         // Clocks that fall back over midnight show the old date again; the new day began at the first midnight all the same.
         let day_after = |date: Date, span: Span| {
             let mut next = date.checked_add(span).ok()?;
@@ -324,20 +324,25 @@ impl Unit {
         };
         let end = match self {
             Self::Quarter => Some(quarter.next()),
-            Self::Hour => {
-                // Within an hour of UTC the offset may change, but only on a whole quarter: the walk sees it.
-                let mut end = quarter.next();
-                while zone.local(end.start()).minute() != 0 && zone.local(end.start()).hour() == local.hour() {
-                    end = end.next();
-                }
-                Some(end)
-            }
-            Self::Day => day_after(local.date(), 1.day()),
+            Self::Hour => zone.whole_offset(start, Quarter(quarter.0 + QUARTERS_PER_HOUR).start()).map_or_else(
+                || {
+                    // Within an hour of UTC the offset may change, but only on a whole quarter: the walk sees it.
+                    let mut end = quarter.next();
+                    while zone.local(end.start()).minute() != 0 && zone.local(end.start()).hour() == local().hour() {
+                        end = end.next();
+                    }
+                    Some(end)
+                },
+                |offset| {
+                    Some(Quarter(quarter.0 + QUARTERS_PER_HOUR - (quarter.0 + offset).rem_euclid(QUARTERS_PER_HOUR)))
+                },
+            ),
+            Self::Day => day_after(local().date(), 1.day()),
             Self::Week => {
-                let to_monday = 7 - i64::from(local.weekday().to_monday_zero_offset());
-                day_after(local.date(), to_monday.days())
+                let to_monday = 7 - i64::from(local().weekday().to_monday_zero_offset());
+                day_after(local().date(), to_monday.days())
             }
-            Self::Month => day_after(local.date().first_of_month(), 1.month()),
+            Self::Month => day_after(local().date().first_of_month(), 1.month()),
         };
         end.filter(|end| *end > quarter).unwrap_or(quarter.next())
     }

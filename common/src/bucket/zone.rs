@@ -68,6 +68,15 @@ impl Zone {
         i64::from(self.zone.to_offset(instant(at)).seconds()) * 1000 / QUARTER_MS
     }
 
+    /// How far the zone's clocks are ahead of UTC at two instants, in quarters, where that is the same and whole. Two
+    /// instants an hour apart have no change of the clocks between them then: none is taken back within an hour.
+    pub(super) fn whole_offset(&self, one: Timestamp, other: Timestamp) -> Option<i32> {
+        let seconds = self.zone.to_offset(instant(one)).seconds();
+        let quarter = i32::try_from(QUARTER_MS / 1000).expect("a quarter has 900 seconds");
+        let same = seconds == self.zone.to_offset(instant(other)).seconds() && seconds % quarter == 0;
+        same.then_some(seconds / quarter)
+    }
+
     /// An instant in this zone as RFC 3339 with the offset: `2026-03-01T00:00:00+05:30`.
     #[must_use]
     pub fn format(&self, at: Timestamp) -> String {

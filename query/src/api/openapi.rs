@@ -67,6 +67,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             add_problem(operation, "503", "Nothing is published yet; try again after `Retry-After` seconds");
         } else if path == "/v1/freshness" || path == "/readyz" {
             add_problem(operation, "503", "The service has not caught up yet; `Retry-After` says when to try again");
+            if path == "/v1/freshness" {
+                add_problem(operation, "400", "It takes no parameter");
+            }
         }
     }
     about.merge(super::openapi_files::about());

@@ -112,10 +112,10 @@ pub(crate) struct Resolved {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Results {
-    Summary(Summary),
+    Summary(Box<Summary>),
     Timeseries(Vec<TimeBucket>),
     Breakdown(Vec<Breakdown>),
-    Heatmap(Heatmap),
+    Heatmap(Box<Heatmap>),
     Links(TopLinks),
     Compare(Vec<ComparedLink>),
 }
@@ -250,10 +250,10 @@ impl Resolved {
     pub(crate) fn answer(&mut self, query: &Query, answers: &Answers, basis: &Basis) -> Results {
         self.note(answers);
         match &self.ask {
-            Ask::Summary(ask) => Results::Summary(ask.answer(self, query, answers)),
+            Ask::Summary(ask) => Results::Summary(Box::new(ask.answer(self, query, answers))),
             Ask::Timeseries(_) => Results::Timeseries(timeseries::answer(self, answers.of(self.subject), basis)),
             Ask::Breakdown(ask) => Results::Breakdown(ask.answer(self, answers.of(self.subject))),
-            Ask::Heatmap => Results::Heatmap(heatmap::answer(self, answers.of(self.subject))),
+            Ask::Heatmap => Results::Heatmap(Box::new(heatmap::answer(self, answers.of(self.subject)))),
             Ask::Links(ask) => Results::Links(ask.answer(self, answers.links(self.subject.tenant(), self.range))),
             Ask::Compare(ask) => Results::Compare(ask.answer(self, answers, basis)),
         }

@@ -38,12 +38,15 @@ pub(super) fn answer(question: &Resolved, answer: &Answer, basis: &Basis) -> Vec
     let watermark = basis.publication.watermark;
     let (as_of, answered) = (basis.as_of(), basis.answered());
     let whole = question.filter().is_none();
+    // A bucket begins where the one before it ends: an instant is written once.
+    let mut end = question.buckets.first().map_or_else(String::new, |first| instant(first.range.start, zone));
     let describe = |bucket: &Bucket| {
+        let start = std::mem::replace(&mut end, instant(bucket.range.end, zone));
         let by_layer = totals.within(bucket.range);
         let counts = by_layer.sum();
         TimeBucket {
-            start: instant(bucket.range.start, zone),
-            end: instant(bucket.range.end, zone),
+            start,
+            end: end.clone(),
             clicks: counts.clicks(question.asked.traffic),
             bots: counts.bots,
             previews: whole.then_some(counts.previews),

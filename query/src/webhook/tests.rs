@@ -21,6 +21,7 @@ use sha2::Sha256;
 use tower::ServiceExt as _;
 
 use super::{WebhookConfig, Webhooks, look};
+use crate::api::tests::description::holds;
 use crate::api::tests::stage::{Stage, W, click, minute, stage};
 use crate::{Query, router};
 
@@ -123,6 +124,7 @@ impl World {
         let body = json!({ "url": receiver.url, "link_id": "7", "event": event });
         let (status, answer) = self.ask(Method::POST, "/v1/webhooks", Some(body)).await;
         assert_eq!(status, 201, "{answer}");
+        holds("/v1/webhooks", "post", 201, &answer);
         (answer["id"].as_str().unwrap().to_owned(), answer["secret"].as_str().unwrap().to_owned())
     }
 
@@ -134,12 +136,14 @@ impl World {
     async fn deliveries(&self, id: &str) -> Value {
         let (status, answer) = self.ask(Method::GET, &format!("/v1/webhooks/{id}/deliveries"), None).await;
         assert_eq!(status, 200, "{answer}");
+        holds("/v1/webhooks/{id}/deliveries", "get", 200, &answer);
         answer["results"].clone()
     }
 
     async fn state(&self, id: &str) -> Value {
         let (status, answer) = self.ask(Method::GET, &format!("/v1/webhooks/{id}"), None).await;
         assert_eq!(status, 200, "{answer}");
+        holds("/v1/webhooks/{id}", "get", 200, &answer);
         assert!(answer.get("secret").is_none(), "a secret is told once");
         answer
     }
@@ -372,6 +376,7 @@ async fn webhooks_are_made_listed_tried_and_deleted_by_their_tenant_alone() {
         assert_eq!(world.ask(method, &place, None).await.0, 404, "{place}");
     }
     let listed = world.ask(Method::GET, "/v1/webhooks", None).await.1;
+    holds("/v1/webhooks", "get", 200, &listed);
     assert_eq!((listed["results"].as_array().unwrap().len(), &listed["results"][0]["id"]), (1, &json!(id)));
     assert_eq!(world.ask(Method::DELETE, &format!("/v1/webhooks/{id}"), None).await.0, 204);
     assert_eq!(world.ask(Method::DELETE, &format!("/v1/webhooks/{id}"), None).await.0, 404);

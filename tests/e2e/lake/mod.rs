@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod oracle;
+mod outages;
 mod stage;
 
 use std::sync::atomic::{AtomicU64, Ordering};

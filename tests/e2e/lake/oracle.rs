@@ -91,6 +91,11 @@ impl Oracle {
         self.before(watermark).count()
     }
 
+    /// Clicks and previews of a tenant.
+    pub(super) fn of_tenant(&self, tenant: u64, watermark: Hour) -> u64 {
+        self.before(watermark).filter(|(_, click)| click.tenant_id.0 == tenant).count() as u64
+    }
+
     /// The rows of `click_event` as [`RAW`] asks for them.
     pub(super) fn raw(&self, watermark: Hour) -> Vec<Value> {
         self.before(watermark).map(|(place, click)| raw(*place, click)).collect()

@@ -86,6 +86,21 @@ impl Stage {
         Clock::system().now().plus_millis(-i64::from(self.behind) * 1000)
     }
 
+    /// How many seconds the log's clock is behind.
+    pub(super) fn behind(&self) -> u32 {
+        self.behind
+    }
+
+    /// Ends the broker.
+    pub(super) fn stop_log(&mut self) {
+        self.kafka.stop();
+    }
+
+    /// Starts it again, with all that it had.
+    pub(super) fn run_log(&mut self) {
+        self.kafka.run();
+    }
+
     /// Moves the log's clock, and returns the hour that it is in then.
     pub(super) fn advance(&mut self, hours: u32) -> Hour {
         self.behind -= hours * 3600;

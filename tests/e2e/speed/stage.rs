@@ -310,13 +310,13 @@ pub(super) async fn connect(url: &str) -> Client {
 }
 
 /// The API in a process of its own.
-pub(super) struct Api {
+pub(crate) struct Api {
     _process: Worker,
     url: String,
 }
 
 impl Api {
-    fn of(program: &mut std::process::Command) -> Self {
+    pub(crate) fn of(program: &mut std::process::Command) -> Self {
         let mut process = Worker::of(program);
         let mut line = String::new();
         let told = process.0.stdout.take().unwrap();
@@ -325,7 +325,11 @@ impl Api {
         Self { url: url.unwrap_or_else(|| panic!("it said `{line}`")).to_owned(), _process: process }
     }
 
-    pub(super) async fn get(&self, path: &str) -> serde_json::Value {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> serde_json::Value {
         let answer = reqwest::get(format!("{}{path}", self.url)).await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         answer.json().await.unwrap()

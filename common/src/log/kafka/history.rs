@@ -92,14 +92,14 @@ fn deliver(
     left: &mut Offsets,
     take: &mut dyn FnMut(&BorrowedMessage<'_>) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
-    let mut heard = Instant::now();
+    let (mut heard, mut troubled) = (Instant::now(), false);
     while !left.is_empty() {
         match consumer.poll(LOOK) {
             Some(Ok(message)) => {
                 let (partition, offset) = (id_of(message.partition()), offset_of(message.offset()));
                 // What was fetched beyond the end is for the next read, which goes on there or throws it away.
                 let Some(end) = left.get(&partition).copied() else { continue };
-                heard = Instant::now();
+                (heard, troubled) = (Instant::now(), false);
                 if offset < end {
                     take(&message)?;
                 }
@@ -107,7 +107,12 @@ fn deliver(
                     left.remove(&partition);
                 }
             }
-            Some(Err(error)) => tracing::warn!(%error, "kafka: reading back has trouble; it goes on by itself"),
+            // Every broker and partition tells the same outage over and over: once is enough.
+            Some(Err(_)) if troubled => {}
+            Some(Err(error)) => {
+                tracing::warn!(%error, "kafka: reading back has trouble; it goes on by itself");
+                troubled = true;
+            }
             None if heard.elapsed() > PATIENCE => {
                 return Err(LogError::Unavailable(format!(
                     "kafka: {topic} gave nothing for {} s while it was read back",

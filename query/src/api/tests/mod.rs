@@ -1,7 +1,8 @@
 //! The API over a view and publications that the tests move by hand, and over real layers.
 
 mod caching;
-mod description;
+pub(crate) mod description;
+mod documentation;
 mod faults;
 mod layers;
 mod live;

@@ -8,7 +8,7 @@ use linktide_common::publication::{Publication, Tombstone};
 use super::stage::{Stage, W, click, first, minute, publish, stage};
 
 /// Two people, a bot and a preview on link 7, a bot on link 8; one of the clicks is of the day before.
-async fn clicked() -> Stage {
+pub(super) async fn clicked() -> Stage {
     let stage = stage().await;
     let mut bot = click(7, minute(2), minute(2));
     bot.bot = Some("ua:isbot".into());

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::decode::rows;
 use super::streams::{Asked, FORMATS, compared};
 use super::world::{PATIENCE, Row, W, World, config};
+use crate::api::tests::description::holds;
 use crate::export::worker::step;
 use crate::export::{ExportConfig, janitor};
 use crate::params::Parameters;
@@ -35,6 +36,7 @@ impl World {
     async fn ask(&self, body: Value) -> String {
         let answer = self.send_request(Method::POST, "/v1/exports", Some(body)).await;
         assert_eq!(answer.status, 202, "{:?}", answer.body);
+        holds("/v1/exports", "post", 202, &answer.json());
         let id = answer.json()["id"].as_str().unwrap().to_owned();
         assert_eq!(answer.header("location"), format!("/v1/exports/{id}"));
         id
@@ -43,6 +45,7 @@ impl World {
     async fn job(&self, id: &str) -> Value {
         let answer = self.get(&format!("/v1/exports/{id}")).await;
         assert_eq!(answer.status, 200, "{:?}", answer.body);
+        holds("/v1/exports/{id}", "get", 200, &answer.json());
         answer.json()
     }
 
@@ -116,6 +119,7 @@ async fn job_makes_the_rows_of_a_plain_filter_in_every_format() {
         );
     }
     let listed = world.get("/v1/exports").await.json();
+    holds("/v1/exports", "get", 200, &listed);
     assert_eq!(listed["results"].as_array().unwrap().len(), 8);
 }
 

@@ -1,21 +1,13 @@
-//! `linktide status`: what a running Linktide says of itself.
+//! `linktide status`: how fresh a running Linktide is, and what it lacks.
 
-use anyhow::Context as _;
-use serde_json::Value;
+use super::{Service, text};
 
-/// Asks the service at `url`, and describes it in a few lines.
+/// Describes it in a few lines.
 ///
 /// # Errors
 /// Where it does not answer.
-pub(crate) async fn describe(url: &str) -> anyhow::Result<String> {
-    let place = format!("{}/v1/freshness", url.trim_end_matches('/'));
-    let response =
-        reqwest::get(&place).await.with_context(|| format!("no linktide answers at {url}; is it running?"))?;
-    let answer: Value = response.json().await.with_context(|| format!("what answers at {url} is no linktide"))?;
-    if let Some(detail) = answer["detail"].as_str() {
-        anyhow::bail!("{url}: {detail}");
-    }
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+pub(crate) async fn describe(service: &Service) -> anyhow::Result<String> {
+    let answer = service.get("/v1/freshness").await?;
     let layers = &answer["layers"];
     let mut lines = vec![
         format!("as of             {}  ({} s ago)", text(&answer["as_of"]), answer["lag_seconds"]),

@@ -1,0 +1,40 @@
+//! A running Linktide, as its API shows it.
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::Value;
+
+use crate::import::DEFAULT_URL;
+
+/// Which Linktide is asked.
+#[derive(Debug, Args)]
+pub(crate) struct Service {
+    /// Where it listens
+    #[arg(long, default_value = DEFAULT_URL, env = "LINKTIDE_URL")]
+    url: String,
+}
+
+impl Service {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.answer(reqwest::Client::new().get(self.place(path))).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.answer(reqwest::Client::new().post(self.place(path)).json(body)).await
+    }
+
+    fn place(&self, path: &str) -> String {
+        format!("{}{path}", self.url.trim_end_matches('/'))
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let url = &self.url;
+        let response = request.send().await.with_context(|| format!("no linktide answers at {url}; is it running?"))?;
+        let refused = !response.status().is_success();
+        let answer: Value = response.json().await.with_context(|| format!("what answers at {url} is no linktide"))?;
+        if refused {
+            anyhow::bail!("{}", answer["detail"].as_str().unwrap_or("it was refused without a reason"));
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,76 @@
+//! `linktide top`: the links with the most clicks.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::chart::{bar, number};
+use super::{Service, freshness, name, text};
+
+/// Which links are listed.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    service: Service,
+    /// Of which range: 24h, 7d, 30d, 90d, 12mo, mtd, qtd, ytd or all
+    #[arg(long, value_name = "RANGE", default_value = "7d")]
+    last: String,
+    /// How many
+    #[arg(long, default_value_t = 10)]
+    limit: u32,
+    /// Only those with this in slug, title or destination
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// Whose clicks: human, bot or all
+    #[arg(long, default_value = "human")]
+    traffic: String,
+    /// Whose days: a name of the IANA database
+    #[arg(long, default_value = "UTC")]
+    timezone: String,
+    /// What the API answers, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists them.
+///
+/// # Errors
+/// Where the service does not answer, or an option is none.
+pub(crate) async fn describe(asked: &Top) -> anyhow::Result<String> {
+    let limit = asked.limit.to_string();
+    let search = asked.search.iter().map(|text| ("search", text.as_str()));
+    let parameters = [
+        ("interval", asked.last.as_str()),
+        ("limit", &limit),
+        ("traffic", &asked.traffic),
+        ("timezone", &asked.timezone),
+    ];
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(parameters.into_iter().chain(search))
+        .finish();
+    let answer = asked.service.get(&format!("/v1/links?{query}")).await?;
+    if asked.json {
+        return Ok(serde_json::to_string_pretty(&answer)?);
+    }
+    let results = &answer["results"];
+    let count = |value: &Value| value["clicks"].as_u64().unwrap_or_default();
+    let links: Vec<&Value> = results["links"].as_array().into_iter().flatten().collect();
+    let most = links.iter().map(|link| count(link)).max().unwrap_or_default();
+    let mut lines: Vec<String> = links
+        .iter()
+        .map(|link| {
+            let (clicks, id) = (count(link), text(&link["link_id"]));
+            format!("{:>12}  {:<20}  {}", number(clicks), bar(clicks, most), name(&id, &link["label"]))
+        })
+        .collect();
+    let other = results["other"].as_u64().unwrap_or_default();
+    if other > 0 {
+        lines.push(format!("{:>12}  {:<20}  other links", number(other), ""));
+    }
+    lines.push(format!(
+        "{:>12}  clicks of {} links",
+        number(results["total"].as_u64().unwrap_or_default()),
+        results["count"]
+    ));
+    lines.extend(freshness(&answer));
+    Ok(lines.join("\n"))
+}
