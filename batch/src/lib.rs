@@ -21,5 +21,5 @@ pub use nightly::{
     Audit, Correct, Corrected, Difference, Erasure, Maintained, Nightly, NightlyConfig, Outcome, Recount, Recounter,
     Stage, audits,
 };
-pub use s3::{ColdClass, RuleState, Ruled, RulesPlan, S3Config, S3Keys, provision_rules};
+pub use s3::{ColdClass, Presigner, RuleState, Ruled, RulesPlan, S3Config, S3Keys, provision_rules};
 pub use tables::{Access, Lake};

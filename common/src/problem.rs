@@ -28,6 +28,8 @@ pub enum ProblemKind {
     MethodNotAllowed,
     /// The head of the request is larger than what is read.
     HeadTooLarge,
+    /// The export is larger than what is streamed, or than what there is memory for.
+    ExportTooLarge,
     /// The body is larger than what is taken.
     PayloadTooLarge,
     /// What is there stands against it.
@@ -69,6 +71,7 @@ impl ProblemKind {
                 ("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Head of the request too large")
             }
             Self::PayloadTooLarge => ("payload-too-large", StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
+            Self::ExportTooLarge => ("export-too-large", StatusCode::UNPROCESSABLE_ENTITY, "Export too large"),
             Self::UnsupportedMediaType => {
                 ("unsupported-media-type", StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported media type")
             }
@@ -132,6 +135,12 @@ impl Problem {
     pub fn challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
         self
+    }
+
+    /// What is wrong and what to do, in words.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Its kind.

@@ -13,6 +13,22 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaug
 pub(crate) static LAYERS_AWAY: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("linktide_answers_without_layer_total", "Answers that lacked a layer", &["layer"]));
 
+/// Exports, by how they were handed over, their format and what came of them.
+pub(crate) static EXPORTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Exports, by how they were handed over, their format and what came of them";
+    counters("linktide_exports_total", help, &["way", "format", "outcome"])
+});
+
+/// Thresholds and milestones that were reached.
+pub(crate) static WEBHOOK_EVENTS: LazyLock<IntCounter> =
+    LazyLock::new(|| counter("linktide_webhook_events_total", "Thresholds and milestones that were reached"));
+
+/// Events of webhooks that are over, by what came of them.
+pub(crate) static WEBHOOK_DELIVERIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Events of webhooks that are over, by what came of them";
+    counters("linktide_webhook_deliveries_total", help, &["outcome"])
+});
+
 /// How far answers lie behind the present, in seconds.
 pub(crate) static LAG: LazyLock<IntGauge> =
     LazyLock::new(|| gauge("linktide_as_of_lag_seconds", "How far answers lie behind the present, in seconds"));

@@ -72,6 +72,16 @@ impl Parameters {
         Ok(())
     }
 
+    /// Parameters that did not come in a query string.
+    pub(crate) fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    /// What was sent, as it was.
+    pub(crate) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     /// The parameters of a question in a body: its own, and those it has in common with others.
     pub(crate) fn of_members(own: Vec<(String, String)>, common: &[(String, String)]) -> Self {
         let said: Vec<&str> = own.iter().map(|(name, _)| name.as_str()).collect();

@@ -13,6 +13,9 @@ use linktide_speed::reader::SpeedReader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::export::{Exports, janitor, worker};
+use crate::webhook::{self, Webhooks};
+
 /// How the service answers.
 #[derive(Debug, Clone)]
 pub struct QueryConfig {
@@ -53,6 +56,10 @@ pub struct Query {
     pub(crate) config: Arc<QueryConfig>,
     /// Who passes.
     pub(crate) gate: Gate,
+    /// None where this process makes none.
+    pub(crate) exports: Option<Arc<Exports>>,
+    /// None where this process has none.
+    pub(crate) webhooks: Option<Arc<Webhooks>>,
     /// Told when the process ends: live streams would never end by themselves.
     pub(crate) stop: CancellationToken,
     live: Arc<Semaphore>,
@@ -71,8 +78,20 @@ impl Query {
         stop: CancellationToken,
     ) -> Self {
         let (live, caught_up) = (Arc::new(Semaphore::new(config.live_streams)), Arc::new(AtomicBool::new(false)));
-        let (publications, config, gate) = (kept.watch(), Arc::new(config), Gate::open());
-        Self { tables, speed, publications, kept, clock, config, gate, stop, live, caught_up }
+        Self {
+            tables,
+            speed,
+            publications: kept.watch(),
+            kept,
+            clock,
+            config: Arc::new(config),
+            gate: Gate::open(),
+            exports: None,
+            webhooks: None,
+            stop,
+            live,
+            caught_up,
+        }
     }
 
     /// The same behind a gate; without one everyone is tenant 0.
@@ -84,6 +103,37 @@ impl Query {
     /// Room for one live stream more, if there is any.
     pub(crate) fn live_room(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.live).try_acquire_owned().ok()
+    }
+
+    /// The same, which makes exports too.
+    #[must_use]
+    pub fn exporting(self, exports: Arc<Exports>) -> Self {
+        Self { exports: Some(exports), ..self }
+    }
+
+    /// The same, which has webhooks too.
+    #[must_use]
+    pub fn telling(self, webhooks: Arc<Webhooks>) -> Self {
+        Self { webhooks: Some(webhooks), ..self }
+    }
+
+    /// Makes export jobs, deletes old results, and tells webhooks what came, until told to stop.
+    pub async fn work(self) {
+        let stop = self.stop.clone();
+        let exporting = async {
+            if let Some(exports) = self.exports.clone() {
+                tokio::join!(
+                    worker::run(Arc::clone(&exports), self.clone(), stop.clone()),
+                    janitor::run(exports, self.clone(), stop.clone())
+                );
+            }
+        };
+        let telling = async {
+            if let Some(webhooks) = self.webhooks.clone() {
+                webhook::run(webhooks, self.clone(), stop.clone()).await;
+            }
+        };
+        tokio::join!(exporting, telling, stop.cancelled());
     }
 
     /// Whether the speed layer has once been as fresh as it should be; `fresh` says whether it is now.

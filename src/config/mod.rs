@@ -4,6 +4,7 @@
 //! what is in force.
 
 mod access;
+mod export;
 mod ingest;
 mod load;
 mod values;
@@ -16,6 +17,7 @@ use linktide_common::enrich::VisitorIdentity;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Jwt, Limits};
+pub use export::{Export, Webhook};
 pub use ingest::{Ingest, Quota};
 pub use load::{ConfigError, Problem, Sources, load};
 pub use values::{ByteSize, Hidden, Settings, Span, Threshold};
@@ -48,6 +50,10 @@ pub struct Config {
     pub nightly: Nightly,
     /// What is kept, and how long.
     pub retention: Retention,
+    /// Rows as files.
+    pub export: Export,
+    /// Telling other services what was counted.
+    pub webhook: Webhook,
     /// What the process says of itself.
     pub telemetry: Telemetry,
 }

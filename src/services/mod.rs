@@ -7,6 +7,7 @@ mod http;
 pub mod ingest;
 pub mod kafka;
 pub mod lake;
+mod outward;
 mod probes;
 mod query;
 mod speed;
@@ -45,7 +46,7 @@ fn salt_key(config: &Config) -> anyhow::Result<&Path> {
 
 fn enrichment(config: &Config, salt_key: &Path) -> anyhow::Result<EnrichConfig> {
     Ok(EnrichConfig {
-        salt_secret: salt_secret(salt_key)?,
+        salt_secret: secret_file(salt_key, "the secret of salts")?,
         visitor: config.enrich.visitor,
         geo: geo_files(config),
         floor_days: floor_days(config),
@@ -120,11 +121,11 @@ fn floor_days(config: &Config) -> i64 {
     i64::try_from(config.enrich.oldest.0.as_secs() / 86_400).unwrap_or(i64::MAX / 86_400_000)
 }
 
-/// The secret that salts are made from: made once, and readable by its owner alone.
-fn salt_secret(path: &Path) -> anyhow::Result<Secret> {
+/// A secret of this machine: made once, and readable by its owner alone.
+fn secret_file(path: &Path, what: &str) -> anyhow::Result<Secret> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let named = || format!("the secret of salts in {}", path.display());
+    let named = || format!("{what} in {}", path.display());
     if path.exists() {
         return Ok(Secret::new(std::fs::read(path).with_context(named)?));
     }

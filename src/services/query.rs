@@ -2,6 +2,7 @@
 //! keeps anything but caches.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{self, Entrance};
 use super::tasks::Tasks;
-use super::{http, lake, redis};
+use super::{http, lake, outward, redis};
 use crate::config::{Config, Connections};
 use crate::schedule;
 
@@ -34,6 +35,7 @@ pub struct QueryService {
     router: Router,
     entrance: Entrance,
     bounds: Connections,
+    query: Query,
     stop: CancellationToken,
 }
 
@@ -46,7 +48,11 @@ impl QueryService {
     /// taken or not of this machine alone.
     pub async fn spawn(config: &Config, fail_fast: bool) -> anyhow::Result<Self> {
         access::refuse_strangers(&config.access, config.api.listen)?;
-        let lake = lake::open(&config.lake, Access::Read, fail_fast).await?;
+        // Exports and webhooks are kept in the lake.
+        let writes = config.export.enabled || (config.webhook.enabled && config.webhook.key.is_some());
+        let access = if writes { Access::Write } else { Access::Read };
+        let lake = lake::open(&config.lake, access, fail_fast).await?;
+        let own = lake::place(&config.lake)?;
         let view = Arc::new(RedisView::new(&redis(config))?);
         match view.connect().await {
             Err(ViewError::Unavailable(why)) if !fail_fast => {
@@ -61,9 +67,10 @@ impl QueryService {
         let clock = Clock::system();
         let entrance = Entrance::new(config, Some(&lake), &clock, config.access.trusted_proxies)?;
         let stop = CancellationToken::new();
-        let router = router(config, &lake, view, &clock, &entrance, stop.clone());
+        let query = query(config, &lake, own, view, None, &clock, &entrance, stop.clone())?;
+        let router = linktide_query::router(query.clone());
         let (look_every, bounds) = (config.lake.look_every.0, config.api.connections.clone());
-        Ok(Self { address, lake, look_every, listener, router, entrance, bounds, stop })
+        Ok(Self { address, lake, look_every, listener, router, entrance, bounds, query, stop })
     }
 
     /// Answers until told to stop, or until a task ends on its own, which is an error.
@@ -73,6 +80,7 @@ impl QueryService {
     pub async fn run(self, told: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (mut tasks, stop) = (Tasks::default(), self.stop);
         tasks.spawn(schedule::follow(self.lake, self.look_every, stop.clone()));
+        tasks.spawn(work_of(self.query));
         self.entrance.follow(&mut tasks, &stop);
         let about = linktide_query::openapi();
         tasks.spawn(http::serve(self.listener, self.router, about, self.bounds, stop.clone()));
@@ -82,15 +90,18 @@ impl QueryService {
     }
 }
 
-/// The routes of the API over a view and the tables, until `stop`.
-pub(super) fn router(
+/// The API over a view and the tables. Exports read and write through a connection of their `own`: whatever they move, no
+/// question waits behind it. It ends with `stop`.
+pub(super) fn query(
     config: &Config,
     lake: &Lake,
+    own: Lake,
     view: Arc<dyn View>,
+    key: Option<&Path>,
     clock: &Clock,
     entrance: &Entrance,
     stop: CancellationToken,
-) -> Router {
+) -> anyhow::Result<Query> {
     let answers = QueryConfig {
         deadline: config.api.deadline.0,
         stale_after: config.api.stale_after.0,
@@ -103,5 +114,11 @@ pub(super) fn router(
     // It opens what is published before anybody asks; whoever asks earlier opens it all the same.
     tokio::spawn(async move { ahead.keep_ready(publications, over).await });
     let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers, stop);
-    linktide_query::router(query.behind(entrance.gate.clone()))
+    outward::with_exports_and_webhooks(config, query.behind(entrance.gate.clone()), own, key)
+}
+
+/// What the API does beside answering.
+pub(super) async fn work_of(query: Query) -> anyhow::Result<&'static str> {
+    query.work().await;
+    Ok("exports and webhooks")
 }

@@ -82,7 +82,9 @@ impl Services {
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), gate, door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
         let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
-        let router = door.merge(query::router(config, &lake, view, &clock, &entrance, requests.clone()));
+        let key = data.join("webhook.key");
+        let query = query::query(config, &lake, lake.clone(), view, Some(&key), &clock, &entrance, requests.clone())?;
+        let router = door.merge(linktide_query::router(query.clone()));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
 
@@ -92,6 +94,7 @@ impl Services {
         let stop = workers.clone();
         tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
         tasks.spawn(http::serve(listener, router, about, config.api.connections.clone(), requests.clone()));
+        tasks.spawn(query::work_of(query));
         entrance.follow(&mut tasks, &workers);
         let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));

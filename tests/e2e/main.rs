@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod demo;
+mod exports;
 mod front_door;
 mod harness;
 mod jobs;

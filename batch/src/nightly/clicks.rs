@@ -62,7 +62,7 @@ pub(super) async fn rate(session: &Session, condition: &str, most: u32) -> Resul
 }
 
 /// The condition that a click lies between two cuts.
-pub(super) fn between(from: &[CutEntry], to: &[CutEntry]) -> String {
+pub(crate) fn between(from: &[CutEntry], to: &[CutEntry]) -> String {
     let between = |to: &CutEntry| {
         let same = |from: &&CutEntry| (from.epoch, from.partition) == (to.epoch, to.partition);
         let from = from.iter().find(same).map_or(0, |from| from.position.offset.0);
@@ -76,7 +76,7 @@ pub(super) fn between(from: &[CutEntry], to: &[CutEntry]) -> String {
 }
 
 /// The condition that a click was not erased.
-pub(super) fn not_erased(tombstones: &[Tombstone]) -> String {
+pub(crate) fn not_erased(tombstones: &[Tombstone]) -> String {
     tombstones.iter().map(|tombstone| format!(" AND NOT {}", erased(tombstone))).collect()
 }
 
@@ -129,7 +129,7 @@ fn stamped(condition: &str) -> String {
 }
 
 /// The planned clicks, each with whether an address clicked too often.
-fn judged(condition: &str, marked: bool) -> String {
+pub(crate) fn judged(condition: &str, marked: bool) -> String {
     if !marked {
         return format!("SELECT *, FALSE AS too_often FROM raw WHERE {condition}");
     }

@@ -20,7 +20,7 @@ const GONE: &str = "it is gone, but the table names it";
 const AT_ONCE: usize = 16;
 
 /// Files of a table that are read.
-pub(super) struct Reading {
+pub(crate) struct Reading {
     objects: Arc<dyn ObjectStore>,
     table: &'static str,
     schema: SchemaRef,
@@ -28,7 +28,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) fn of(table: &Table, files: &[Path]) -> Self {
+    pub(crate) fn of(table: &Table, files: &[Path]) -> Self {
         Self {
             objects: table.objects(),
             table: table.definition.name,
@@ -38,7 +38,7 @@ impl Reading {
     }
 
     /// Fails where a file is gone.
-    pub(super) async fn check(&self) -> Result<(), BatchError> {
+    pub(crate) async fn check(&self) -> Result<(), BatchError> {
         let there = |file: Path| async move {
             match self.objects.head(&file).await {
                 Ok(_) => Ok(()),

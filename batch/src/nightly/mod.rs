@@ -10,9 +10,9 @@
 //! are too old, and once a day clean up. Two runs at once do the same work, and each step lands once.
 
 mod audit;
-mod clicks;
+pub(crate) mod clicks;
 mod correct;
-mod damage;
+pub(crate) mod damage;
 mod files;
 mod functions;
 mod increment;
@@ -22,7 +22,7 @@ mod plan;
 mod propose;
 mod raw;
 mod receipt;
-mod session;
+pub(crate) mod session;
 mod stage;
 
 use std::collections::BTreeMap;

@@ -124,7 +124,7 @@ impl Session {
 }
 
 /// Whether a file can hold clicks received in `[from, to)`, by its statistics.
-pub(super) fn may_hold_received(file: &File, from: Timestamp, to: Timestamp) -> bool {
+pub(crate) fn may_hold_received(file: &File, from: Timestamp, to: Timestamp) -> bool {
     let (least, greatest) = bounds(file, "received_at");
     least.is_none_or(|least| least < to) && greatest.is_none_or(|greatest| greatest >= from)
 }
@@ -138,7 +138,7 @@ pub(super) fn may_hold_days(file: &File, days: &BTreeSet<Day>) -> bool {
 }
 
 /// The least and the greatest value of an instant; statistics are cut to the millisecond, downwards.
-fn bounds(file: &File, column: &str) -> (Option<Timestamp>, Option<Timestamp>) {
+pub(crate) fn bounds(file: &File, column: &str) -> (Option<Timestamp>, Option<Timestamp>) {
     let statistics: Option<serde_json::Value> =
         file.statistics.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let at = |which: &str| {

@@ -14,6 +14,7 @@ mod files;
 mod footer;
 mod open;
 mod pages;
+pub mod raw;
 mod scan;
 
 use std::collections::HashMap;

@@ -5,7 +5,7 @@
 //! what queries read: a table's log must stay where it is, for ever.
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, ResponseChecksumValidation};
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_bucket_lifecycle_configuration::GetBucketLifecycleConfigurationOutput;
 use aws_sdk_s3::types::{
@@ -154,7 +154,7 @@ pub async fn provision(config: &S3Config, plan: &RulesPlan, dry_run: bool) -> Re
 }
 
 /// A client that reaches the same server as the store, and signs with the same keys.
-async fn client(config: &S3Config) -> Result<Client, BatchError> {
+pub(super) async fn client(config: &S3Config) -> Result<Client, BatchError> {
     let keys = config.client()?.credentials().get_credential().await;
     let keys = keys.map_err(|error| at_start(&in_words(config, error)))?;
     let store = config.builder();
@@ -164,6 +164,8 @@ async fn client(config: &S3Config) -> Result<Client, BatchError> {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region.unwrap_or_else(|| DEFAULT_REGION.to_owned())))
         .credentials_provider(Credentials::new(&keys.key_id, &keys.secret_key, keys.token.clone(), None, "linktide"))
+        // Else whoever opens a signed address would have to send what the check asks for.
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .force_path_style(!config.virtual_hosted);
     if let Some(endpoint) = config.reached_at() {
         builder = builder.endpoint_url(endpoint);

@@ -7,6 +7,7 @@
 
 mod bucket;
 mod lifecycle;
+mod presign;
 mod probe;
 mod refusal;
 
@@ -20,6 +21,7 @@ use url::Url;
 use crate::error::BatchError;
 pub(crate) use bucket::Bucket;
 pub use lifecycle::{ColdClass, RuleState, Ruled, RulesPlan};
+pub use presign::Presigner;
 pub(crate) use probe::{check_creation, check_reading};
 pub(crate) use refusal::reason;
 

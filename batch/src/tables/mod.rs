@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::error::BatchError;
 use crate::folder::SyncedFolder;
-use crate::s3::{self, S3Config};
+use crate::s3::{self, Presigner, S3Config};
 use crate::table::{Definition, Table};
 
 /// What a process does in a lake.
@@ -44,6 +44,8 @@ pub struct Lake {
     /// What lies below `root`.
     objects: Arc<dyn ObjectStore>,
     publications: PublicationStore,
+    /// None of a folder.
+    presigner: Option<Presigner>,
 }
 
 impl Lake {
@@ -74,7 +76,7 @@ impl Lake {
         let root = Url::from_directory_path(&folder).map_err(|()| unusable("not an absolute path".to_owned()))?;
         let objects = store(LocalFileSystem::new_with_prefix(&folder)?);
         let publications = PublicationStore::new(Arc::clone(&objects));
-        Ok(Self { root, store: store(LocalFileSystem::new()), objects, publications })
+        Ok(Self { root, store: store(LocalFileSystem::new()), objects, publications, presigner: None })
     }
 
     /// The lake in a bucket. Nothing is asked of the server yet.
@@ -88,7 +90,8 @@ impl Lake {
         let prefix = Path::from(root.path().trim_matches('/'));
         let objects: Arc<dyn ObjectStore> = Arc::new(PrefixStore::new(Arc::clone(&store), prefix));
         let publications = PublicationStore::new(Arc::clone(&objects));
-        Ok(Self { root, store, objects, publications })
+        let presigner = Some(Presigner::new(config.clone()));
+        Ok(Self { root, store, objects, publications, presigner })
     }
 
     /// Finds out whether the place can be used as it must be: a bucket may be missing, refuse us, or be kept by a server
@@ -118,6 +121,12 @@ impl Lake {
     #[must_use]
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.objects)
+    }
+
+    /// Who signs addresses of its objects; nobody where it is a folder.
+    #[must_use]
+    pub fn presigner(&self) -> Option<Presigner> {
+        self.presigner.clone()
     }
 
     pub(crate) async fn table(&self, definition: Definition) -> Result<Table, BatchError> {

@@ -3,13 +3,16 @@
 mod account;
 mod answered;
 mod caller;
+mod exports;
 mod freshness;
 mod health;
 mod links;
 mod live;
 mod many;
 mod openapi;
+mod openapi_files;
 mod shares;
+mod webhooks;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -39,6 +42,15 @@ pub fn router(query: Query) -> Router {
         .route("/v1/account/summary", get(account::summary))
         .route("/v1/account/timeseries", get(account::timeseries))
         .route("/v1/account/breakdown", get(account::breakdown))
+        .route("/v1/links/{link_id}/export", get(exports::of_link))
+        .route("/v1/account/export", get(exports::of_account))
+        .route("/v1/exports", get(exports::list).post(exports::create))
+        .route("/v1/exports/{id}", get(exports::show).delete(exports::cancel))
+        .route("/v1/exports/{id}/parts/{number}", get(exports::part))
+        .route("/v1/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/v1/webhooks/{id}", get(webhooks::show).delete(webhooks::delete))
+        .route("/v1/webhooks/{id}/deliveries", get(webhooks::deliveries))
+        .route("/v1/webhooks/{id}/test", post(webhooks::test))
         .route("/v1/account/heatmap", get(account::heatmap))
         .route("/v1/freshness", get(freshness::freshness))
         .route("/v1/share-links", get(shares::list).post(shares::create))
@@ -68,4 +80,4 @@ async fn not_allowed(method: Method, uri: Uri) -> Problem {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -107,6 +107,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             }
         }
     }
+    about.merge(super::openapi_files::about());
     about
 }
 
@@ -147,7 +148,7 @@ fn add_parameters(operation: &mut Operation, path: &str, takes: &[&str]) {
 }
 
 /// A parameter of the query string.
-fn parameter(name: &str) -> Parameter {
+pub(super) fn parameter(name: &str) -> Parameter {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let one_of = |names: Vec<&str>, default: &str| text().enum_values(Some(names)).default(Some(json!(default)));
     let dimensions: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.name()).collect();
@@ -198,7 +199,7 @@ fn parameter(name: &str) -> Parameter {
 }
 
 /// An RFC 9457 problem document.
-fn add_problem(operation: &mut Operation, status: &str, says: &str) {
+pub(super) fn add_problem(operation: &mut Operation, status: &str, says: &str) {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let schema = ObjectBuilder::new()
         .property("type", text())

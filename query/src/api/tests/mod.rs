@@ -2,12 +2,12 @@
 
 mod access;
 mod caching;
-mod description;
+pub(crate) mod description;
 mod documentation;
 mod faults;
 mod layers;
 mod live;
 mod parameters;
 mod questions;
-mod stage;
+pub(crate) mod stage;
 mod together;

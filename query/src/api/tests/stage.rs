@@ -27,12 +27,12 @@ use tower::ServiceExt as _;
 use crate::{Query, QueryConfig, router};
 
 /// 2026-11-24T10:00:00Z
-pub(super) const W: Hour = Hour(498_754);
+pub(crate) const W: Hour = Hour(498_754);
 const PARTITIONS: [PartitionId; 2] = [PartitionId(0), PartitionId(1)];
 
 /// What a question meets instead of the view.
 #[derive(Default)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[default]
     None,
     /// The view cannot be reached.
@@ -45,7 +45,7 @@ pub(super) enum Fault {
 
 /// A view with faults.
 #[derive(Default)]
-pub(super) struct Faulty {
+pub(crate) struct Faulty {
     inner: MemoryView,
     fault: parking_lot::Mutex<Fault>,
 }
@@ -116,19 +116,20 @@ impl View for Faulty {
 }
 
 /// The most live streams of a stage.
-pub(super) const LIVE_STREAMS: usize = 3;
+pub(crate) const LIVE_STREAMS: usize = 3;
 
-pub(super) struct Stage {
-    pub(super) view: Arc<Faulty>,
-    pub(super) lake: Lake,
-    pub(super) clock: Clock,
-    pub(super) router: Router,
-    pub(super) stop: CancellationToken,
+pub(crate) struct Stage {
+    pub(crate) view: Arc<Faulty>,
+    pub(crate) lake: Lake,
+    pub(crate) clock: Clock,
+    pub(crate) query: Query,
+    pub(crate) router: Router,
+    pub(crate) stop: CancellationToken,
     _folder: tempfile::TempDir,
 }
 
 /// A stage at ten past the watermark, whose view has read all but the last two seconds.
-pub(super) async fn stage() -> Stage {
+pub(crate) async fn stage() -> Stage {
     let stage = unpublished();
     publish(&stage.lake, first()).await;
     stage.begin(W.start().plus_millis(598_000), W).await;
@@ -136,7 +137,7 @@ pub(super) async fn stage() -> Stage {
 }
 
 /// A stage on which nothing has happened.
-pub(super) fn unpublished() -> Stage {
+pub(crate) fn unpublished() -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let lake = Lake::in_folder(folder.path()).unwrap();
     let view = Arc::new(Faulty::default());
@@ -151,20 +152,20 @@ pub(super) fn unpublished() -> Stage {
     let stop = CancellationToken::new();
     let reader = SpeedReader::new(Arc::clone(&view) as Arc<dyn View>);
     let query = Query::new(tables, reader, lake.publications().clone(), clock.clone(), config, stop.clone());
-    Stage { view, lake, clock, router: router(query), stop, _folder: folder }
+    Stage { view, lake, clock, router: router(query.clone()), query, stop, _folder: folder }
 }
 
-pub(super) fn first() -> Publication {
+pub(crate) fn first() -> Publication {
     let first = Publication::first(Epoch(0), &PARTITIONS, "r".into(), W.start());
     Publication { number: 0, ..first }
 }
 
-pub(super) async fn publish(lake: &Lake, publication: Publication) {
+pub(crate) async fn publish(lake: &Lake, publication: Publication) {
     lake.publications().publish(publication).await.unwrap();
 }
 
 /// A person's click of tenant 0.
-pub(super) fn click(link: u64, received: Timestamp, clicked: Timestamp) -> EnrichedClick {
+pub(crate) fn click(link: u64, received: Timestamp, clicked: Timestamp) -> EnrichedClick {
     EnrichedClick {
         tenant_id: TenantId(0),
         link_id: LinkId(link),
@@ -189,35 +190,35 @@ pub(super) fn click(link: u64, received: Timestamp, clicked: Timestamp) -> Enric
 }
 
 /// The moment so many minutes behind the watermark.
-pub(super) fn minute(minutes: i64) -> Timestamp {
+pub(crate) fn minute(minutes: i64) -> Timestamp {
     W.start().plus_millis(minutes * 60_000)
 }
 
 impl Stage {
     /// The view begins both partitions, having read what was received before an instant.
-    pub(super) async fn begin(&self, received: Timestamp, from: Hour) {
+    pub(crate) async fn begin(&self, received: Timestamp, from: Hour) {
         let position = Position { offset: Offset(9), received_at: received };
         let positions = PARTITIONS.map(|partition| (partition, position)).into();
         self.view.begin(Epoch(0), &positions, from).await.unwrap();
     }
 
     /// Folds clicks into the view, as if they had been read.
-    pub(super) async fn count(&self, clicks: &[EnrichedClick]) {
+    pub(crate) async fn count(&self, clicks: &[EnrichedClick]) {
         let standing = self.view.inner.standing(Epoch(0)).await.unwrap();
         let mut fold = Fold::new(Epoch(0), standing, Positions::new());
         clicks.iter().for_each(|click| fold.add(PARTITIONS[0], Offset(9), click));
         assert_eq!(self.view.flush(fold).await.unwrap(), Flushed::Applied);
     }
 
-    pub(super) fn meets(&self, fault: Fault) {
+    pub(crate) fn meets(&self, fault: Fault) {
         *self.view.fault.lock() = fault;
     }
 
-    pub(super) async fn ask(&self, place: &str) -> (u16, Value) {
+    pub(crate) async fn ask(&self, place: &str) -> (u16, Value) {
         ask(&self.router, place).await
     }
 
-    pub(super) async fn get(&self, place: &str) -> Value {
+    pub(crate) async fn get(&self, place: &str) -> Value {
         let (status, answer) = self.ask(place).await;
         assert_eq!(status, 200, "{place}: {answer}");
         answer
@@ -225,12 +226,12 @@ impl Stage {
 }
 
 /// Asks a router: the status, and the body as JSON, or as a string where it is none. A refusal is a problem document.
-pub(super) async fn ask(router: &Router, place: &str) -> (u16, Value) {
+pub(crate) async fn ask(router: &Router, place: &str) -> (u16, Value) {
     send(router, Request::get(place).body(Body::empty()).unwrap()).await
 }
 
 /// The same with a body.
-pub(super) async fn post(router: &Router, place: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn post(router: &Router, place: &str, body: &Value) -> (u16, Value) {
     send(router, Request::post(place).body(Body::from(body.to_string())).unwrap()).await
 }
 
