@@ -15,6 +15,7 @@ mod footer;
 mod open;
 mod pages;
 mod scan;
+mod unpack;
 
 use std::collections::HashMap;
 use std::ops;
