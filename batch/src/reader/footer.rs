@@ -17,7 +17,7 @@ use deltalake::parquet::file::metadata::{
 use deltalake::parquet::file::page_index::column_index::{ColumnIndexMetaData, PrimitiveColumnIndex};
 use deltalake::parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
-use super::Whose;
+use super::{Whose, unpack};
 use crate::error::BatchError;
 use crate::tables::columns::Owner;
 
@@ -25,6 +25,8 @@ use crate::tables::columns::Owner;
 pub(super) struct Footer {
     pub(super) metadata: ArrowReaderMetadata,
     pub(super) owners: Owned,
+    /// Whether its pages are unpacked before they are read.
+    pub(super) unpacks: bool,
     /// Where the file lies on this machine, if it does.
     pub(super) local: Option<PathBuf>,
 }
@@ -74,9 +76,13 @@ impl Footer {
         // What is left of the index is needed to find pages; what else it says of values is only large.
         let mut stripped = metadata.into_builder();
         let offsets = stripped.take_offset_index().map(|groups| groups.into_iter().map(lean).collect());
+        let groups = stripped.take_row_groups();
+        let unpacked = unpack::unpacked(&groups);
+        let unpacks = unpacked.is_some();
+        let stripped = stripped.set_row_groups(unpacked.unwrap_or(groups));
         let stripped = stripped.set_column_index(None).set_offset_index(offsets).build();
         let metadata = ArrowReaderMetadata::try_new(Arc::new(stripped), ArrowReaderOptions::new())?;
-        Ok(Self { metadata, owners, local: None })
+        Ok(Self { metadata, owners, unpacks, local: None })
     }
 
     /// How much memory it takes.

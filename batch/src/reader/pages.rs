@@ -16,6 +16,7 @@ use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::reader::{ChunkReader, Length};
 
 use super::footer::Footer;
+use super::unpack;
 use crate::error::BatchError;
 
 /// Rows decoded at once.
@@ -81,14 +82,17 @@ impl Plan {
         let schema = metadata.file_metadata().schema_descr();
         let projection = ProjectionMask::roots(schema, self.columns);
         let selection = RowSelection::from_consecutive_ranges(std::iter::once(self.rows.clone()), total);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, footer.metadata.clone())
-            .with_row_groups(self.groups)
-            .with_projection(projection)
-            // A mask would ask for pages that nobody wants.
-            .with_row_selection_policy(RowSelectionPolicy::Selectors)
-            .with_row_selection(selection)
-            .with_batch_size(self.rows.len().clamp(1, BATCH))
-            .build()?;
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            Pages { file, unpacks: footer.unpacks },
+            footer.metadata.clone(),
+        )
+        .with_row_groups(self.groups)
+        .with_projection(projection)
+        // A mask would ask for pages that nobody wants.
+        .with_row_selection_policy(RowSelectionPolicy::Selectors)
+        .with_row_selection(selection)
+        .with_batch_size(self.rows.len().clamp(1, BATCH))
+        .build()?;
         Ok(reader.collect::<Result<_, _>>()?)
     }
 }
@@ -147,6 +151,32 @@ impl ChunkReader for Parts {
             return Err(ParquetError::EOF(format!("{length} bytes at {start} are wanted, {} are there", bytes.len())));
         }
         Ok(bytes.slice(..length))
+    }
+}
+
+/// A file whose pages may have to be unpacked.
+struct Pages<F> {
+    file: F,
+    unpacks: bool,
+}
+
+impl<F: Length> Length for Pages<F> {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+}
+
+impl<F: ChunkReader> ChunkReader for Pages<F> {
+    type T = F::T;
+
+    fn get_read(&self, start: u64) -> Result<F::T, ParquetError> {
+        self.file.get_read(start)
+    }
+
+    /// With the places of pages known, this is asked for a page each time.
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let bytes = self.file.get_bytes(start, length)?;
+        if self.unpacks { unpack::page(&bytes) } else { Ok(bytes) }
     }
 }
 

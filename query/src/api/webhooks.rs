@@ -148,7 +148,10 @@ pub(super) async fn create(
 
 /// The caller's webhooks, the newest first.
 #[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", responses((status = 200, body = WebhookList)))]
-pub(super) async fn list(Enabled(webhooks): Enabled, Admin(Principal { tenant, .. }): Admin) -> Result<Json<WebhookList>, Problem> {
+pub(super) async fn list(
+    Enabled(webhooks): Enabled,
+    Admin(Principal { tenant, .. }): Admin,
+) -> Result<Json<WebhookList>, Problem> {
     Ok(Json(WebhookList { results: webhooks.hooks(tenant).await?.into_iter().map(view).collect() }))
 }
 
