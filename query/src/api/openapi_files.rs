@@ -49,7 +49,11 @@ pub(super) fn about() -> utoipa::openapi::OpenApi {
             let names = every_name(path == "/v1/account/export");
             operation.parameters.get_or_insert_default().extend(names.into_iter().map(|name| query(name).into()));
             add_problem(operation, "400", "A parameter is unknown, missing, or cannot have its value");
-            add_problem(operation, "410", "The publication asked about holds clicks that were erased since");
+            add_problem(
+                operation,
+                "410",
+                "The publication asked about holds clicks that were erased since, or raw clicks of the range were deleted by age",
+            );
             add_problem(operation, "422", "It is larger than what is streamed; `job` names the way");
             add_problem(operation, "429", "As many exports as there may be are streamed now");
         }
@@ -98,6 +102,10 @@ fn query(name: &str) -> Parameter {
         "visitors" => (
             one_of(&["true", "false"], "false"),
             "Whether visitors are told apart, by a hash that is salted anew each day; with `of=clicks`",
+        ),
+        "incomplete" => (
+            one_of(&["true", "false"], "false"),
+            "Whether the range may hold days whose raw clicks were deleted by age; with `of=clicks`",
         ),
         "filename" => (text(), "What the file is called, without its ending"),
         "links" => (text(), "Ids with commas between them: these links alone"),
