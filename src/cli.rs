@@ -13,7 +13,7 @@ use linktide_common::clock::Clock;
 use crate::config::{self, Config, Sources};
 use crate::services::ingest::FrontDoor;
 use crate::services::{self, QueryService, Services, SpeedService};
-use crate::{demo, import, jobs, people, telemetry};
+use crate::{demo, import, jobs, keys, people, telemetry};
 
 /// The exit code where trying again may help: `EX_TEMPFAIL` of `sysexits.h`.
 const TRY_AGAIN: u8 = 75;
@@ -167,6 +167,19 @@ enum Command {
         #[arg(long)]
         fail_fast: bool,
     },
+    /// API keys: make one, list and revoke them
+    #[command(
+        after_help = "Example:\n  linktide keys create --data ./data --tenant 7 --scope read,export --name dashboard --expires 90d\n  linktide keys list --lake s3://clicks/linktide\n  linktide keys revoke --lake s3://clicks/linktide k3Jq0aXw7RtB"
+    )]
+    Keys {
+        #[command(subcommand)]
+        what: keys::Keys,
+    },
+    /// Show one link's numbers to whoever has a token, until it expires or is revoked
+    #[command(
+        after_help = "Example:\n  linktide share 42 --data ./data --tenant 7 --expires 30d\n  linktide share list --data ./data --tenant 7\n  linktide share revoke --data ./data --tenant 7 k3Jq0aXw7RtB"
+    )]
+    Share(keys::ShareOptions),
     /// How fresh a running Linktide is, and what it lacks
     #[command(after_help = "Example:\n  linktide status --url http://127.0.0.1:8080")]
     Status(people::Service),
@@ -292,6 +305,14 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     {
         set.push(("lake.url".to_owned(), lake.clone()));
     }
+    let tables = match &command {
+        Command::Keys { what } => Some(what.tables()),
+        Command::Share(options) => Some(options.tables()),
+        _ => None,
+    };
+    if let Some(jobs::Tables { lake: Some(lake), .. }) = tables {
+        set.push(("lake.url".to_owned(), lake.clone()));
+    }
     if let Command::Ingest { listen: Some(listen), .. } = &command {
         set.push(("ingest.listen".to_owned(), listen.clone()));
     }
@@ -316,6 +337,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Speed { listen, fail_fast, what, .. } => speed(&config, listen, fail_fast, what).await,
         Command::Query { fail_fast, .. } => query(&config, fail_fast).await,
+        Command::Keys { what } => keys::keys(&config, what).await,
+        Command::Share(options) => keys::share(&config, options).await,
         Command::Status(service) => say(&people::status(&service).await?),
         Command::Stats(asked) => say(&people::stats(&asked).await?),
         Command::Top(asked) => say(&people::top(&asked).await?),
@@ -333,7 +356,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 async fn standalone(config: &Config, data: &std::path::Path) -> anyhow::Result<()> {
     let mut services = Services::spawn(config, data, Clock::system()).await?;
     services.roll_up_every(config.nightly.every.0);
-    say(&format!("linktide listens on http://{}, on this machine alone: no keys are set", services.address))?;
+    let reach = services::access::reach(&config.access, services.address);
+    say(&format!("linktide listens on http://{}, {reach}", services.address))?;
     services.run(told_to_stop()).await
 }
 
@@ -352,16 +376,21 @@ async fn speed(
 
 async fn query(config: &Config, fail_fast: bool) -> anyhow::Result<()> {
     let service = QueryService::spawn(config, fail_fast).await?;
-    say(&format!("linktide query listens on http://{}, on this machine alone: no keys are set", service.address))?;
+    let reach = services::access::reach(&config.access, service.address);
+    say(&format!("linktide query listens on http://{}, {reach}", service.address))?;
     service.run(told_to_stop()).await
 }
 
 async fn ingest(config: &Config, fail_fast: bool) -> anyhow::Result<()> {
     let door = FrontDoor::spawn(config, Clock::system(), fail_fast).await?;
-    let tenants = if config.ingest.any_tenant { "any tenant's" } else { "tenant 0's" };
-    let reach = if door.address.ip().is_loopback() { "on this machine alone" } else { "to whoever reaches it" };
+    let tenants = match (config.access.is_required(), config.ingest.any_tenant) {
+        (true, _) => "the clicks of a key's tenant",
+        (false, true) => "any tenant's clicks",
+        (false, false) => "tenant 0's clicks",
+    };
+    let reach = services::access::reach(&config.access, door.address);
     say(&format!(
-        "linktide ingest listens on http://{}, {reach}: it shows no clicks, and takes {tenants} from everyone, as no keys are set",
+        "linktide ingest listens on http://{}, {reach}; it shows no clicks, and takes {tenants}",
         door.address
     ))?;
     door.run(told_to_stop()).await

@@ -68,10 +68,13 @@ fn tenant(text: &str) -> Result<Subject, String> {
     Ok(Subject::Tenant(tenant))
 }
 
-/// Opens the tables, and jobs over them that tell what they are doing.
-async fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly)> {
-    let lake = match &tables.data {
-        None => services::lake::open(&config.lake, Access::Write, tables.fail_fast).await?,
+/// Where the tables lie.
+///
+/// # Errors
+/// Where a setting is wrong or missing, or the place cannot be used.
+pub(crate) async fn lake(config: &Config, tables: &Tables, access: Access) -> anyhow::Result<Lake> {
+    match &tables.data {
+        None => services::lake::open(&config.lake, access, tables.fail_fast).await,
         Some(data) => {
             let folder = data.join("lake");
             anyhow::ensure!(
@@ -79,9 +82,14 @@ async fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly
                 "{} holds no tables; is it the folder of `linktide standalone --data`?",
                 data.display()
             );
-            Lake::in_folder(&folder)?
+            Ok(Lake::in_folder(&folder)?)
         }
-    };
+    }
+}
+
+/// Opens the tables, and jobs over them that tell what they are doing.
+async fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly)> {
+    let lake = lake(config, tables, Access::Write).await?;
     let rules = Arc::new(Rules::load(services::geo_files(config))?);
     let nightly = Nightly::new(lake.clone(), Clock::system(), rules, services::nightly_config(config));
     let nightly = nightly.telling(|stage| {

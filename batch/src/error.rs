@@ -5,6 +5,7 @@ use deltalake::arrow::error::ArrowError;
 use deltalake::datafusion::error::DataFusionError;
 use deltalake::parquet::errors::ParquetError;
 use linktide_common::intake::IntakeError;
+use linktide_common::pool::PoolError;
 use linktide_common::publication::PublicationError;
 
 use crate::s3;
@@ -39,6 +40,9 @@ pub enum BatchError {
     /// Places cannot be looked up.
     #[error("there is no GeoIP database of places to ask: set enrich.geoip")]
     NoPlaces,
+    /// There is too much to do.
+    #[error(transparent)]
+    Busy(#[from] PoolError),
     /// The log cannot be read on.
     #[error(transparent)]
     Intake(#[from] IntakeError),
@@ -52,7 +56,7 @@ impl BatchError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Publication(PublicationError::Unavailable(_)) => true,
+            Self::Unavailable(_) | Self::Publication(PublicationError::Unavailable(_)) | Self::Busy(_) => true,
             Self::Intake(error) => error.is_transient(),
             _ => false,
         }

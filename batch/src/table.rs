@@ -60,6 +60,7 @@ impl Definition {
 pub(crate) struct File {
     /// Its place below the table's folder.
     pub(crate) path: Path,
+    pub(crate) size: u64,
     pub(crate) statistics: Option<String>,
     remove: Remove,
 }
@@ -164,6 +165,7 @@ impl Table {
     pub(crate) fn files(&self) -> Result<Vec<File>, BatchError> {
         let describe = |file: deltalake::kernel::LogicalFileView| File {
             path: file.object_store_path(),
+            size: u64::try_from(file.size()).unwrap_or_default(),
             statistics: file.stats(),
             remove: file.remove_action(true),
         };

@@ -4,8 +4,12 @@
 //! what touches a disk or a network stands at the edge, behind a port.
 //!
 //! A redirect service that embeds the emitter needs little of it: what the layers behind the log need is the feature
-//! `layers`, and each log is one of its own.
+//! `layers`, who may ask what is `access`, and each log is one of its own.
 
+#[cfg(feature = "access")]
+pub mod access;
+#[cfg(feature = "http")]
+pub mod address;
 pub mod background;
 pub mod bucket;
 pub mod click;
@@ -26,10 +30,13 @@ pub mod intake;
 pub mod label;
 pub mod log;
 pub mod metrics;
+pub mod pool;
 #[cfg(feature = "http")]
 pub mod problem;
 #[cfg(feature = "layers")]
 pub mod publication;
+#[cfg(feature = "http")]
+pub mod rate;
 pub mod secret;
 #[cfg(feature = "layers")]
 pub mod sketch;

@@ -42,6 +42,20 @@ pub fn render() -> String {
     prometheus::TextEncoder::new().encode_to_string(&prometheus::gather()).unwrap_or_default()
 }
 
+/// Requests refused because nobody knows who asks, by reason.
+#[cfg(feature = "access")]
+pub static ACCESS_REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Requests refused because nobody knows who asks, by reason";
+    counters("linktide_access_refused_total", help, &["reason"])
+});
+
+/// Requests refused because too much was asked, by whose limit it was: tenant, caller or address.
+#[cfg(feature = "access")]
+pub static ACCESS_LIMITED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Requests refused because too much was asked, by whose limit it was: tenant, caller or address";
+    counters("linktide_access_limited_total", help, &["limit"])
+});
+
 /// GeoIP databases that were not taken because they are broken.
 pub static GEOIP_RELOADS_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
     counter("linktide_geoip_reloads_failed_total", "GeoIP databases that were not taken because they are broken")

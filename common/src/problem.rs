@@ -12,6 +12,14 @@ pub enum ProblemKind {
     UnknownParameter,
     /// A value that a parameter cannot have.
     InvalidParameter,
+    /// Nobody knows who asks: a credential is missing, or is none any more.
+    Unauthorized,
+    /// Who asks may not do this.
+    Forbidden,
+    /// More was asked for than a caller, its tenant or its address may.
+    TooManyRequests,
+    /// More was sent than a tenant may.
+    OverQuota,
     /// A question that rollups cannot answer; an export can.
     NotInRollups,
     /// Nothing is there.
@@ -20,8 +28,12 @@ pub enum ProblemKind {
     MethodNotAllowed,
     /// The export is larger than what is streamed, or than what there is memory for.
     ExportTooLarge,
+    /// The head of the request is larger than what is read.
+    HeadTooLarge,
     /// The body is larger than what is taken.
     PayloadTooLarge,
+    /// What is there stands against it.
+    Conflict,
     /// What was there has been taken away for good.
     Gone,
     /// The body is of a type or an encoding that is not read.
@@ -30,12 +42,12 @@ pub enum ProblemKind {
     MalformedBody,
     /// Every record of the body was refused.
     AllRefused,
-    /// More was asked for than a caller, its tenant or its address may.
-    TooManyRequests,
     /// The log does not take clicks now.
     LogUnavailable,
     /// The service has not caught up yet.
     NotReady,
+    /// Everyone together asks for more than is done in time.
+    TooBusy,
     /// Something that is our fault.
     Internal,
 }
@@ -46,10 +58,18 @@ impl ProblemKind {
         match self {
             Self::UnknownParameter => ("unknown-parameter", StatusCode::BAD_REQUEST, "Unknown parameter"),
             Self::InvalidParameter => ("invalid-parameter", StatusCode::BAD_REQUEST, "Invalid parameter"),
+            Self::Unauthorized => ("unauthorized", StatusCode::UNAUTHORIZED, "Unauthorized"),
+            Self::Forbidden => ("forbidden", StatusCode::FORBIDDEN, "Forbidden"),
+            Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
+            Self::OverQuota => ("over-quota", StatusCode::TOO_MANY_REQUESTS, "Over the quota"),
             Self::NotInRollups => ("not-in-rollups", StatusCode::UNPROCESSABLE_ENTITY, "Not in the rollups"),
             Self::NotFound => ("not-found", StatusCode::NOT_FOUND, "Not found"),
+            Self::Conflict => ("conflict", StatusCode::CONFLICT, "Conflict"),
             Self::Gone => ("gone", StatusCode::GONE, "Gone"),
             Self::MethodNotAllowed => ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"),
+            Self::HeadTooLarge => {
+                ("head-too-large", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Head of the request too large")
+            }
             Self::PayloadTooLarge => ("payload-too-large", StatusCode::PAYLOAD_TOO_LARGE, "Payload too large"),
             Self::ExportTooLarge => ("export-too-large", StatusCode::UNPROCESSABLE_ENTITY, "Export too large"),
             Self::UnsupportedMediaType => {
@@ -57,9 +77,9 @@ impl ProblemKind {
             }
             Self::MalformedBody => ("malformed-body", StatusCode::BAD_REQUEST, "Malformed body"),
             Self::AllRefused => ("all-refused", StatusCode::UNPROCESSABLE_ENTITY, "Every record was refused"),
-            Self::TooManyRequests => ("too-many-requests", StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::LogUnavailable => ("log-unavailable", StatusCode::SERVICE_UNAVAILABLE, "The log takes no clicks now"),
             Self::NotReady => ("not-ready", StatusCode::SERVICE_UNAVAILABLE, "Not ready"),
+            Self::TooBusy => ("too-busy", StatusCode::SERVICE_UNAVAILABLE, "Too busy"),
             Self::Internal => ("internal", StatusCode::INTERNAL_SERVER_ERROR, "Internal error"),
         }
     }
@@ -72,13 +92,14 @@ pub struct Problem {
     detail: String,
     more: Map<String, Value>,
     retry_after: Option<u32>,
+    challenge: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem with what is wrong and what to do, in words.
     #[must_use]
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), more: Map::new(), retry_after: None }
+        Self { kind, detail: detail.into(), more: Map::new(), retry_after: None, challenge: None }
     }
 
     /// A value that `parameter` cannot have, and what it can.
@@ -115,6 +136,13 @@ impl Problem {
         &self.detail
     }
 
+    /// The same with what `WWW-Authenticate` says of the credential that is wanted.
+    #[must_use]
+    pub fn challenge(mut self, challenge: &'static str) -> Self {
+        self.challenge = Some(challenge);
+        self
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> ProblemKind {
@@ -135,6 +163,9 @@ impl IntoResponse for Problem {
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::emitter::new_id;
 use crate::quota::{OverQuota, with_fields};
 use crate::router::Ingest;
+use crate::sender::Sender;
 use crate::{body, metrics};
 use outcome::{Collected, RecordOutcome, Refusal};
 
@@ -53,11 +54,14 @@ type Sent = Result<Bytes, axum::extract::rejection::BytesRejection>;
     post,
     path = "/v1/clicks",
     tag = "clicks",
+    security(("bearer" = [])),
     params(("ack" = Option<String>, Query, description = "`log` (the default) answers when the log has the clicks, `buffer` at once")),
     request_body(content = String, content_type = "application/json", description = "a click, an array of clicks, or a click a line"),
     responses(
         (status = 202, description = "every record was taken, or some were: each says", body = Collected),
         (status = 400, description = "the body cannot be split into records"),
+        (status = 401, description = "nobody knows who sends: a credential is missing, or is none any more"),
+        (status = 403, description = "the credential lacks the scope `ingest`"),
         (status = 413, description = "the body is too large"),
         (status = 415, description = "the encoding is not read"),
         (status = 422, description = "every record was refused", body = Collected),
@@ -67,12 +71,13 @@ type Sent = Result<Bytes, axum::extract::rejection::BytesRejection>;
 )]
 pub(crate) async fn collect(
     State(ingest): State<Ingest>,
+    sender: Sender,
     parameters: Asked,
     headers: HeaderMap,
     body: Sent,
 ) -> Response {
-    let mut tenant = TenantId(0);
-    let answer = answer(&ingest, parameters, &headers, body, &mut tenant).await.unwrap_or_else(|problem| {
+    let mut tenant = sender.tenant;
+    let answer = answer(&ingest, &sender, parameters, &headers, body, &mut tenant).await.unwrap_or_else(|problem| {
         let reason = match problem.kind() {
             ProblemKind::LogUnavailable => return problem.into_response(),
             ProblemKind::PayloadTooLarge => "body_too_large",
@@ -87,6 +92,7 @@ pub(crate) async fn collect(
 /// The answer; `tenant` becomes the one whose quotas it is about.
 async fn answer(
     ingest: &Ingest,
+    sender: &Sender,
     parameters: Asked,
     headers: &HeaderMap,
     body: Sent,
@@ -97,8 +103,8 @@ async fn answer(
             .with("allowed", serde_json::json!(["ack=log", "ack=buffer"]))
     })?;
     let body = body::unpack(headers, whole(body, ingest.config.body_bytes)?)?;
-    let mut sorted = sort(ingest, &body)?;
-    *tenant = sorted.tenant.unwrap_or_default();
+    let mut sorted = sort(ingest, sender, &body)?;
+    *tenant = sorted.tenant.unwrap_or(sender.tenant);
     let mut full = 0;
     match parameters.ack {
         Ack::Log => append(ingest, &sorted.clicks).await?,
@@ -145,13 +151,13 @@ struct Sorted {
     tenant: Option<TenantId>,
 }
 
-fn sort(ingest: &Ingest, body: &[u8]) -> Result<Sorted, Problem> {
+fn sort(ingest: &Ingest, sender: &Sender, body: &[u8]) -> Result<Sorted, Problem> {
     let records = body::records(body)?;
     let now = ingest.clock.now();
     let mut sorted = Sorted { outcomes: Vec::with_capacity(records.len()), ..Sorted::default() };
     for (index, range) in records.into_iter().enumerate() {
         let bytes = range.len();
-        let outcome = match admit(body[range].trim_ascii(), now, ingest) {
+        let outcome = match admit(body[range].trim_ascii(), now, ingest, sender) {
             Err(reject) => RecordOutcome::refused(index, reject.into()),
             Ok((click, note)) => match ingest.quotas.admit(click.tenant_id, bytes) {
                 Ok(()) => {
@@ -213,14 +219,14 @@ pub(crate) fn whole(body: Sent, limit: usize) -> Result<Bytes, Problem> {
     })
 }
 
-fn admit(record: &[u8], now: Timestamp, ingest: &Ingest) -> Result<(Click, Option<&'static str>), Reject> {
+fn admit(
+    record: &[u8],
+    now: Timestamp,
+    ingest: &Ingest,
+    sender: &Sender,
+) -> Result<(Click, Option<&'static str>), Reject> {
     let mut click = Click::parse(record)?;
-    // Without keys nobody knows who sends: a record may name another tenant only where everyone is trusted to.
-    if click.tenant_id != TenantId::default() && !ingest.config.any_tenant {
-        let detail =
-            format!("tenant {} is not the sender's; ingest.any_tenant lets a sender name any", click.tenant_id);
-        return Err(Reject { reason: RejectReason::ForeignTenant, field: Some("tenant_id"), detail, position: None });
-    }
+    click.tenant_id = sender.tenant_of(click.tenant_id, ingest.config.any_tenant)?;
     // Only an import may be older than the floor, and only the import's door says that it is one.
     click.imported = false;
     let clicked_at = *click.clicked_at.get_or_insert(now);

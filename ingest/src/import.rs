@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use linktide_common::click::Click;
-use linktide_common::id::{ClickId, TenantId};
+use linktide_common::id::ClickId;
 use linktide_common::log::Marked;
 use linktide_common::problem::Problem;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::collector::{record, unavailable, whole};
 use crate::router::Ingest;
+use crate::sender::Sender;
 use crate::{body, metrics};
 
 /// What became of a chunk.
@@ -47,6 +48,7 @@ pub(crate) struct RefusedRecord {
     put,
     path = "/v1/imports/{digest}/chunks/{number}",
     tag = "clicks",
+    security(("bearer" = [])),
     params(
         ("digest" = String, Path, description = "SHA-256 of the import's content, 64 hexadecimal digits"),
         ("number" = u64, Path, description = "which chunk of it"),
@@ -55,12 +57,15 @@ pub(crate) struct RefusedRecord {
     responses(
         (status = 200, description = "the chunk is counted, now or since an earlier time", body = ChunkOutcome),
         (status = 400, description = "the digest or the number is none"),
+        (status = 401, description = "nobody knows who sends: a credential is missing, or is none any more"),
+        (status = 403, description = "the credential lacks the scope `ingest`"),
         (status = 413, description = "the body is too large"),
         (status = 503, description = "the log takes no clicks now"),
     )
 )]
 pub(crate) async fn put_chunk(
     State(ingest): State<Ingest>,
+    sender: Sender,
     Path((digest, number)): Path<(String, String)>,
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
@@ -71,7 +76,7 @@ pub(crate) async fn put_chunk(
     let number: u64 =
         number.parse().map_err(|_| Problem::parameter("number", &number, "a chunk has a number from 0 on"))?;
     let body = body::unpack(&headers, whole(body, ingest.config.body_bytes)?)?;
-    let tenant = TenantId(0);
+    let tenant = sender.tenant;
     let (mut records, mut refused) = (Vec::new(), Vec::new());
     for (index, range) in body::lines(&body).into_iter().enumerate() {
         match Click::parse(body[range].trim_ascii()) {

@@ -24,6 +24,8 @@ mod quota;
 mod redirect;
 #[cfg(feature = "http")]
 mod router;
+#[cfg(feature = "http")]
+mod sender;
 
 pub use emitter::{DropReason, Emitter, EmitterConfig, Tally};
 #[cfg(feature = "http")]
@@ -31,6 +33,8 @@ pub use health::{Readiness, health};
 #[cfg(feature = "http")]
 pub use links::{LinkFile, LinkFileError};
 #[cfg(feature = "http")]
-pub use quota::{QuotaConfig, Rate};
+pub use linktide_common::rate::Rate;
+#[cfg(feature = "http")]
+pub use quota::QuotaConfig;
 #[cfg(feature = "http")]
 pub use router::{IngestConfig, openapi, router};

@@ -6,17 +6,14 @@
 //! of made-up tenants wins nothing.
 
 mod answer;
-mod bucket;
 
 use linktide_common::bucket::Timestamp;
 use linktide_common::clock::Clock;
 use linktide_common::id::TenantId;
+use linktide_common::rate::{Bucket, Rate, Remembered};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 
 pub(crate) use answer::{OverQuota, with_fields};
-use bucket::Bucket;
-pub use bucket::Rate;
 
 /// What a tenant may send.
 #[derive(Debug, Clone)]
@@ -55,31 +52,20 @@ struct Buckets {
 pub(crate) struct Quotas {
     config: QuotaConfig,
     clock: Clock,
-    state: Mutex<State>,
+    tenants: Mutex<Remembered<TenantId, Buckets>>,
 }
-
-struct State {
-    tenants: FxHashMap<TenantId, Buckets>,
-    /// Of those for whom there is no room.
-    others: Buckets,
-    swept: Timestamp,
-}
-
-/// Tenants with full buckets are not looked for more often.
-const SWEEP_MS: i64 = 1000;
 
 impl Quotas {
     pub(crate) fn new(config: QuotaConfig, clock: Clock) -> Self {
         let others = Buckets::full(&config, clock.now());
-        let state = State { tenants: FxHashMap::default(), others, swept: Timestamp::MIN };
-        Self { config, clock, state: Mutex::new(state) }
+        Self { tenants: Mutex::new(Remembered::new(config.tenants, others)), config, clock }
     }
 
     /// Takes the tokens for a record of so many bytes, or none where either bucket lacks them.
     pub(crate) fn admit(&self, tenant: TenantId, bytes: usize) -> Result<(), OverQuota> {
         let (now, QuotaConfig { clicks, bytes: rate, .. }) = (self.clock.now(), &self.config);
-        let mut state = self.state.lock();
-        let buckets = state.buckets(tenant, &self.config, now);
+        let mut tenants = self.tenants.lock();
+        let buckets = self.of(&mut tenants, tenant, now);
         let over = |limit, rate, wait_ms| OverQuota { tenant, limit, rate, wait_ms };
         let bytes = bytes as u64;
         buckets.clicks.has(*clicks, now, 1).map_err(|wait_ms| over(Limit::Clicks, *clicks, wait_ms))?;
@@ -92,22 +78,17 @@ impl Quotas {
     /// Tenants that are remembered.
     #[cfg(test)]
     fn remembered(&self) -> usize {
-        self.state.lock().tenants.len()
+        self.tenants.lock().len()
     }
-}
 
-impl State {
-    fn buckets(&mut self, tenant: TenantId, config: &QuotaConfig, now: Timestamp) -> &mut Buckets {
-        if !self.tenants.contains_key(&tenant) {
-            if self.tenants.len() >= config.tenants && now.millis_since(self.swept) >= SWEEP_MS {
-                self.swept = now;
-                self.tenants.retain(|_, buckets| !buckets.are_full(config, now));
-            }
-            if self.tenants.len() >= config.tenants {
-                return &mut self.others;
-            }
-        }
-        self.tenants.entry(tenant).or_insert_with(|| Buckets::full(config, now))
+    fn of<'a>(
+        &self,
+        tenants: &'a mut Remembered<TenantId, Buckets>,
+        tenant: TenantId,
+        now: Timestamp,
+    ) -> &'a mut Buckets {
+        let config = &self.config;
+        tenants.of(tenant, now, || Buckets::full(config, now), |buckets| buckets.are_full(config, now))
     }
 }
 

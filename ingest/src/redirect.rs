@@ -2,12 +2,13 @@
 //!
 //! `/q/{slug}` is the same link behind a QR code. A HEAD request is recorded as a preview.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use linktide_common::address;
 use linktide_common::click::{Click, Kind, Trigger};
 use linktide_common::id::TenantId;
 use linktide_common::problem::{Problem, ProblemKind};
@@ -82,7 +83,7 @@ fn track(ingest: &Ingest, link: &Arc<Link>, peer: Peer, method: &Method, headers
     let told = told.map(|name| headers.get(name).map(HeaderValue::as_bytes));
     let lengths = told.map(|text| text.map(<[u8]>::len));
     let texts: Vec<u8> = told.map(Option::unwrap_or_default).concat();
-    let ip = visitor(headers, peer.map(|peer| peer.0.0.ip()), ingest.config.trusted_proxies);
+    let ip = address::seen(headers, peer.map(|peer| peer.0.0.ip()), ingest.config.trusted_proxies);
     let kind = if method == Method::HEAD { Kind::Preview } else { Kind::Click };
     let (link, size) = (Arc::clone(link), texts.len() + link.texts());
     ingest.emitter.emit_later(size, move || {
@@ -109,27 +110,4 @@ fn track(ingest: &Ingest, link: &Arc<Link>, peer: Peer, method: &Method, headers
             imported: false,
         }
     });
-}
-
-/// The visitor's address: the peer's, or behind `proxies` of our own the one that the outermost of them saw.
-fn visitor(headers: &HeaderMap, peer: Option<IpAddr>, proxies: usize) -> Option<IpAddr> {
-    let Some(skipped) = proxies.checked_sub(1) else { return peer };
-    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let seen: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
-    seen.iter().rev().nth(skipped).and_then(|address| address.parse().ok()).or(peer)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn address_is_the_one_our_outermost_proxy_saw() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", "198.51.100.1, 203.0.113.2, 203.0.113.3".parse().unwrap());
-        let peer: IpAddr = "127.0.0.1".parse().unwrap();
-        for (proxies, expected) in [(0, "127.0.0.1"), (1, "203.0.113.3"), (2, "203.0.113.2"), (9, "127.0.0.1")] {
-            assert_eq!(visitor(&headers, Some(peer), proxies), expected.parse().ok(), "{proxies}");
-        }
-    }
 }

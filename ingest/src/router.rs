@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
+use linktide_common::access::{Gate, guard};
 use linktide_common::clock::Clock;
 use linktide_common::log::LogWriter;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::emitter::Emitter;
 use crate::links::LinkFile;
@@ -24,7 +27,7 @@ pub struct IngestConfig {
     pub floor_days: i64,
     /// How many proxies of our own stand in front, each adding to `X-Forwarded-For`.
     pub trusted_proxies: usize,
-    /// Whether a record may name any tenant; otherwise only tenant 0 sends.
+    /// Whether a record may name any tenant, where nobody is asked who sends; otherwise only tenant 0 sends.
     pub any_tenant: bool,
     /// What a tenant may send to the collector.
     pub quotas: QuotaConfig,
@@ -65,6 +68,7 @@ pub fn router(
     emitter: Arc<Emitter>,
     links: Arc<LinkFile>,
     clock: Clock,
+    gate: Gate,
     config: IngestConfig,
 ) -> Router {
     let limit = DefaultBodyLimit::max(config.body_bytes);
@@ -73,6 +77,8 @@ pub fn router(
     Router::new()
         .route("/v1/clicks", post(collector::collect))
         .route("/v1/imports/{digest}/chunks/{number}", put(import::put_chunk))
+        // Those below are open: whoever clicks a link has no key.
+        .route_layer(from_fn_with_state(gate, guard))
         .route("/r/{slug}", get(redirect::link))
         .route("/q/{slug}", get(redirect::code))
         .layer(limit)
@@ -85,7 +91,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
     #[openapi(paths(collector::collect, import::put_chunk, redirect::link, redirect::code))]
     struct Paths;
-    Paths::openapi()
+    let mut about = Paths::openapi();
+    let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+    let key = key.description(Some("An API key (`lt_…`) or a token of the identity provider (a JWT)")).build();
+    about.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(key));
+    about
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use linktide_batch::reader::{BatchError, Snapshot};
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::id::{Subject, TenantId};
+use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
 use linktide_common::publication::{Publication, Tombstone};
 use linktide_speed::reader::{LinksSlice, Slice, ViewError, Want};
@@ -115,6 +116,7 @@ impl Query {
                 wanted.subjects.iter().map(|(subject, needs)| self.subject(at, &publication, *subject, needs));
             let links = wanted.links.iter().map(|(tenant, range)| self.links(at, &publication, *tenant, *range));
             let (subjects, links) = tokio::join!(join_all(subjects), join_all(links));
+            let subjects = subjects.into_iter().collect::<Result<Vec<_>, _>>()?;
             let subjects = wanted.subjects.iter().map(|(subject, _)| *subject).zip(subjects).collect();
             let links = links.into_iter().collect::<Result<Vec<_>, _>>()?;
             let answers = Answers::new(subjects, wanted.links.iter().copied().zip(links).collect());
@@ -127,8 +129,14 @@ impl Query {
         }
     }
 
-    async fn subject(&self, at: &At, publication: &Arc<Publication>, subject: Subject, needs: &Needs) -> Answer {
-        let history = self.in_time(self.history(publication, subject, needs));
+    async fn subject(
+        &self,
+        at: &At,
+        publication: &Arc<Publication>,
+        subject: Subject,
+        needs: &Needs,
+    ) -> Result<Answer, Problem> {
+        let history = self.in_turn(self.history(publication, subject, needs));
         let (history, recent) = match at {
             At::Past(_) => (history.await, Err(Away::NotAsked)),
             At::Newest => {
@@ -136,7 +144,7 @@ impl Query {
                 (history, recent.map_err(Away::Failed))
             }
         };
-        Answer::of(Arc::clone(publication), needs, history, recent)
+        Ok(Answer::of(Arc::clone(publication), needs, history?, recent))
     }
 
     /// Clicks of each link of a tenant.
@@ -147,7 +155,7 @@ impl Query {
         tenant: TenantId,
         range: Range,
     ) -> Result<LinksAnswer, Problem> {
-        let history = self.in_time(self.links_of(publication, tenant, range));
+        let history = self.in_turn(self.links_of(publication, tenant, range));
         let (history, recent) = match at {
             At::Past(_) => (history.await, Err(Away::NotAsked)),
             At::Newest => {
@@ -157,7 +165,7 @@ impl Query {
             }
         };
         // There may be many links: adding them up is no work for the runtime of the requests.
-        let publication = Arc::clone(publication);
+        let (publication, history) = (Arc::clone(publication), history?);
         let answer = tokio::task::spawn_blocking(move || LinksAnswer::of(publication, history, recent));
         answer.await.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))
     }
@@ -236,6 +244,32 @@ impl Query {
                 Err(error.to_string())
             }
             Err(_) => Err(format!("no answer within {:?}", self.config.deadline)),
+        }
+    }
+
+    /// History's part, or in words why there is none in time. What is refused because too much is asked is refused as a
+    /// whole: an answer without history would only be asked for again.
+    async fn in_turn<T>(
+        &self,
+        history: impl Future<Output = Result<T, BatchError>>,
+    ) -> Result<Result<T, String>, Problem> {
+        let mut busy = None;
+        let history = async {
+            history.await.inspect_err(|error| {
+                if let BatchError::Busy(refused) = error {
+                    busy = Some(*refused);
+                }
+            })
+        };
+        let outcome = self.in_time(history).await;
+        match busy {
+            Some(refused @ PoolError::OwnQueueFull(_)) => {
+                Err(Problem::new(ProblemKind::TooManyRequests, refused.to_string()).retry_after(1))
+            }
+            Some(refused @ PoolError::Crowded(_)) => {
+                Err(Problem::new(ProblemKind::TooBusy, refused.to_string()).retry_after(1))
+            }
+            Some(PoolError::Broken) | None => Ok(outcome),
         }
     }
 

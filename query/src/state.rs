@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use linktide_batch::reader::Tables;
+use linktide_common::access::Gate;
 use linktide_common::clock::Clock;
 use linktide_common::enrich::VisitorIdentity;
 use linktide_common::publication::{Publication, PublicationStore};
@@ -57,6 +58,8 @@ pub struct Query {
     pub(crate) exports: Option<Arc<Exports>>,
     /// None where this process has none.
     pub(crate) webhooks: Option<Arc<Webhooks>>,
+    /// Who passes.
+    pub(crate) gate: Gate,
     /// Told when the process ends: live streams would never end by themselves.
     pub(crate) stop: CancellationToken,
     live: Arc<Semaphore>,
@@ -75,19 +78,27 @@ impl Query {
         stop: CancellationToken,
     ) -> Self {
         let (live, caught_up) = (Arc::new(Semaphore::new(config.live_streams)), Arc::new(AtomicBool::new(false)));
+        let (publications, config, gate) = (kept.watch(), Arc::new(config), Gate::open());
         Self {
             tables,
             speed,
-            publications: kept.watch(),
+            publications,
             kept,
             clock,
-            config: Arc::new(config),
+            config,
             exports: None,
             webhooks: None,
+            gate,
             stop,
             live,
             caught_up,
         }
+    }
+
+    /// The same behind a gate; without one everyone is tenant 0.
+    #[must_use]
+    pub fn behind(self, gate: Gate) -> Self {
+        Self { gate, ..self }
     }
 
     /// Room for one live stream more, if there is any.

@@ -3,6 +3,7 @@
 //! Unknown keys are refused, and every problem is told at once, before anything is opened. `linktide config show` prints
 //! what is in force.
 
+mod access;
 mod export;
 mod ingest;
 mod load;
@@ -15,6 +16,7 @@ use linktide_batch::ColdClass;
 use linktide_common::enrich::VisitorIdentity;
 use serde::{Deserialize, Serialize};
 
+pub use access::{Access, Jwt, Limits};
 pub use export::{Export, Webhook};
 pub use ingest::{Ingest, Quota};
 pub use load::{ConfigError, Problem, Sources, load};
@@ -26,6 +28,8 @@ pub use values::{ByteSize, Hidden, Settings, Span, Threshold};
 pub struct Config {
     /// Where the service listens, and how it answers.
     pub api: Api,
+    /// Who may ask what, and how much.
+    pub access: Access,
     /// How clicks come in.
     pub ingest: Ingest,
     /// The embedded log, and what is true of every log.
@@ -58,14 +62,16 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Api {
-    /// Address and port. Without keys, only one of this machine alone.
+    /// Address and port. Where no keys are asked for, only one of this machine alone.
     pub listen: SocketAddr,
     /// How long a layer may take before the answer goes without it.
     pub deadline: Span,
     /// How far an answer may lie behind before it is called stale.
     pub stale_after: Span,
-    /// Memory for files of rollups.
+    /// Memory for footers of rollups' files, and for rows that were read from them.
     pub file_cache: ByteSize,
+    /// What clients may take up.
+    pub connections: Connections,
     /// How often a live stream looks for new counts.
     pub live_every: Span,
     /// The most live streams of a process.
@@ -79,8 +85,40 @@ impl Default for Api {
             deadline: Span::seconds(5),
             stale_after: Span::seconds(60),
             file_cache: ByteSize(256 << 20),
+            connections: Connections::default(),
             live_every: Span::seconds(1),
             live_streams: 1_000,
+        }
+    }
+}
+
+/// What clients may take up, at every address that a process listens on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Connections {
+    /// Connections at once; further ones wait until one ends.
+    pub most: usize,
+    /// How long a client may take to send the head of a request, the idle time before it included.
+    pub idle: Span,
+    /// How long a client may pause while it sends a body or reads an answer.
+    pub stall: Span,
+    /// How long a client may take to send a body.
+    pub body: Span,
+    /// Bytes of the largest head of a request: its line and its headers.
+    pub head: ByteSize,
+    /// Headers a request may have.
+    pub headers: usize,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            most: 4096,
+            idle: Span::seconds(30),
+            stall: Span::seconds(20),
+            body: Span::seconds(300),
+            head: ByteSize(16 << 10),
+            headers: 64,
         }
     }
 }

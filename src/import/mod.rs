@@ -19,6 +19,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use crate::cli::say;
+use crate::client;
 use chunks::{Chunk, Chunks, Refusal, Rules};
 use combined::Reading;
 use source::Source;
@@ -175,13 +176,19 @@ impl RefusedRecord {
 impl Client {
     async fn new(url: &str) -> anyhow::Result<Self> {
         let url = url.trim_end_matches('/').to_owned();
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(120)).build()?;
+        let http = client::http(Duration::from_secs(120))?;
         let answer = http.get(format!("{url}/v1/freshness")).send().await;
         let answer = answer.with_context(|| {
             format!("no linktide answers at {url}; start one with `linktide standalone`, or name it by --to")
         })?;
+        let unauthorized = answer.status() == reqwest::StatusCode::UNAUTHORIZED;
         let freshness: serde_json::Value =
             answer.json().await.with_context(|| format!("what answers at {url} is no linktide"))?;
+        if unauthorized {
+            let detail = freshness["detail"].as_str().unwrap_or_default();
+            anyhow::bail!("{url}: {detail}; the environment gives a key with the scope ingest as {}", client::KEY);
+        }
+        // A key that may send need not be one that may ask.
         let through = freshness["complete_through"].as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok());
         let complete_through = through.and_then(|through| Timestamp::from_millis(through.as_millisecond()));
         Ok(Self { http, url, complete_through })

@@ -1,10 +1,16 @@
 //! A running Linktide, as its API shows it.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
+use crate::client;
 use crate::import::DEFAULT_URL;
+
+/// How long it may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which Linktide is asked.
 #[derive(Debug, Args)]
@@ -16,11 +22,11 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.answer(reqwest::Client::new().get(self.place(path))).await
+        self.answer(client::http(PATIENCE)?.get(self.place(path))).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        self.answer(reqwest::Client::new().post(self.place(path)).json(body)).await
+        self.answer(client::http(PATIENCE)?.post(self.place(path)).json(body)).await
     }
 
     fn place(&self, path: &str) -> String {

@@ -16,8 +16,9 @@ use linktide_common::log::{Append, LogError, LogWriter, Marked};
 use linktide_ingest::{Emitter, LinkFile, Readiness};
 use tokio_util::sync::CancellationToken;
 
+use super::access::Entrance;
 use super::tasks::Tasks;
-use super::{LOOK_AT_FILES, door, emitter, http, kafka, reload};
+use super::{LOOK_AT_FILES, door, emitter, http, kafka, lake, reload};
 use crate::config::Config;
 
 /// How long requests that are being answered may take at the end.
@@ -48,16 +49,28 @@ impl FrontDoor {
         if fail_fast {
             log.open(config, true).await?;
         }
+        // Where keys lie is not waited for: redirects need none.
+        let lake = config.lake.url.is_some().then(|| lake::place(&config.lake)).transpose()?;
+        let entrance = Entrance::new(config, lake.as_ref(), &clock, config.ingest.trusted_proxies)?;
         let (address, listener) = http::listen(config.ingest.listen).await?;
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let ready = Readiness::default();
-        let router = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock, door)
-            .merge(linktide_ingest::health(ready.clone()));
+        let router = linktide_ingest::router(
+            writer,
+            Arc::clone(&emitter),
+            Arc::clone(&links),
+            clock,
+            entrance.gate.clone(),
+            door,
+        )
+        .merge(linktide_ingest::health(ready.clone()));
 
         let requests = CancellationToken::new();
         let mut tasks = Tasks::default();
-        tasks.spawn(http::serve(listener, router, linktide_ingest::openapi(), requests.clone()));
+        let (about, bounds) = (linktide_ingest::openapi(), config.api.connections.clone());
+        tasks.spawn(http::serve(listener, router, about, bounds, requests.clone()));
+        entrance.follow(&mut tasks, &requests);
         tasks.spawn(look_at_links(links, requests.clone()));
         let (settings, stop) = (config.clone(), requests.clone());
         tasks.spawn(async move {

@@ -16,7 +16,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Where a setting is wrong or missing, the bucket is missing, refuses us or is unfit, or with `fail_fast` where its server
 /// does not answer.
 pub async fn open(config: &config::Lake, access: Access, fail_fast: bool) -> anyhow::Result<Lake> {
-    let (url, lake) = (url(config)?, of(config)?);
+    let (url, lake) = (url(config)?, place(config)?);
     loop {
         match lake.check(access).await {
             Ok(()) => return Ok(lake),
@@ -29,11 +29,11 @@ pub async fn open(config: &config::Lake, access: Access, fail_fast: bool) -> any
     }
 }
 
-/// The lake, by a connection of its own; nothing is asked of it yet.
+/// The lake, without a question whether it can be used.
 ///
 /// # Errors
 /// Where a setting is wrong or missing.
-pub fn of(config: &config::Lake) -> anyhow::Result<Lake> {
+pub fn place(config: &config::Lake) -> anyhow::Result<Lake> {
     let url = url(config)?;
     Ok(if url.contains("://") { Lake::in_bucket(&bucket(url, config)?)? } else { Lake::in_folder(Path::new(url))? })
 }

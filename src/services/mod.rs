@@ -1,5 +1,6 @@
 //! The one place of wiring: which layers run in this process, and over what.
 
+pub(crate) mod access;
 pub mod archive;
 mod docs;
 mod http;

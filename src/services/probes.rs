@@ -8,6 +8,7 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use super::http;
+use crate::config::Connections;
 
 /// Answers `/healthz`, `/readyz` and `/metrics` until `stop`; `ready` says why the process is not.
 pub(super) async fn serve<R>(
@@ -31,6 +32,6 @@ where
         .route("/healthz", get(|| std::future::ready("healthy")))
         .route("/readyz", get(readiness))
         .route("/metrics", get(|| std::future::ready(linktide_common::metrics::render())));
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
+    http::answer(listener, router, Connections::default(), stop).await;
     Ok("probes")
 }

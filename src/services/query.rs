@@ -16,9 +16,10 @@ use linktide_speed::view::{RedisView, View, ViewError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::access::{self, Entrance};
 use super::tasks::Tasks;
 use super::{http, lake, outward, redis};
-use crate::config::Config;
+use crate::config::{Config, Connections};
 use crate::schedule;
 
 /// How long questions that are being answered may take at the end.
@@ -33,6 +34,8 @@ pub struct QueryService {
     listener: TcpListener,
     router: Router,
     query: Query,
+    entrance: Entrance,
+    bounds: Connections,
     stop: CancellationToken,
 }
 
@@ -44,12 +47,12 @@ impl QueryService {
     /// Where a setting is wrong or missing, Redis refuses us or evicts keys, the tables cannot be opened, or the address is
     /// taken or not of this machine alone.
     pub async fn spawn(config: &Config, fail_fast: bool) -> anyhow::Result<Self> {
-        refuse_strangers(config.api.listen)?;
+        access::refuse_strangers(&config.access, config.api.listen)?;
         // Exports and webhooks are kept in the lake.
         let writes = config.export.enabled || (config.webhook.enabled && config.webhook.key.is_some());
         let access = if writes { Access::Write } else { Access::Read };
         let lake = lake::open(&config.lake, access, fail_fast).await?;
-        let own = lake::of(&config.lake)?;
+        let own = lake::place(&config.lake)?;
         let view = Arc::new(RedisView::new(&redis(config))?);
         match view.connect().await {
             Err(ViewError::Unavailable(why)) if !fail_fast => {
@@ -61,10 +64,13 @@ impl QueryService {
             tracing::warn!("nothing is published yet: questions are refused until the archive has begun");
         }
         let (address, listener) = http::listen(config.api.listen).await?;
+        let clock = Clock::system();
+        let entrance = Entrance::new(config, Some(&lake), &clock, config.access.trusted_proxies)?;
         let stop = CancellationToken::new();
-        let query = query(config, &lake, own, view, None, &Clock::system(), stop.clone())?;
+        let query = query(config, &lake, own, view, None, &clock, &entrance, stop.clone())?;
         let router = linktide_query::router(query.clone());
-        Ok(Self { address, lake, look_every: config.lake.look_every.0, listener, router, query, stop })
+        let (look_every, bounds) = (config.lake.look_every.0, config.api.connections.clone());
+        Ok(Self { address, lake, look_every, listener, router, query, entrance, bounds, stop })
     }
 
     /// Answers until told to stop, or until a task ends on its own, which is an error.
@@ -75,24 +81,18 @@ impl QueryService {
         let (mut tasks, stop) = (Tasks::default(), self.stop);
         tasks.spawn(schedule::follow(self.lake, self.look_every, stop.clone()));
         tasks.spawn(work_of(self.query));
-        tasks.spawn(http::serve(self.listener, self.router, linktide_query::openapi(), stop.clone()));
+        self.entrance.follow(&mut tasks, &stop);
+        let about = linktide_query::openapi();
+        tasks.spawn(http::serve(self.listener, self.router, about, self.bounds, stop.clone()));
         let outage = tasks.until(told).await;
         stop.cancel();
         outage.and(tasks.end_within(BUDGET).await)
     }
 }
 
-/// Without keys, everyone who reaches the address sees everything: only this machine may.
-pub(super) fn refuse_strangers(listen: SocketAddr) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        listen.ip().is_loopback(),
-        "api.listen is {listen}, but without keys linktide listens on this machine alone; use 127.0.0.1, and a proxy in front that knows who asks"
-    );
-    Ok(())
-}
-
 /// The API over a view and the tables. Exports read and write through a connection of their `own`: whatever they move, no
 /// question waits behind it. It ends with `stop`.
+#[expect(clippy::too_many_arguments, reason = "what an API is made of")]
 pub(super) fn query(
     config: &Config,
     lake: &Lake,
@@ -100,6 +100,7 @@ pub(super) fn query(
     view: Arc<dyn View>,
     key: Option<&Path>,
     clock: &Clock,
+    entrance: &Entrance,
     stop: CancellationToken,
 ) -> anyhow::Result<Query> {
     let answers = QueryConfig {
@@ -110,8 +111,11 @@ pub(super) fn query(
         live_streams: config.api.live_streams,
     };
     let tables = Arc::new(Tables::new(lake.clone(), config.api.file_cache.0));
+    let (ahead, publications, over) = (Arc::clone(&tables), lake.publications().watch(), stop.clone());
+    // It opens what is published before anybody asks; whoever asks earlier opens it all the same.
+    tokio::spawn(async move { ahead.keep_ready(publications, over).await });
     let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers, stop);
-    outward::with_exports_and_webhooks(config, query, own, key)
+    outward::with_exports_and_webhooks(config, query.behind(entrance.gate.clone()), own, key)
 }
 
 /// What the API does beside answering.

@@ -21,6 +21,7 @@ use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
 use tokio_util::sync::CancellationToken;
 
+use super::access::{self, Entrance};
 use super::tasks::Tasks;
 use super::{archive_config, door, emitter, enrichment, http, look_at_files, nightly_config, query, recounter, speed};
 use crate::config::Config;
@@ -58,7 +59,7 @@ impl Services {
     /// # Errors
     /// Where the folder, an address or a file of the configuration cannot be used: nothing runs then.
     pub async fn spawn(config: &Config, data: &Path, clock: Clock) -> anyhow::Result<Self> {
-        query::refuse_strangers(config.api.listen)?;
+        access::refuse_strangers(&config.access, config.api.listen)?;
         let door = door(config)?;
         let log = open_log(config, data, &clock)?;
         let enricher = Arc::new(Enricher::new(enrichment(config, &data.join("salt.key"))?)?);
@@ -66,6 +67,7 @@ impl Services {
         let folder = data.join("lake");
         let lake = if config.log.sync { Lake::in_folder(&folder) } else { Lake::in_folder_unsynced(&folder) }?;
         lake.publications().latest().await?;
+        let entrance = Entrance::new(config, Some(&lake), &clock, config.access.trusted_proxies)?;
         let (address, listener) = http::listen(config.api.listen).await?;
         let intake = |layer| {
             Intake::new(layer, Box::new(log.reader()), Arc::clone(&enricher), clock.clone(), config.log.copy_window)
@@ -76,11 +78,12 @@ impl Services {
         let worker = SpeedWorker::new(intake("speed"), Arc::clone(&view), lake.publications().watch(), speed(config));
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
-        let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), door);
+        let gate = entrance.gate.clone();
+        let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), gate, door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
         let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
-        let key = data.join("webhook.key");
-        let query = query::query(config, &lake, lake.clone(), view, Some(&key), &clock, requests.clone())?;
+        let (key, own, stop) = (data.join("webhook.key"), lake.clone(), requests.clone());
+        let query = query::query(config, &lake, own, view, Some(&key), &clock, &entrance, stop)?;
         let router = door.merge(linktide_query::router(query.clone()));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
@@ -90,8 +93,8 @@ impl Services {
         tasks.spawn(async move { Ok(archiver.run(stop).await.map(|()| "archive")?) });
         let stop = workers.clone();
         tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
-        let stop = requests.clone();
-        tasks.spawn(async move { http::serve(listener, router, about, stop).await });
+        tasks.spawn(http::serve(listener, router, about, config.api.connections.clone(), requests.clone()));
+        entrance.follow(&mut tasks, &workers);
         tasks.spawn(query::work_of(query));
         let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));

@@ -138,8 +138,20 @@ fn command_without_its_linktide_says_so() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    for command in ["standalone", "demo", "import", "nightly", "backfill", "erase", "status", "stats", "top", "config"]
-    {
+    for command in [
+        "standalone",
+        "demo",
+        "import",
+        "nightly",
+        "backfill",
+        "erase",
+        "status",
+        "stats",
+        "top",
+        "config",
+        "keys",
+        "share",
+    ] {
         let output = program().args([command, "--help"]).output().unwrap();
         assert!(String::from_utf8(output.stdout).unwrap().contains("Example:\n  linktide"), "{command}");
     }

@@ -13,10 +13,10 @@ use futures::TryStreamExt as _;
 use linktide_common::bucket::{Day, Timestamp};
 use object_store::path::Path;
 
-use super::slot::Slot;
 use crate::error::BatchError;
 use crate::table::Table;
 use crate::tables::parquet::Encoder;
+use crate::tables::slot::Slot;
 
 /// Rows of a file of raw clicks at most, some hundred megabytes.
 const RAW_ROWS_A_FILE: usize = 2_000_000;

@@ -19,13 +19,13 @@ use object_store::path::Path;
 
 use super::files::Files;
 use super::session::Session;
-use super::slot::{Slot, month_of};
 use crate::error::BatchError;
 use crate::rewrite::{Fence, rewrite};
 use crate::table::{File, Rows, Table};
 use crate::tables::Lake;
 use crate::tables::columns::signed;
 use crate::tables::rollup::Rollup;
+use crate::tables::slot::{Slot, third_of};
 
 /// What is done to a rollup.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +107,7 @@ pub(super) async fn merge<R: Rollup>(
 ) -> Result<u64, BatchError> {
     let mut table = lake.table(R::definition()).await?;
     if !fence.has_landed(&table).await? {
-        let (added, removed) = write::<R>(&table, session, change, month_of(watermark.day()), now).await?;
+        let (added, removed) = write::<R>(&table, session, change, third_of(watermark.day()), now).await?;
         rewrite(&mut table, &removed, &added, Rows::Changed, fence).await?;
     }
     table.version()
@@ -123,7 +123,7 @@ async fn write<R: Rollup>(
 ) -> Result<(Vec<Add>, Vec<File>), BatchError> {
     let files = slotted(table, young)?;
     let mut slots = change.slots::<R>(&files, young);
-    // Days of a month that is no longer young go into one file, whether anything new came for them or not.
+    // Days of a third or a month that is over go into one file, whether anything new came for them or not.
     slots.extend(turned(&files));
     let replaced: Vec<File> =
         files.into_iter().filter(|(_, slot)| slots.contains(slot)).map(|(file, _)| file).collect();
@@ -145,10 +145,10 @@ async fn write<R: Rollup>(
     Ok((session.or_damage(added).await?, replaced))
 }
 
-/// The files of a rollup with what they hold. One that Linktide did not write would be counted beside its own.
+/// The files of a rollup with where their rows belong now. One that Linktide did not write would be counted beside its own.
 fn slotted(table: &Table, young: Day) -> Result<Vec<(File, Slot)>, BatchError> {
-    let slotted = |file: File| match Slot::holding(&file, young) {
-        Some(slot) => Ok((file, slot)),
+    let slotted = |file: File| match Slot::named(&file) {
+        Some(named) => Ok((file, named.now(young))),
         None => Err(BatchError::Corrupt {
             what: format!("table {}", table.definition.name),
             reason: format!(
@@ -160,10 +160,9 @@ fn slotted(table: &Table, young: Day) -> Result<Vec<(File, Slot)>, BatchError> {
     table.files()?.into_iter().map(slotted).collect()
 }
 
-/// Months that have turned and still have files of days.
+/// Thirds and months that are over and still have files of less.
 fn turned(files: &[(File, Slot)]) -> impl Iterator<Item = Slot> {
-    let of_day = |file: &File| file.path.filename().and_then(|name| name.find('.')) == Some(10);
-    files.iter().filter(move |(file, slot)| matches!(slot, Slot::Month(_)) && of_day(file)).map(|(_, slot)| *slot)
+    files.iter().filter(|(file, slot)| Slot::named(file) != Some(*slot)).map(|(_, slot)| *slot)
 }
 
 fn query<R: Rollup>(rows: &[String]) -> String {

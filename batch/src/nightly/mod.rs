@@ -23,7 +23,6 @@ mod propose;
 mod raw;
 mod receipt;
 pub(crate) mod session;
-mod slot;
 mod stage;
 
 use std::collections::BTreeMap;

@@ -1,17 +1,26 @@
 //! What the query service asks of history: rows of the versions that a publication names.
 //!
-//! A question about one link touches a few rows of a few files. No query is planned for it: files stay in memory within
-//! a budget, each with whose rows are where in it, and so do rows that were decoded. Decoding runs beside the runtime.
+//! A question about one link touches a few rows of a few files. No query is planned for it:
+//!
+//! 1. Footers of files stay in memory within a budget, each with from whom to whom its pages go. They are read when a
+//!    publication is announced, before anybody asks.
+//! 2. The pages that can hold an owner's rows are read by their places in the file, those of all files side by side.
+//! 3. They are decoded on threads of their own, in turn for every tenant, and the owner's rows stay in memory within another
+//!    budget.
+//!
+//! A file that is missing, damaged or out of order is an error that names it, never fewer rows.
 
-mod cache;
-mod file;
+mod files;
+mod footer;
+mod open;
+mod pages;
 pub mod raw;
+mod scan;
 
 use std::collections::HashMap;
 use std::ops;
 use std::sync::{Arc, LazyLock};
 
-use deltalake::ObjectStore;
 use deltalake::arrow::array::{Array as _, RecordBatch};
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
@@ -22,20 +31,16 @@ use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::publication::Publication;
 use linktide_common::sketch::Sketch;
-use object_store::path::Path;
-use tokio::sync::Mutex;
 
 pub use crate::error::BatchError;
-use crate::table::Table;
-use crate::tables::Lake;
 use crate::tables::columns::{Columns, Owner, counted, from_micros};
-use crate::tables::daily::{self, Daily};
-use crate::tables::dimension::{Dimensions, QuarterLists};
-use crate::tables::hourly::{self, Hourly};
+use crate::tables::daily;
+use crate::tables::dimension::QuarterLists;
+use crate::tables::hourly;
 use crate::tables::link::Links;
-use crate::tables::rollup::Rollup;
-use cache::{Files, Names};
-use file::Whose;
+use files::{File, Files};
+use open::Part;
+pub use open::Tables;
 
 const DAY: Names =
     &["tenant_id", "link_id", "day_bucket", "total_clicks", "bot_clicks", "previews", "first_click", "last_click"];
@@ -50,13 +55,6 @@ static HOUR: LazyLock<Vec<&str>> = LazyLock::new(|| {
     ["tenant_id", "link_id", "hour_bucket"].into_iter().chain(hourly::QUARTERS.into_iter().flatten()).collect()
 });
 
-/// Reads the rollups of a lake.
-pub struct Tables {
-    lake: Lake,
-    files: Arc<Files>,
-    newest: Mutex<Option<Arc<Snapshot>>>,
-}
-
 /// The rollups at one publication.
 pub struct Snapshot {
     publication: Arc<Publication>,
@@ -67,11 +65,16 @@ pub struct Snapshot {
     files: Arc<Files>,
 }
 
-/// A table's files at one version.
-struct Part {
-    objects: Option<Arc<dyn ObjectStore>>,
-    name: &'static str,
-    files: Vec<Path>,
+/// Names of columns that are read together.
+type Names = &'static [&'static str];
+
+/// Whose rows are wanted.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    /// One owner's.
+    Owner(Owner),
+    /// All of a tenant's links and its own.
+    Tenant(i64),
 }
 
 /// A day of one subject.
@@ -85,61 +88,6 @@ pub struct DayRow {
     pub first: Option<Timestamp>,
     /// Event time of its last.
     pub last: Option<Timestamp>,
-}
-
-impl Tables {
-    /// A reader that keeps up to `memory` bytes of files, and a quarter of that of rows decoded from them.
-    #[must_use]
-    pub fn new(lake: Lake, memory: u64) -> Self {
-        Self { lake, files: Arc::new(Files::new(memory)), newest: Mutex::new(None) }
-    }
-
-    /// The rollups as `publication` names them.
-    ///
-    /// # Errors
-    /// [`BatchError`] where a table cannot be read at that version.
-    pub async fn at(&self, publication: &Arc<Publication>) -> Result<Arc<Snapshot>, BatchError> {
-        let mut newest = self.newest.lock().await;
-        if let Some(known) = newest.as_ref().filter(|known| known.publication.number == publication.number) {
-            return Ok(Arc::clone(known));
-        }
-        let snapshot = Arc::new(Snapshot {
-            publication: Arc::clone(publication),
-            hourly: self.part::<Hourly>(publication).await?,
-            daily: self.part::<Daily>(publication).await?,
-            dimensions: self.part::<Dimensions>(publication).await?,
-            links: self.part::<Links>(publication).await?,
-            files: Arc::clone(&self.files),
-        });
-        *newest = Some(Arc::clone(&snapshot));
-        Ok(snapshot)
-    }
-
-    async fn part<R: Rollup>(&self, publication: &Publication) -> Result<Part, BatchError> {
-        let definition = R::definition();
-        let name = definition.name;
-        let Some(version) = publication.tables.get(name) else {
-            return Ok(Part { objects: None, name, files: Vec::new() });
-        };
-        let mut table: Table = self.lake.table(definition).await?;
-        table.load_version(*version).await?;
-        let files = table.files()?.into_iter().map(|file| file.path).collect();
-        Ok(Part { objects: Some(table.objects()), name, files })
-    }
-}
-
-impl Part {
-    /// The files that can hold rows of these UTC days, by their names.
-    fn holding(&self, days: &ops::Range<Day>) -> Vec<Path> {
-        let (first, last) = (days.start.start().to_string(), days.end.start().to_string());
-        let holds = |path: &&Path| {
-            let held = path.filename().and_then(|name| name.split('.').next()).unwrap_or_default();
-            // Dates sort as text; of a month's name only its own length is compared.
-            let len = held.len().min(10);
-            *held >= first[..len] && (*held < last[..len] || (len < 10 && *held == last[..len]))
-        };
-        self.files.iter().filter(holds).cloned().collect()
-    }
 }
 
 impl Snapshot {
@@ -340,41 +288,22 @@ impl Snapshot {
     /// The first event day there are counts of.
     #[must_use]
     pub fn earliest(&self) -> Option<Day> {
-        let date = |path: &Path| {
-            let held = path.filename()?.split('.').next()?.to_owned();
-            let date = if held.len() == 7 { format!("{held}-01") } else { held };
-            let instant: jiff::Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
-            Timestamp::from_millis(instant.as_millisecond()).map(Day::of)
-        };
-        self.daily.files.iter().filter_map(date).min()
+        self.daily.files.iter().filter_map(|file| Some(file.days.as_ref()?.start)).min()
     }
 
     /// What `take` makes of the rows of the files that are `whose`.
     async fn scan<T: Default + Send + 'static>(
         &self,
         part: &Part,
-        paths: Vec<Path>,
+        files: Vec<Arc<File>>,
         whose: Whose,
         columns: Names,
         take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
     ) -> Result<T, BatchError> {
-        let Some(objects) = part.objects.as_ref().filter(|_| !paths.is_empty()) else { return Ok(T::default()) };
-        let mut loaded = Vec::with_capacity(paths.len());
-        for path in paths {
-            loaded.push(self.files.get(objects, part.name, &path).await?);
+        match part.objects.as_ref().filter(|_| !files.is_empty()) {
+            Some(objects) => self.files.scan(objects, files, whose, columns, take).await,
+            None => Ok(T::default()),
         }
-        let files = Arc::clone(&self.files);
-        tokio::task::spawn_blocking(move || {
-            let mut found = T::default();
-            for file in loaded {
-                for rows in files.rows(&file, whose, columns)? {
-                    take(&rows, &mut found)?;
-                }
-            }
-            Ok(found)
-        })
-        .await
-        .map_err(|error| BatchError::Unavailable(error.to_string()))?
     }
 }
 
@@ -450,3 +379,6 @@ fn take_sketches(columns: &Columns<'_>, within: impl Fn(usize) -> bool, union: &
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

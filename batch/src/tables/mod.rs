@@ -9,6 +9,7 @@ pub(crate) mod link;
 pub(crate) mod parquet;
 pub(crate) mod rate_bot;
 pub(crate) mod rollup;
+pub(crate) mod slot;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -116,7 +117,7 @@ impl Lake {
         &self.publications
     }
 
-    /// All objects below it: for whoever keeps some of its own beside the tables.
+    /// What lies below its place: tables, plans and publications, and what others keep beside them.
     #[must_use]
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.objects)

@@ -4,6 +4,10 @@
 //! on the link. Sketches have small pages of their own: whoever wants one decodes few others. Row groups are bounded by
 //! bytes, so that what is encoded at once is. Statistics for the log are kept of whole numbers, dates and times alone.
 //!
+//! Rollups are looked up by a link: their row groups are small, so that all columns of some rows lie near one another and
+//! are read at once; what they are sorted by is stored as differences, which need no dictionary to be read first; and the
+//! page index, which readers keep in memory, tells bounds of those columns alone.
+//!
 //! Most of what a raw click takes is in few columns. Those that hardly repeat are stored as differences, without a
 //! dictionary that would be given up half-way; those that repeat after thousands of others may have a large dictionary.
 
@@ -23,9 +27,10 @@ use tokio::task::JoinHandle;
 use crate::error::BatchError;
 
 const ROWS_A_GROUP: usize = 1 << 18;
+const ROLLUP_ROWS_A_GROUP: usize = 1 << 16;
 const BYTES_A_GROUP: usize = 64 << 20;
 /// Rows that a page holds at most: whoever wants one decodes that many.
-pub(crate) const ROWS_A_PAGE: usize = 1000;
+const ROWS_A_PAGE: usize = 1000;
 const SKETCH_BYTES_A_PAGE: usize = 128 << 10;
 /// Columns whose values hardly repeat, with how each is told from the one before it.
 const DIFFERENCES: [(&str, Encoding); 3] = [
@@ -33,6 +38,10 @@ const DIFFERENCES: [(&str, Encoding); 3] = [
     ("offset", Encoding::DELTA_BINARY_PACKED),
     ("click_id", Encoding::DELTA_BYTE_ARRAY),
 ];
+/// Columns that rollups are sorted by and looked up by.
+const SORTED: [&str; 4] = ["tenant_id", "link_id", "day_bucket", "hour_bucket"];
+/// Columns of rollups that hardly repeat.
+const ROLLUP_DIFFERENCES: [&str; 2] = ["first_click", "last_click"];
 /// Columns whose values repeat after thousands of others.
 const LARGE_DICTIONARIES: [&str; 3] = ["ip_hash", "visitor", "user_agent"];
 const LARGE_DICTIONARY: usize = 4 << 20;
@@ -93,6 +102,20 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
     let has = |name: &str| schema.column_with_name(name).is_some();
     if has("link_id") {
         properties = properties.set_column_bloom_filter_enabled(ColumnPath::from("link_id"), true);
+    }
+    // A raw click has its place in the log, a row of a rollup has none.
+    if !has("offset") {
+        properties = properties
+            .set_max_row_group_row_count(Some(ROLLUP_ROWS_A_GROUP))
+            .set_statistics_enabled(EnabledStatistics::Chunk);
+        for name in SORTED.into_iter().filter(|name| has(name)) {
+            properties = properties.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::Page);
+        }
+        for name in SORTED.into_iter().chain(ROLLUP_DIFFERENCES).filter(|name| has(name)) {
+            properties = properties
+                .set_column_dictionary_enabled(ColumnPath::from(name), false)
+                .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
+        }
     }
     if has("sketch") {
         properties = properties

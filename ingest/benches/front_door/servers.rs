@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use linktide_common::access::Gate;
 use linktide_common::clock::Clock;
 use linktide_common::id::Epoch;
 use linktide_common::log::LogWriter;
@@ -122,7 +123,7 @@ pub(crate) fn serve(arguments: &[String]) {
         let links = Arc::new(LinkFile::open(links.as_ref()).expect("the links are right"));
         let config = IngestConfig { track: track == "on", ..IngestConfig::default() };
         let ready = linktide_ingest::Readiness::default();
-        let router = linktide_ingest::router(log, Arc::clone(&emitter), links, clock, config)
+        let router = linktide_ingest::router(log, Arc::clone(&emitter), links, clock, Gate::open(), config)
             .merge(linktide_ingest::health(ready));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         crate::print(&listener.local_addr().expect("it is bound").to_string());

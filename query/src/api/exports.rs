@@ -9,19 +9,20 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
+use linktide_common::access::{Principal, Scope};
 use linktide_common::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::caller::{Caller, Link};
+use super::caller::Exporter;
 use crate::envelope::ResolvedRange;
 use crate::export::Exports;
 use crate::export::job::{Gone, Job, JobKey, Manifest, Progress, State as JobState};
 use crate::export::spec::{self, Spec};
 use crate::export::stream;
-use crate::params::Parameters;
+use crate::params::{Parameters, link_id};
 use crate::state::Query;
 
 /// The most jobs that are listed.
@@ -96,20 +97,20 @@ impl FromRequestParts<Query> for Enabled {
 }
 
 /// The job that the path names: one of the caller's, or none that anybody is told of.
-pub(super) struct Named(JobKey);
+pub(super) struct Named(JobKey, Principal);
 
 impl FromRequestParts<Query> for Named {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, query: &Query) -> Result<Self, Problem> {
-        let Ok(Caller(tenant)) = Caller::from_request_parts(parts, query).await;
+        let Exporter(caller) = Exporter::from_request_parts(parts, query).await?;
         let Path(names) = Path::<Vec<(String, String)>>::from_request_parts(parts, query)
             .await
             .map_err(|error| Problem::new(ProblemKind::NotFound, error.body_text()))?;
         let id = names.iter().find(|(name, _)| name == "id").map_or("", |(_, id)| id.as_str());
         // One form of an id alone: it becomes part of a place.
         let parsed = Uuid::parse_str(id).ok().filter(|parsed| parsed.to_string() == id);
-        parsed.map(|id| Self(JobKey { tenant, id })).ok_or_else(no_job)
+        parsed.map(|id| Self(JobKey { tenant: caller.tenant, id }, caller)).ok_or_else(no_job)
     }
 }
 
@@ -126,6 +127,11 @@ impl FromRequestParts<Query> for Numbered {
     }
 }
 
+/// Hashes of visitors tell more than counts: only whoever may change what others may do takes them out.
+fn may_see(caller: &Principal, spec: &Spec) -> Result<(), Problem> {
+    if spec.visitors { Ok(caller.may(Scope::Admin)?) } else { Ok(()) }
+}
+
 fn no_job() -> Problem {
     Problem::new(ProblemKind::NotFound, "there is no such export; GET /v1/exports lists yours")
 }
@@ -135,10 +141,12 @@ fn no_job() -> Problem {
 pub(super) async fn of_link(
     State(query): State<Query>,
     Enabled(exports): Enabled,
-    Link(subject): Link,
+    Exporter(caller): Exporter,
+    Path(link): Path<String>,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let spec = Spec::parse(&parameters, subject.tenant(), subject.link())?;
+    let spec = Spec::parse(&parameters, caller.tenant, Some(link_id("link_id", &link)?))?;
+    may_see(&caller, &spec)?;
     stream::stream(&exports, &query, &spec).await
 }
 
@@ -147,10 +155,11 @@ pub(super) async fn of_link(
 pub(super) async fn of_account(
     State(query): State<Query>,
     Enabled(exports): Enabled,
-    Caller(tenant): Caller,
+    Exporter(caller): Exporter,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let spec = Spec::parse(&parameters, tenant, None)?;
+    let spec = Spec::parse(&parameters, caller.tenant, None)?;
+    may_see(&caller, &spec)?;
     stream::stream(&exports, &query, &spec).await
 }
 
@@ -159,7 +168,7 @@ pub(super) async fn of_account(
 pub(super) async fn create(
     State(query): State<Query>,
     Enabled(exports): Enabled,
-    Caller(tenant): Caller,
+    Exporter(caller): Exporter,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -170,7 +179,8 @@ pub(super) async fn create(
     let body: Value = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(ProblemKind::MalformedBody, format!("the body is no JSON: {error}")))?;
     let parameters = Parameters::of(spec::parameters(&body)?);
-    let job = exports.take_in(&query, tenant, &parameters).await?;
+    may_see(&caller, &Spec::parse(&parameters, caller.tenant, None)?)?;
+    let job = exports.take_in(&query, caller.tenant, &parameters).await?;
     let place = format!("/v1/exports/{}", job.key.id);
     let mut response = (StatusCode::ACCEPTED, Json(view(&exports, job).await?)).into_response();
     if let Ok(place) = HeaderValue::from_str(&place) {
@@ -184,13 +194,16 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(query): State<Query>,
     Enabled(exports): Enabled,
-    Caller(tenant): Caller,
+    Exporter(caller): Exporter,
     parameters: Parameters,
 ) -> Result<Json<ExportJobs>, Problem> {
     parameters.only(&[])?;
     let mut results = Vec::new();
-    for job in exports.jobs(&query, tenant, MOST_LISTED).await? {
-        results.push(view(&exports, job).await?);
+    for job in exports.jobs(&query, caller.tenant, MOST_LISTED).await? {
+        // One that tells visitors apart is not for everyone who may export.
+        if may_see(&caller, &job.spec).is_ok() {
+            results.push(view(&exports, job).await?);
+        }
     }
     Ok(Json(ExportJobs { results }))
 }
@@ -200,9 +213,10 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(query): State<Query>,
     Enabled(exports): Enabled,
-    Named(key): Named,
+    Named(key, caller): Named,
 ) -> Result<Json<ExportJob>, Problem> {
     let job = exports.job(&query, key).await?.ok_or_else(no_job)?;
+    may_see(&caller, &job.spec)?;
     Ok(Json(view(&exports, job).await?))
 }
 
@@ -211,7 +225,7 @@ pub(super) async fn show(
 pub(super) async fn cancel(
     State(query): State<Query>,
     Enabled(exports): Enabled,
-    Named(key): Named,
+    Named(key, _): Named,
 ) -> Result<StatusCode, Problem> {
     exports.cancel(&query, key).await?.ok_or_else(no_job)?;
     Ok(StatusCode::NO_CONTENT)
@@ -222,10 +236,11 @@ pub(super) async fn cancel(
 pub(super) async fn part(
     State(query): State<Query>,
     Enabled(exports): Enabled,
-    Named(key): Named,
+    Named(key, caller): Named,
     Numbered(number): Numbered,
 ) -> Result<Response, Problem> {
     let job = exports.job(&query, key).await?.ok_or_else(no_job)?;
+    may_see(&caller, &job.spec)?;
     let manifest = match &job.state {
         JobState::Done { manifest, .. } => manifest,
         JobState::Gone(why) => return Err(gone(*why)),

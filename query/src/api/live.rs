@@ -9,13 +9,14 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use futures::stream::unfold;
+use linktide_common::access::Principal;
 use linktide_common::bucket::today;
 use linktide_common::count::Counts;
 use linktide_common::id::Subject;
 use linktide_common::problem::{Problem, ProblemKind};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::caller::{Account, Link};
+use super::caller::{Account, Link, Reader};
 use crate::live::{Live, Mark, Told, too_many};
 use crate::params::Parameters;
 use crate::state::Query;
@@ -31,11 +32,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     responses((status = 200, body = Told, content_type = "text/event-stream", description = "Events named `counts`; data as told here")))]
 pub(super) async fn link(
     State(query): State<Query>,
+    Reader(caller): Reader,
     Link(link): Link,
     parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    open(query, link, &parameters, &headers).await
+    open(query, caller, link, &parameters, &headers).await
 }
 
 /// All links' clicks since midnight of the zone, as they come.
@@ -44,16 +46,18 @@ pub(super) async fn link(
     responses((status = 200, body = Told, content_type = "text/event-stream", description = "Events named `counts`; data as told here")))]
 pub(super) async fn account(
     State(query): State<Query>,
+    Reader(caller): Reader,
     Account(all): Account,
     parameters: Parameters,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    open(query, all, &parameters, &headers).await
+    open(query, caller, all, &parameters, &headers).await
 }
 
 /// A stream that is open.
 struct Open {
     query: Query,
+    caller: Principal,
     live: Live,
     told: Mark,
     first: bool,
@@ -62,6 +66,7 @@ struct Open {
 
 async fn open(
     query: Query,
+    caller: Principal,
     subject: Subject,
     parameters: &Parameters,
     headers: &HeaderMap,
@@ -75,7 +80,7 @@ async fn open(
     let room = query.live_room().ok_or_else(|| too_many(query.config.live_streams))?;
     // What cannot be answered at all is refused before the stream begins.
     query.pinned()?;
-    let events = events(Open { query, live, told, first: true, _room: room });
+    let events = events(Open { query, caller, live, told, first: true, _room: room });
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -95,7 +100,7 @@ fn resumed(id: &HeaderValue) -> Result<Mark, Problem> {
     })
 }
 
-/// An event at once, then one whenever counts have changed, until the process ends.
+/// An event at once, then one whenever counts have changed, until the process ends, or its caller's credential does.
 fn events(open: Open) -> impl Stream<Item = Result<Event, Infallible>> {
     unfold(open, async move |mut open: Open| {
         loop {
@@ -104,6 +109,10 @@ fn events(open: Open) -> impl Stream<Item = Result<Event, Infallible>> {
                 tokio::select! {
                     () = stop.cancelled() => return None,
                     () = tokio::time::sleep(open.query.config.live_every) => {}
+                }
+                // Whose credential was revoked meanwhile is told nothing more.
+                if !open.query.gate.holds(&open.caller) {
+                    return None;
                 }
             }
             let Ok((mark, basis)) = open.live.count(&open.query, open.told.since).await else { continue };

@@ -9,9 +9,9 @@ use std::hash::{DefaultHasher, Hash as _};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use linktide_common::access::Principal;
 use linktide_common::dimension::Dimension;
 use linktide_common::filter::escape;
-use linktide_common::id::{Subject, TenantId};
 use linktide_common::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -19,11 +19,11 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::answered::{Answered, Asked, Part, find};
-use super::caller::Caller;
+use super::caller::Reader;
 use crate::envelope::{Echo, ResolvedRange};
 use crate::freshness::Freshness;
 use crate::params::{self, Parameters};
-use crate::question::{Kind, Question, account};
+use crate::question::{Kind, Question};
 use crate::state::Query;
 
 /// The most questions of one body.
@@ -64,14 +64,14 @@ struct Shared {
     responses((status = 200, body = Answers)))]
 pub(super) async fn query(
     State(query): State<Query>,
-    Caller(tenant): Caller,
+    Reader(caller): Reader,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Answered, Problem> {
     let body = body.map_err(|error| match error.status().as_u16() {
         413 => Problem::new(ProblemKind::PayloadTooLarge, format!("a body of questions has at most {LARGEST} bytes")),
         _ => Problem::new(ProblemKind::MalformedBody, format!("the body could not be read: {error}")),
     })?;
-    let questions = parse(&body, tenant)?;
+    let questions = parse(&body, &caller)?;
     let publication = questions.first().and_then(|(_, question)| question.publication());
     let mut at = None;
     let (mut kinds, mut resolved) = (Vec::new(), Vec::new());
@@ -104,7 +104,7 @@ fn malformed(detail: impl Into<String>) -> Problem {
     Problem::new(ProblemKind::MalformedBody, detail)
 }
 
-fn parse(body: &[u8], tenant: TenantId) -> Result<Vec<(Kind, Question)>, Problem> {
+fn parse(body: &[u8], caller: &Principal) -> Result<Vec<(Kind, Question)>, Problem> {
     let body: Value =
         serde_json::from_slice(body).map_err(|error| malformed(format!("the body is no JSON: {error}")))?;
     let Value::Object(mut common) = body else {
@@ -122,11 +122,11 @@ fn parse(body: &[u8], tenant: TenantId) -> Result<Vec<(Kind, Question)>, Problem
     let dimensions = Dimension::ALL.iter().map(|dimension| dimension.name());
     let known: Vec<&str> = params::COMMON.iter().copied().chain(dimensions).collect();
     Parameters::of_members(common.clone(), &[]).only(&known)?;
-    let one = |(number, question)| parse_one(question, &common, tenant).map_err(|problem| of(number, problem));
+    let one = |(number, question)| parse_one(question, &common, caller).map_err(|problem| of(number, problem));
     questions.into_iter().enumerate().map(one).collect()
 }
 
-fn parse_one(question: Value, common: &[(String, String)], tenant: TenantId) -> Result<(Kind, Question), Problem> {
+fn parse_one(question: Value, common: &[(String, String)], caller: &Principal) -> Result<(Kind, Question), Problem> {
     let Value::Object(mut question) = question else {
         return Err(malformed("a question is an object with `ask` and its parameters"));
     };
@@ -141,8 +141,8 @@ fn parse_one(question: Value, common: &[(String, String)], tenant: TenantId) -> 
     let mut own = members(question)?;
     let link = own.iter().position(|(name, _)| name == "link_id" && kind.is_of_a_subject());
     let subject = match link.map(|at| own.swap_remove(at)) {
-        Some((name, id)) => Subject::Link(tenant, params::link_id(&name, &id)?),
-        None => account(tenant),
+        Some((name, id)) => caller.link(params::link_id(&name, &id)?)?,
+        None => caller.account()?,
     };
     if let Some((name, value)) = own.iter().find(|(name, _)| name == "publication") {
         return Err(Problem::parameter(

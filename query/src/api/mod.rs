@@ -11,13 +11,15 @@ mod live;
 mod many;
 mod openapi;
 mod openapi_files;
+mod shares;
 mod webhooks;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn;
-use axum::routing::{get, post};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get, post};
+use linktide_common::access::guard;
 use linktide_common::problem::{Problem, ProblemKind};
 
 use crate::metrics;
@@ -51,10 +53,14 @@ pub fn router(query: Query) -> Router {
         .route("/v1/webhooks/{id}/test", post(webhooks::test))
         .route("/v1/account/heatmap", get(account::heatmap))
         .route("/v1/freshness", get(freshness::freshness))
+        .route("/v1/share-links", get(shares::list).post(shares::create))
+        .route("/v1/share-links/{id}", delete(shares::revoke))
+        .route_layer(from_fn(answered::unless_known))
+        // All of the above needs a credential, what is below needs none.
+        .route_layer(from_fn_with_state(query.gate.clone(), guard))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
-        .route_layer(from_fn(answered::unless_known))
         .route_layer(from_fn(metrics::measure))
         .with_state(query)
         .fallback(not_found)

@@ -7,9 +7,12 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{ContentBuilder, Required};
 
-use super::{account, freshness, health, links, live, many};
+use super::{account, freshness, health, links, live, many, shares};
 use crate::params::{self, COMMON};
 use crate::question::{Kind, MOST_LINKS, SORTS};
 
@@ -31,6 +34,9 @@ use crate::question::{Kind, MOST_LINKS, SORTS};
         account::breakdown,
         account::heatmap,
         freshness::freshness,
+        shares::create,
+        shares::list,
+        shares::revoke,
         health::healthz,
         health::readyz,
         health::metrics,
@@ -38,11 +44,40 @@ use crate::question::{Kind, MOST_LINKS, SORTS};
 )]
 struct Paths;
 
+/// Who may ask, in the words of OpenAPI: a credential for each place below `/v1`, and none for the others.
+fn add_security(about: &mut utoipa::openapi::OpenApi) {
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key (`lt_…`), a token of the identity provider (a JWT), or a share token (`lts_…`)"))
+        .build();
+    let share = ApiKeyValue::with_description("share", "A share token (`lts_…`): it shows one link, and no other");
+    let components = about.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(key));
+    components.add_security_scheme("share", SecurityScheme::ApiKey(ApiKey::Query(share)));
+    for (path, item) in &mut about.paths.paths {
+        let by_share = path.starts_with("/v1/links/") || ["/v1/freshness", "/v1/query"].contains(&path.as_str());
+        let item = [&mut item.get, &mut item.post, &mut item.delete, &mut item.put];
+        for operation in item.into_iter().flatten().filter(|_| path.starts_with("/v1/")) {
+            let needs = |scheme| SecurityRequirement::new(scheme, [""; 0]);
+            let schemes = by_share.then(|| needs("share")).into_iter();
+            operation.security = Some(std::iter::once(needs("bearer")).chain(schemes).collect());
+            add_problem(operation, "401", "A credential is missing, or is none any more; `WWW-Authenticate` says more");
+            add_problem(operation, "403", "The credential lacks a scope, or is for another link");
+            add_problem(operation, "429", "Too much was asked; `Retry-After` says when to try again");
+        }
+    }
+}
+
 /// What the query service says of itself.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut about = Paths::openapi();
+    add_security(&mut about);
     for (path, item) in &mut about.paths.paths {
+        if path.starts_with("/v1/share-links") {
+            [&mut item.get, &mut item.post, &mut item.delete].into_iter().flatten().for_each(add_share_problems);
+            continue;
+        }
         if let Some(operation) = &mut item.post {
             add_problems(operation);
             add_problem(operation, "413", "The body is too large");
@@ -79,6 +114,15 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The question that a path asks; none where it asks none.
 fn kind(path: &str) -> Option<Kind> {
     Kind::named(path.rsplit('/').next()?)
+}
+
+/// What a request about share links may be refused for.
+fn add_share_problems(operation: &mut Operation) {
+    add_problem(operation, "400", "A parameter is unknown, or the body is no share link");
+    add_problem(operation, "404", "The tenant has no such share link, or no keys are asked for here");
+    add_problem(operation, "409", "The tenant has as many share links as it may have");
+    add_problem(operation, "413", "The body is too large");
+    add_problem(operation, "503", "Share links cannot be kept now; try again after `Retry-After` seconds");
 }
 
 /// What a question may be refused for.

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::caller::Caller;
+use super::caller::Admin;
 use crate::state::Query;
 use crate::webhook::{Attempt, Delivery, Event, Hook, HookKey, Over, Webhooks};
 
@@ -111,7 +111,7 @@ impl FromRequestParts<Query> for Named {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, query: &Query) -> Result<Self, Problem> {
-        let Ok(Caller(tenant)) = Caller::from_request_parts(parts, query).await;
+        let tenant = Admin::from_request_parts(parts, query).await?.0.tenant;
         let Path(id) = Path::<String>::from_request_parts(parts, query)
             .await
             .map_err(|error| Problem::new(ProblemKind::NotFound, error.body_text()))?;
@@ -129,12 +129,12 @@ fn no_hook() -> Problem {
 pub(super) async fn create(
     State(query): State<Query>,
     Enabled(webhooks): Enabled,
-    Caller(tenant): Caller,
+    Admin(caller): Admin,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let body = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(ProblemKind::MalformedBody, format!("the body is no JSON: {error}")))?;
-    let (hook, secret) = webhooks.subscribe(&query, tenant, &body).await?;
+    let (hook, secret) = webhooks.subscribe(&query, caller.tenant, &body).await?;
     let place = format!("/v1/webhooks/{}", hook.key.id);
     let shown = WebhookView { secret: Some(secret), ..view(hook) };
     let mut response = (StatusCode::CREATED, Json(shown)).into_response();
@@ -147,8 +147,8 @@ pub(super) async fn create(
 
 /// The caller's webhooks, the newest first.
 #[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", responses((status = 200, body = WebhookList)))]
-pub(super) async fn list(Enabled(webhooks): Enabled, Caller(tenant): Caller) -> Result<Json<WebhookList>, Problem> {
-    Ok(Json(WebhookList { results: webhooks.hooks(tenant).await?.into_iter().map(view).collect() }))
+pub(super) async fn list(Enabled(webhooks): Enabled, Admin(caller): Admin) -> Result<Json<WebhookList>, Problem> {
+    Ok(Json(WebhookList { results: webhooks.hooks(caller.tenant).await?.into_iter().map(view).collect() }))
 }
 
 /// A webhook, as it stands.

@@ -5,6 +5,7 @@
 mod clock;
 mod foreign;
 mod gateway;
+mod issuer;
 mod kafka;
 mod moto;
 mod process;
@@ -14,6 +15,7 @@ mod s3;
 
 pub use foreign::python;
 pub use gateway::{Gateway, Request, Treatment};
+pub use issuer::{ALGORITHMS, Issuer, sha256};
 pub use kafka::Kafka;
 pub use moto::Moto;
 pub use proxy::Proxy;

@@ -14,6 +14,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
 use crate::tables::daily::Daily;
+use crate::tables::slot::{Slot, third_of};
 use world::{START, World, archiver, rollups, rows_of};
 
 /// Where an increment may end.
@@ -136,28 +137,26 @@ async fn nothing_is_published_before_every_partition_has_passed_the_hour() {
 }
 
 #[tokio::test]
-async fn months_that_have_turned_are_one_file() {
+async fn thirds_and_months_that_are_over_are_one_file() {
     let mut world = World::new(2).await;
-    for hours in [30, 60, 1000] {
+    let mut seen = std::collections::HashSet::new();
+    for hours in [30, 60, 300, 330, 1000] {
+        let until = Hour(START.0 + hours);
         world.send(50).await;
-        world.archive_through(Hour(START.0 + hours)).await;
+        world.archive_through(until).await;
         world.nightly(None).run(None).await.unwrap();
+        let files = world.lake.table(Daily::definition()).await.unwrap().files().unwrap();
+        let mut slots: Vec<Slot> = files.iter().map(|file| Slot::named(file).unwrap()).collect();
+        for slot in &slots {
+            assert_eq!(slot.now(third_of(until.day())), *slot, "after {hours} hours");
+            seen.insert(std::mem::discriminant(slot));
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        assert_eq!(slots.len(), files.len(), "after {hours} hours");
     }
-    let mut names: Vec<String> = world
-        .lake
-        .table(Daily::definition())
-        .await
-        .unwrap()
-        .files()
-        .unwrap()
-        .iter()
-        .map(|file| file.path.filename().unwrap().split('.').next().unwrap().to_owned())
-        .collect();
-    names.sort_unstable();
-    let young = Hour(START.0 + 1000).start().to_string()[..7].to_owned();
-    assert!(names.iter().all(|name| (name.len() == 7) == (name[..7] < *young)), "{names:?}");
-    names.dedup();
-    assert_eq!(names.len(), world.lake.table(Daily::definition()).await.unwrap().files().unwrap().len());
+    let kinds = [Slot::Day(START.day()), Slot::Third(START.day()), Slot::Month(START.day())];
+    assert!(kinds.iter().all(|kind| seen.contains(&std::mem::discriminant(kind))), "{} kinds", seen.len());
     world.check().await;
 }
 

@@ -16,6 +16,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::EmitterConfig;
 
+mod access;
 mod limits;
 
 struct Door {
@@ -32,6 +33,10 @@ impl Door {
     }
 
     fn with(reserve: u64, buffer: EmitterConfig, config: IngestConfig) -> Self {
+        Self::behind(Gate::open(), reserve, buffer, config)
+    }
+
+    fn behind(gate: Gate, reserve: u64, buffer: EmitterConfig, config: IngestConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Day(20_000).start());
         let about = EmbeddedConfig { partitions: 1, reserve, ..EmbeddedConfig::default() };
@@ -41,7 +46,8 @@ impl Door {
         let links = Arc::new(LinkFile::open(&csv).unwrap());
         let emitter = Arc::new(Emitter::new(Arc::clone(&log) as Arc<dyn LogWriter>, clock.clone(), buffer));
         let config = IngestConfig { body_bytes: 12 << 20, ..config };
-        let router = router(Arc::clone(&log) as Arc<dyn LogWriter>, Arc::clone(&emitter), links, clock.clone(), config);
+        let router =
+            router(Arc::clone(&log) as Arc<dyn LogWriter>, Arc::clone(&emitter), links, clock.clone(), gate, config);
         Self { log, emitter, router, clock, _folder: folder }
     }
 

@@ -25,7 +25,7 @@ fn questions() -> Value {
     ] })
 }
 
-fn description() -> Value {
+pub(super) fn description() -> Value {
     let mut about = serde_json::to_value(openapi()).unwrap();
     assert!(about["openapi"].as_str().unwrap().starts_with("3.1"));
     // A member that is not documented is a fault as well.
@@ -38,7 +38,7 @@ fn description() -> Value {
 }
 
 /// Holds an answer to the schema of its status.
-fn check(about: &Value, operation: &Value, place: &str, (status, answer): (u16, Value)) {
+pub(super) fn check(about: &Value, operation: &Value, place: &str, (status, answer): (u16, Value)) {
     let response = &operation["responses"][status.to_string()];
     assert!(response.is_object(), "{place}: {status} is not documented: {answer}");
     let content = &response["content"];
@@ -101,9 +101,9 @@ fn fits(about: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Every place that answers and ends: streams, exports and webhooks have tests of their own.
+/// Every place that answers and ends: streams, exports, webhooks and share links have tests of their own.
 fn operations(about: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    let elsewhere = ["/live", "/export", "/webhooks"];
+    let elsewhere = ["/live", "/export", "/webhooks", "/share-links"];
     about["paths"]
         .as_object()
         .unwrap()

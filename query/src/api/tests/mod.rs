@@ -1,5 +1,6 @@
 //! The API over a view and publications that the tests move by hand, and over real layers.
 
+mod access;
 mod caching;
 pub(crate) mod description;
 mod documentation;

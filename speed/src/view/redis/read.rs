@@ -107,8 +107,7 @@ impl RedisView {
                 let totals: Fields = parse(answers.next().unwrap_or(Value::Nil))?;
                 gather_totals(hour, &totals, &mut gathered, &mut visited);
                 if !want.dimensions.is_empty() {
-                    let values: Fields = parse(answers.next().unwrap_or(Value::Nil))?;
-                    gather_values(hour, &values, &mut gathered);
+                    gather_values(hour, &answers.next().unwrap_or(Value::Nil), &mut gathered)?;
                 }
             }
             let mut slice = Slice { held, label, ..Slice::default() };
@@ -312,8 +311,28 @@ fn gather_totals(received: Hour, fields: &Fields, into: &mut Gathered<'_>, visit
     into.seen(instant(keys::FIRST), instant(keys::LAST));
 }
 
-fn gather_values(received: Hour, fields: &Fields, into: &mut Gathered<'_>) {
-    for (field, value) in fields {
+/// The fields of a hash where they are: most of a breakdown's are of dimensions that nobody asked for.
+fn fields(hash: &Value) -> Result<Vec<(&str, &str)>, ViewError> {
+    let unusable = || ViewError::Unusable("redis gave what was not written: a hash that is none".to_owned());
+    let pairs: Vec<(&Value, &Value)> = match hash {
+        Value::Nil => Vec::new(),
+        Value::Array(parts) => parts.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
+        Value::Map(pairs) => pairs.iter().map(|(field, value)| (field, value)).collect(),
+        _ => return Err(unusable()),
+    };
+    pairs.into_iter().map(|(field, value)| text(field).zip(text(value)).ok_or_else(unusable)).collect()
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn gather_values(received: Hour, hash: &Value, into: &mut Gathered<'_>) -> Result<(), ViewError> {
+    for (field, value) in fields(hash)? {
         let (Some((quarter, field)), Ok(count)) = (keys::parse_value(field), value.parse()) else { continue };
         let Some(quarter) = keys::parse_quarter(received, quarter) else { continue };
         let counted =
@@ -328,4 +347,5 @@ fn gather_values(received: Hour, fields: &Fields, into: &mut Gathered<'_>) {
             _ => {}
         }
     }
+    Ok(())
 }

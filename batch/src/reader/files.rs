@@ -1,0 +1,319 @@
+//! What stays in memory of the tables' files, within two budgets: their footers, and rows that were decoded from them.
+//!
+//! A file is never changed, and its name is never given again, so whatever was read of it holds for good. Several
+//! questions for the same rows wait for one reading of them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use deltalake::ObjectStore;
+use deltalake::arrow::array::{RecordBatch, UInt64Array};
+use deltalake::arrow::compute::take_record_batch;
+use deltalake::arrow::datatypes::SchemaRef;
+use futures::future::try_join_all;
+use linktide_common::bucket::Day;
+use linktide_common::id::TenantId;
+use linktide_common::pool::{Pool, PoolConfig};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, GetResultPayload};
+use parking_lot::Mutex;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use tokio::sync::Semaphore;
+
+use super::footer::Footer;
+use super::pages::{Placed, Plan};
+use super::{Names, Whose};
+use crate::error::BatchError;
+use crate::tables::columns::{Columns, Owner};
+
+const FOOTERS: usize = 4096;
+const BLOCKS: usize = 1 << 18;
+/// Owners in files whose rows are known.
+const PLACES: usize = 1 << 16;
+/// What an entry, and a column of it, take in memory beside values, about.
+const ENTRY: usize = 512;
+const COLUMN: usize = 256;
+/// More rows than these are not read with their sketches before it is known which of them are wanted.
+const FEW: usize = 64;
+/// Requests to a bucket at once, for all questions.
+const REQUESTS_AT_ONCE: usize = 64;
+/// Of a file's bytes, so many lie in its footer and page index at most, with few exceptions.
+const FOOTER_SHARE: u64 = 6;
+const SMALL: u64 = 64 << 10;
+
+/// A file of a table.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) path: Path,
+    pub(super) size: u64,
+    /// The event days whose rows it can hold; none where its table has no days.
+    pub(super) days: Option<Range<Day>>,
+    /// What it is called in errors.
+    pub(super) name: String,
+}
+
+impl File {
+    /// The error, with which file it is about.
+    pub(super) fn named(&self, error: BatchError) -> BatchError {
+        match error {
+            BatchError::Corrupt { what, reason } if what != self.name => {
+                BatchError::Corrupt { what: self.name.clone(), reason: format!("{what}: {reason}") }
+            }
+            BatchError::Unavailable(reason) => BatchError::Unavailable(format!("{}: {reason}", self.name)),
+            error => error,
+        }
+    }
+}
+
+#[derive(Clone)]
+struct BySize;
+
+impl Weighter<Path, Arc<Footer>> for BySize {
+    fn weight(&self, _path: &Path, footer: &Arc<Footer>) -> u64 {
+        footer.size() as u64
+    }
+}
+
+impl Weighter<Block, Rows> for BySize {
+    fn weight(&self, _block: &Block, rows: &Rows) -> u64 {
+        let batch = |rows: &RecordBatch| rows.get_array_memory_size() + rows.num_columns() * COLUMN;
+        let decoded: usize = rows.iter().map(batch).sum();
+        (decoded + ENTRY) as u64
+    }
+}
+
+/// Rows of one owner, or of some part of a file.
+pub(super) type Rows = Arc<[RecordBatch]>;
+
+/// Rows of an owner in a file, by columns.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Block {
+    path: Path,
+    /// Where the names of the columns lie.
+    columns: usize,
+    owner: Owner,
+}
+
+pub(super) struct Files {
+    footers: Cache<Path, Arc<Footer>, BySize>,
+    blocks: Cache<Block, Rows, BySize>,
+    places: Cache<(Path, Owner), Range<usize>>,
+    /// What rows look like, by where the names of their columns lie: one for all that are kept.
+    schemas: Mutex<HashMap<usize, SchemaRef>>,
+    requests: Semaphore,
+    /// For an owner's rows, which are few.
+    pub(super) lookups: Pool,
+    /// For all rows of a tenant: whoever asks for few goes first.
+    pub(super) scans: Pool,
+}
+
+impl Files {
+    /// Up to `memory` bytes, a half of it for footers and a half for rows.
+    pub(super) fn new(memory: u64) -> Self {
+        // A month's footer may be large: a shard of the budget might not hold it.
+        let whole =
+            OptionsBuilder::new().estimated_items_capacity(FOOTERS).weight_capacity(memory / 2).shards(1).build();
+        let whole = whole.expect("its capacities are given");
+        Self {
+            footers: Cache::with_options(whole, BySize, DefaultHashBuilder::default(), DefaultLifecycle::default()),
+            blocks: Cache::with_weighter(BLOCKS, memory / 2, BySize),
+            places: Cache::new(PLACES),
+            schemas: Mutex::default(),
+            requests: Semaphore::new(REQUESTS_AT_ONCE),
+            lookups: Pool::start(PoolConfig::of_the_machine("lookups")),
+            scans: Pool::start(PoolConfig { stands_back: true, ..PoolConfig::of_the_machine("scans") }),
+        }
+    }
+
+    /// Whether there is room for another footer of that many bytes without letting go of one.
+    pub(super) fn has_room(&self, file: &File) -> bool {
+        self.footers.weight() + file.size / FOOTER_SHARE * 2 < self.footers.capacity()
+    }
+
+    pub(super) async fn footer(&self, objects: &Arc<dyn ObjectStore>, file: &File) -> Result<Arc<Footer>, BatchError> {
+        let load = async { self.load(objects, file).await.map(Arc::new).map_err(|error| file.named(error)) };
+        self.footers.get_or_insert_async(&file.path, load).await
+    }
+
+    async fn load(&self, objects: &Arc<dyn ObjectStore>, file: &File) -> Result<Footer, BatchError> {
+        let mut from = file.size.saturating_sub((file.size / FOOTER_SHARE).max(SMALL));
+        loop {
+            let (bytes, local) = self.get(objects, file, from..file.size).await?;
+            let len = file.size;
+            let parsed = tokio::task::spawn_blocking(move || Footer::parse(len, bytes)).await;
+            match parsed.map_err(|error| BatchError::Unavailable(error.to_string()))?? {
+                Ok(footer) => return Ok(Footer { local, ..footer }),
+                Err(further) if further < from => from = further,
+                Err(_) => {
+                    return Err(BatchError::Corrupt { what: "its footer".to_owned(), reason: "it is cut".to_owned() });
+                }
+            }
+        }
+    }
+
+    /// A range of a file, and where the file lies on this machine, if it does. (Several ranges are asked for one by one:
+    /// together, the store would read along a megabyte between two of them.)
+    async fn get(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        file: &File,
+        range: Range<u64>,
+    ) -> Result<(Bytes, Option<PathBuf>), BatchError> {
+        let _permit = self.requests.acquire().await.map_err(|error| BatchError::Unavailable(error.to_string()))?;
+        let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let found = objects.get_opts(&file.path, options).await?;
+        let local = match &found.payload {
+            GetResultPayload::File(_, path) => Some(path.clone()),
+            GetResultPayload::Stream(_) => None,
+        };
+        let bytes = found.bytes().await?;
+        if bytes.len() as u64 != range.end - range.start {
+            let reason = format!("{} of the bytes {} to {} are there", bytes.len(), range.start, range.end);
+            return Err(BatchError::Corrupt { what: "it".to_owned(), reason });
+        }
+        Ok((bytes, local))
+    }
+
+    /// The named columns of an owner's rows in a file.
+    pub(super) async fn rows_of(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        file: &File,
+        owner: Owner,
+        columns: Names,
+    ) -> Result<Rows, BatchError> {
+        let block = Block { path: file.path.clone(), columns: columns.as_ptr().addr(), owner };
+        if let Some(rows) = self.blocks.get(&block) {
+            return Ok(rows);
+        }
+        let read = async {
+            let rows = self.read_of(objects, file, owner, columns).await;
+            rows.and_then(|rows| self.alike(block.columns, rows)).map_err(|error| file.named(error))
+        };
+        self.blocks.get_or_insert_async(&block, read).await
+    }
+
+    /// The same rows, which share what they look like with others.
+    fn alike(&self, columns: usize, rows: Vec<RecordBatch>) -> Result<Rows, BatchError> {
+        let Some(first) = rows.first() else { return Ok(Rows::from([])) };
+        let schema = Arc::clone(self.schemas.lock().entry(columns).or_insert_with(|| first.schema()));
+        Ok(rows.into_iter().map(|rows| rows.with_schema(Arc::clone(&schema))).collect::<Result<_, _>>()?)
+    }
+
+    async fn read_of(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        file: &File,
+        owner: Owner,
+        columns: Names,
+    ) -> Result<Vec<RecordBatch>, BatchError> {
+        let footer = self.footer(objects, file).await?;
+        let place = (file.path.clone(), owner);
+        let known = self.places.get(&place);
+        let mut rows = known.unwrap_or_else(|| footer.owners.candidates(Whose::Owner(owner)));
+        if columns.contains(&"sketch") && rows.len() > FEW {
+            let ids = self.part(objects, file, rows.clone(), &["tenant_id", "link_id"]).await?;
+            let find = move || Ok::<_, BatchError>(of_owner(&ids.decode()?, owner)?.1);
+            rows = offset(rows.start, &self.lookups.run(tenant(owner.tenant), find).await??);
+            self.places.insert(place.clone(), rows.clone());
+        }
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first = rows.start;
+        let part = self.part(objects, file, rows, columns).await?;
+        let own = move || of_owner(&part.decode()?, owner);
+        let (rows, found) = self.lookups.run(tenant(owner.tenant), own).await??;
+        self.places.insert(place, offset(first, &found));
+        Ok(rows)
+    }
+
+    /// Some rows of a file as bytes.
+    pub(super) async fn part(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        file: &File,
+        rows: Range<usize>,
+        columns: &[&str],
+    ) -> Result<Part, BatchError> {
+        let footer = self.footer(objects, file).await?;
+        let plan = Plan::of(&footer, &rows, columns);
+        let bytes = match &footer.local {
+            // Whoever decodes a page reads it.
+            Some(_) => None,
+            None => {
+                let read = plan.ranges.iter().map(|range| self.get(objects, file, range.clone()));
+                Some(try_join_all(read).await?.into_iter().map(|(bytes, _)| bytes).collect())
+            }
+        };
+        Ok(Part { footer, plan, bytes })
+    }
+}
+
+/// Some rows of a file that are not decoded yet.
+pub(super) struct Part {
+    footer: Arc<Footer>,
+    plan: Plan,
+    bytes: Option<Vec<Bytes>>,
+}
+
+impl Part {
+    pub(super) fn decode(self) -> Result<Vec<RecordBatch>, BatchError> {
+        match (self.bytes, &self.footer.local) {
+            (None, Some(path)) => {
+                let unreadable = |error: std::io::Error| BatchError::Unavailable(error.to_string());
+                let file = Placed::open(path).map_err(unreadable)?;
+                self.plan.decode(&self.footer, file)
+            }
+            (bytes, _) => {
+                let parts = self.plan.parts(bytes.unwrap_or_default());
+                self.plan.decode(&self.footer, parts)
+            }
+        }
+    }
+}
+
+pub(super) fn tenant(id: i64) -> TenantId {
+    TenantId(id.cast_unsigned())
+}
+
+fn offset(by: usize, rows: &Range<usize>) -> Range<usize> {
+    rows.start + by..rows.end + by
+}
+
+/// An owner's rows, copied, so that they hold nothing else in memory; and which of the rows they are.
+///
+/// They are found by bisection elsewhere, so rows in another order are refused.
+fn of_owner(read: &[RecordBatch], wanted: Owner) -> Result<(Vec<RecordBatch>, Range<usize>), BatchError> {
+    let (mut copied, mut found, mut first) = (Vec::new(), None, 0);
+    let mut last: Option<Owner> = None;
+    for batch in read {
+        let owners = Columns::new(batch).owners()?;
+        let mut own: Option<Range<usize>> = None;
+        for row in 0..batch.num_rows() {
+            let owner = owners.at(row);
+            if last.is_some_and(|last| last > owner) {
+                return Err(BatchError::Corrupt {
+                    what: format!("row {} of those read", first + row),
+                    reason: "it is not in the order of tenants and links".to_owned(),
+                });
+            }
+            last = Some(owner);
+            if owner == wanted {
+                own = Some(own.map_or(row, |own| own.start)..row + 1);
+            }
+        }
+        if let Some(own) = own {
+            let indices = UInt64Array::from_iter_values(own.start as u64..own.end as u64);
+            copied.push(take_record_batch(batch, &indices)?);
+            let start = found.map_or(first + own.start, |found: Range<usize>| found.start);
+            found = Some(start..first + own.end);
+        }
+        first += batch.num_rows();
+    }
+    Ok((copied, found.unwrap_or(0..0)))
+}

@@ -1,0 +1,115 @@
+//! Going through the rows of many files.
+//!
+//! Files are read side by side and looked at in their order, on threads of the processor, in turn with other tenants. All
+//! rows of a tenant may be many: they come piece by piece, and nothing of them is kept.
+
+use std::sync::Arc;
+
+use deltalake::ObjectStore;
+use deltalake::arrow::array::RecordBatch;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::files::{File, Files, Part, Rows, tenant};
+use super::{Names, Whose};
+use crate::error::BatchError;
+use crate::tables::columns::{Columns, Owner};
+
+/// Files that one question reads at once.
+const FILES_AT_ONCE: usize = 32;
+/// Pieces of a tenant's rows that are read ahead of the one that is looked at.
+const PIECES_AHEAD: usize = 3;
+
+impl Files {
+    /// What `take` makes of the rows of the files that are `whose`.
+    pub(super) async fn scan<T: Default + Send + 'static>(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        files: Vec<Arc<File>>,
+        whose: Whose,
+        columns: Names,
+        take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
+    ) -> Result<T, BatchError> {
+        match whose {
+            Whose::Owner(owner) => self.scan_of(objects, files, owner, columns, take).await,
+            Whose::Tenant(tenant) => self.scan_all(objects, files, tenant, columns, take).await,
+        }
+    }
+
+    async fn scan_of<T: Default + Send + 'static>(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        files: Vec<Arc<File>>,
+        owner: Owner,
+        columns: Names,
+        take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
+    ) -> Result<T, BatchError> {
+        let read = |file: Arc<File>| async move { self.rows_of(objects, &file, owner, columns).await };
+        let rows: Vec<Rows> = stream::iter(files).map(read).buffered(FILES_AT_ONCE).try_collect().await?;
+        if rows.iter().all(|rows| rows.is_empty()) {
+            return Ok(T::default());
+        }
+        let fold = move || {
+            let mut found = T::default();
+            rows.iter().flat_map(|rows| rows.iter()).try_for_each(|rows| take(rows, &mut found))?;
+            Ok(found)
+        };
+        self.lookups.run(tenant(owner.tenant), fold).await?
+    }
+
+    async fn scan_all<T: Default + Send + 'static>(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        files: Vec<Arc<File>>,
+        of: i64,
+        columns: Names,
+        take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
+    ) -> Result<T, BatchError> {
+        let pieces = |file: Arc<File>| async move {
+            let footer = self.footer(objects, &file).await?;
+            let rows = footer.owners.candidates(Whose::Tenant(of));
+            let pieces = footer.groups(&rows).into_iter().map(move |(_, first, rows)| {
+                Ok::<_, BatchError>((Arc::clone(&file), first + rows.start..first + rows.end))
+            });
+            Ok::<_, BatchError>(stream::iter(pieces.collect::<Vec<_>>()))
+        };
+        let read = |(file, rows): (Arc<File>, _)| async move {
+            self.part(objects, &file, rows, columns)
+                .await
+                .map(|part| (Arc::clone(&file), part))
+                .map_err(|error| file.named(error))
+        };
+        let read = stream::iter(files)
+            .map(pieces)
+            .buffered(FILES_AT_ONCE)
+            .try_flatten()
+            .map_ok(read)
+            .try_buffered(PIECES_AHEAD);
+        let mut read = std::pin::pin!(read);
+        let mut state = (take, T::default());
+        while let Some((file, part)) = read.try_next().await? {
+            let piece = move || {
+                each_of(part, of, |rows| (state.0)(rows, &mut state.1)).map_err(|error| file.named(error))?;
+                Ok::<_, BatchError>(state)
+            };
+            state = self.scans.run(tenant(of), piece).await??;
+        }
+        Ok(state.1)
+    }
+}
+
+/// Hands over the rows of a tenant.
+fn each_of(
+    part: Part,
+    tenant: i64,
+    mut take: impl FnMut(&RecordBatch) -> Result<(), BatchError>,
+) -> Result<(), BatchError> {
+    for rows in part.decode()? {
+        let tenants = Columns::new(&rows).numbers("tenant_id")?;
+        let from = tenants.values().partition_point(|of| *of < tenant);
+        let to = tenants.values().partition_point(|of| *of <= tenant);
+        if from < to {
+            take(&rows.slice(from, to - from))?;
+        }
+    }
+    Ok(())
+}

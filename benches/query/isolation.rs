@@ -1,0 +1,96 @@
+//! What a tenant in a loop costs another one: history of one tenant's links at a gentle rate, alone, then beside another
+//! tenant whose loops ask for all its links and for dashboards that nobody asked for before.
+//!
+//! The reader is asked directly: who asks is known to it, whatever stands before it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linktide_batch::Lake;
+use linktide_batch::reader::{BatchError, Snapshot, Tables};
+use linktide_common::bucket::Range;
+use linktide_common::dimension::Dimension;
+use linktide_common::id::{LinkId, Subject, TenantId};
+use tokio::task::JoinSet;
+
+use crate::ask::{BY, Links};
+use crate::data::{Data, OTHER};
+use crate::figures::{Figures, Latencies};
+use crate::servers::dashboard_range;
+
+/// Questions a second of the tenant that is measured.
+const RATE: u32 = 50;
+const SECONDS: u32 = 10;
+/// What the other one asks at once, again and again.
+const LOOPS: u64 = 32;
+const MEMORY: u64 = 256 << 20;
+
+pub(crate) async fn measure(data: &Data, figures: &mut Figures) -> anyhow::Result<()> {
+    let lake = Lake::in_folder_unsynced(&data.lake())?;
+    let newest = lake.publications().latest().await?.ok_or_else(|| anyhow::anyhow!("nothing is published"))?;
+    let tables = Tables::new(lake, MEMORY);
+    tables.prepare(&newest).await?;
+    let snapshot = tables.at(&newest).await?;
+    // The same links each time, asked for before: what they wait for is the other's doing.
+    paced(&snapshot).await?;
+    let alone = paced(&snapshot).await?;
+    figures.latencies("isolation", "a tenant alone", &alone, [None, None]);
+    for (name, heavy) in [("all links of another in a loop", true), ("dashboards of another in a loop", false)] {
+        let mut loops = JoinSet::new();
+        for number in 0..LOOPS {
+            let snapshot = Arc::clone(&snapshot);
+            loops.spawn(async move { again_and_again(&snapshot, heavy, number).await });
+        }
+        let beside = paced(&snapshot).await?;
+        loops.abort_all();
+        figures.latencies("isolation", &format!("beside {name}"), &beside, [None, None]);
+        figures.note("isolation", &format!("beside {name}: p99, times"), beside.p99() / alone.p99(), "", Some(1.3));
+    }
+    Ok(())
+}
+
+fn range() -> Range {
+    let (first, last) = dashboard_range();
+    Range::new(first.first_quarter(), last.first_quarter())
+}
+
+async fn again_and_again(snapshot: &Snapshot, heavy: bool, seed: u64) -> Result<(), BatchError> {
+    let mut links = Links::alike(seed);
+    loop {
+        if heavy {
+            snapshot.links(TenantId(0), range()).await?;
+        } else {
+            dashboard(snapshot, Subject::Link(TenantId(0), LinkId(links.next()))).await?;
+        }
+    }
+}
+
+/// Questions of the other tenant at a fixed rate; latency counts from when each was due.
+async fn paced(snapshot: &Arc<Snapshot>) -> anyhow::Result<Latencies> {
+    let mut links = Links::of_other(7);
+    let mut asked = JoinSet::new();
+    let began = tokio::time::Instant::now();
+    for number in 0..RATE * SECONDS {
+        let due = began + Duration::from_secs(1) * number / RATE;
+        tokio::time::sleep_until(due).await;
+        let (snapshot, subject) = (Arc::clone(snapshot), Subject::Link(OTHER, LinkId(links.next())));
+        asked.spawn(async move {
+            dashboard(&snapshot, subject).await?;
+            Ok::<_, BatchError>(due.elapsed())
+        });
+    }
+    Latencies::of(asked.join_all().await.into_iter().collect::<Result<_, _>>()?)
+}
+
+/// History's part of a dashboard.
+async fn dashboard(snapshot: &Snapshot, subject: Subject) -> Result<(), BatchError> {
+    let dimensions: Vec<Dimension> =
+        Dimension::ALL.iter().copied().filter(|dimension| BY.contains(&dimension.name())).collect();
+    tokio::try_join!(
+        snapshot.days(subject),
+        snapshot.quarters(subject, range()),
+        snapshot.values(subject, &dimensions, range()),
+        snapshot.visitors(subject, range().hours_touched()),
+    )?;
+    Ok(())
+}
