@@ -8,7 +8,7 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{ContentBuilder, Required};
 
-use super::openapi::{add_problem, parameter};
+use super::openapi::{add_problem, add_security, parameter};
 use super::{exports, webhooks};
 use crate::export::format::Format;
 use crate::export::spec::{OWN, Of};
@@ -35,6 +35,7 @@ struct Paths;
 /// What the service says of them.
 pub(super) fn about() -> utoipa::openapi::OpenApi {
     let mut about = Paths::openapi();
+    add_security(&mut about);
     for (path, item) in &mut about.paths.paths {
         let of_one = [("{link_id}", "link_id"), ("{id}", "id"), ("{number}", "number")];
         for operation in operations(item) {
