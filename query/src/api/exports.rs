@@ -140,8 +140,8 @@ fn no_job() -> Problem {
 #[utoipa::path(get, path = "/v1/links/{link_id}/export", tag = "exports", responses((status = 200, description = "The file")))]
 pub(super) async fn of_link(
     State(query): State<Query>,
-    Enabled(exports): Enabled,
     Exporter(caller): Exporter,
+    Enabled(exports): Enabled,
     Path(link): Path<String>,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
@@ -154,8 +154,8 @@ pub(super) async fn of_link(
 #[utoipa::path(get, path = "/v1/account/export", tag = "exports", responses((status = 200, description = "The file")))]
 pub(super) async fn of_account(
     State(query): State<Query>,
-    Enabled(exports): Enabled,
     Exporter(caller): Exporter,
+    Enabled(exports): Enabled,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
     let spec = Spec::parse(&parameters, caller.tenant, None)?;
@@ -167,8 +167,8 @@ pub(super) async fn of_account(
 #[utoipa::path(post, path = "/v1/exports", tag = "exports", request_body = Object, responses((status = 202, body = ExportJob)))]
 pub(super) async fn create(
     State(query): State<Query>,
-    Enabled(exports): Enabled,
     Exporter(caller): Exporter,
+    Enabled(exports): Enabled,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -193,8 +193,8 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/exports", tag = "exports", responses((status = 200, body = ExportJobs)))]
 pub(super) async fn list(
     State(query): State<Query>,
-    Enabled(exports): Enabled,
     Exporter(caller): Exporter,
+    Enabled(exports): Enabled,
     parameters: Parameters,
 ) -> Result<Json<ExportJobs>, Problem> {
     parameters.only(&[])?;
@@ -212,8 +212,8 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/v1/exports/{id}", tag = "exports", responses((status = 200, body = ExportJob)))]
 pub(super) async fn show(
     State(query): State<Query>,
-    Enabled(exports): Enabled,
     Named(key, caller): Named,
+    Enabled(exports): Enabled,
 ) -> Result<Json<ExportJob>, Problem> {
     let job = exports.job(&query, key).await?.ok_or_else(no_job)?;
     may_see(&caller, &job.spec)?;
@@ -224,8 +224,8 @@ pub(super) async fn show(
 #[utoipa::path(delete, path = "/v1/exports/{id}", tag = "exports", responses((status = 204, description = "It is over, and its files are gone")))]
 pub(super) async fn cancel(
     State(query): State<Query>,
-    Enabled(exports): Enabled,
     Named(key, _): Named,
+    Enabled(exports): Enabled,
 ) -> Result<StatusCode, Problem> {
     exports.cancel(&query, key).await?.ok_or_else(no_job)?;
     Ok(StatusCode::NO_CONTENT)
@@ -235,8 +235,8 @@ pub(super) async fn cancel(
 #[utoipa::path(get, path = "/v1/exports/{id}/parts/{number}", tag = "exports", responses((status = 200, description = "The file")))]
 pub(super) async fn part(
     State(query): State<Query>,
-    Enabled(exports): Enabled,
     Named(key, caller): Named,
+    Enabled(exports): Enabled,
     Numbered(number): Numbered,
 ) -> Result<Response, Problem> {
     let job = exports.job(&query, key).await?.ok_or_else(no_job)?;

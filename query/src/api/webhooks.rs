@@ -128,8 +128,8 @@ fn no_hook() -> Problem {
 #[utoipa::path(post, path = "/v1/webhooks", tag = "webhooks", request_body = Object, responses((status = 201, body = WebhookView)))]
 pub(super) async fn create(
     State(query): State<Query>,
-    Enabled(webhooks): Enabled,
     Admin(caller): Admin,
+    Enabled(webhooks): Enabled,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let body = serde_json::from_slice(&body)
@@ -147,26 +147,26 @@ pub(super) async fn create(
 
 /// The caller's webhooks, the newest first.
 #[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", responses((status = 200, body = WebhookList)))]
-pub(super) async fn list(Enabled(webhooks): Enabled, Admin(caller): Admin) -> Result<Json<WebhookList>, Problem> {
+pub(super) async fn list(Admin(caller): Admin, Enabled(webhooks): Enabled) -> Result<Json<WebhookList>, Problem> {
     Ok(Json(WebhookList { results: webhooks.hooks(caller.tenant).await?.into_iter().map(view).collect() }))
 }
 
 /// A webhook, as it stands.
 #[utoipa::path(get, path = "/v1/webhooks/{id}", tag = "webhooks", responses((status = 200, body = WebhookView)))]
-pub(super) async fn show(Enabled(webhooks): Enabled, Named(key): Named) -> Result<Json<WebhookView>, Problem> {
+pub(super) async fn show(Named(key): Named, Enabled(webhooks): Enabled) -> Result<Json<WebhookView>, Problem> {
     Ok(Json(view(webhooks.hook(key).await?.ok_or_else(no_hook)?)))
 }
 
 /// Ends a webhook for good.
 #[utoipa::path(delete, path = "/v1/webhooks/{id}", tag = "webhooks", responses((status = 204, description = "It is gone")))]
-pub(super) async fn delete(Enabled(webhooks): Enabled, Named(key): Named) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(Named(key): Named, Enabled(webhooks): Enabled) -> Result<StatusCode, Problem> {
     webhooks.unsubscribe(key).await?.ok_or_else(no_hook)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The last events of a webhook with their deliveries, the newest first.
 #[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries", tag = "webhooks", responses((status = 200, body = DeliveryList)))]
-pub(super) async fn deliveries(Enabled(webhooks): Enabled, Named(key): Named) -> Result<Json<DeliveryList>, Problem> {
+pub(super) async fn deliveries(Named(key): Named, Enabled(webhooks): Enabled) -> Result<Json<DeliveryList>, Problem> {
     webhooks.hook(key).await?.ok_or_else(no_hook)?;
     let results = webhooks.deliveries(key).await?.into_iter().map(delivery).collect();
     Ok(Json(DeliveryList { results }))
@@ -176,8 +176,8 @@ pub(super) async fn deliveries(Enabled(webhooks): Enabled, Named(key): Named) ->
 #[utoipa::path(post, path = "/v1/webhooks/{id}/test", tag = "webhooks", responses((status = 202, body = TestSent)))]
 pub(super) async fn test(
     State(query): State<Query>,
-    Enabled(webhooks): Enabled,
     Named(key): Named,
+    Enabled(webhooks): Enabled,
 ) -> Result<(StatusCode, Json<TestSent>), Problem> {
     let id = webhooks.test(&query, key).await?.ok_or_else(no_hook)?;
     Ok((StatusCode::ACCEPTED, Json(TestSent { id })))
