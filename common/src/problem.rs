@@ -26,10 +26,10 @@ pub enum ProblemKind {
     NotFound,
     /// The method is not for this place.
     MethodNotAllowed,
-    /// The head of the request is larger than what is read.
-    HeadTooLarge,
     /// The export is larger than what is streamed, or than what there is memory for.
     ExportTooLarge,
+    /// The head of the request is larger than what is read.
+    HeadTooLarge,
     /// The body is larger than what is taken.
     PayloadTooLarge,
     /// What is there stands against it.
@@ -130,17 +130,17 @@ impl Problem {
         self
     }
 
+    /// What is wrong and what to do, in words.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The same with what `WWW-Authenticate` says of the credential that is wanted.
     #[must_use]
     pub fn challenge(mut self, challenge: &'static str) -> Self {
         self.challenge = Some(challenge);
         self
-    }
-
-    /// What is wrong and what to do, in words.
-    #[must_use]
-    pub fn detail(&self) -> &str {
-        &self.detail
     }
 
     /// Its kind.

@@ -54,12 +54,12 @@ pub struct Query {
     pub(crate) kept: PublicationStore,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<QueryConfig>,
-    /// Who passes.
-    pub(crate) gate: Gate,
     /// None where this process makes none.
     pub(crate) exports: Option<Arc<Exports>>,
     /// None where this process has none.
     pub(crate) webhooks: Option<Arc<Webhooks>>,
+    /// Who passes.
+    pub(crate) gate: Gate,
     /// Told when the process ends: live streams would never end by themselves.
     pub(crate) stop: CancellationToken,
     live: Arc<Semaphore>,
@@ -78,16 +78,17 @@ impl Query {
         stop: CancellationToken,
     ) -> Self {
         let (live, caught_up) = (Arc::new(Semaphore::new(config.live_streams)), Arc::new(AtomicBool::new(false)));
+        let (publications, config, gate) = (kept.watch(), Arc::new(config), Gate::open());
         Self {
             tables,
             speed,
-            publications: kept.watch(),
+            publications,
             kept,
             clock,
-            config: Arc::new(config),
-            gate: Gate::open(),
+            config,
             exports: None,
             webhooks: None,
+            gate,
             stop,
             live,
             caught_up,

@@ -33,9 +33,9 @@ pub struct QueryService {
     look_every: Duration,
     listener: TcpListener,
     router: Router,
+    query: Query,
     entrance: Entrance,
     bounds: Connections,
-    query: Query,
     stop: CancellationToken,
 }
 
@@ -70,7 +70,7 @@ impl QueryService {
         let query = query(config, &lake, own, view, None, &clock, &entrance, stop.clone())?;
         let router = linktide_query::router(query.clone());
         let (look_every, bounds) = (config.lake.look_every.0, config.api.connections.clone());
-        Ok(Self { address, lake, look_every, listener, router, entrance, bounds, query, stop })
+        Ok(Self { address, lake, look_every, listener, router, query, entrance, bounds, stop })
     }
 
     /// Answers until told to stop, or until a task ends on its own, which is an error.
@@ -92,6 +92,7 @@ impl QueryService {
 
 /// The API over a view and the tables. Exports read and write through a connection of their `own`: whatever they move, no
 /// question waits behind it. It ends with `stop`.
+#[expect(clippy::too_many_arguments, reason = "what an API is made of")]
 pub(super) fn query(
     config: &Config,
     lake: &Lake,

@@ -82,8 +82,8 @@ impl Services {
         let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), gate, door);
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
         let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
-        let key = data.join("webhook.key");
-        let query = query::query(config, &lake, lake.clone(), view, Some(&key), &clock, &entrance, requests.clone())?;
+        let (key, own, stop) = (data.join("webhook.key"), lake.clone(), requests.clone());
+        let query = query::query(config, &lake, own, view, Some(&key), &clock, &entrance, stop)?;
         let router = door.merge(linktide_query::router(query.clone()));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());
@@ -96,6 +96,7 @@ impl Services {
         tasks.spawn(http::serve(listener, router, about, config.api.connections.clone(), requests.clone()));
         tasks.spawn(query::work_of(query));
         entrance.follow(&mut tasks, &workers);
+        tasks.spawn(query::work_of(query));
         let rules = enricher.rules();
         tasks.spawn(look_at_files(enricher, links, workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));

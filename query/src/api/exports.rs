@@ -9,20 +9,20 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
-use linktide_common::access::Principal;
+use linktide_common::access::{Principal, Scope};
 use linktide_common::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::caller::{ExportedLink, Exporter};
+use super::caller::Exporter;
 use crate::envelope::ResolvedRange;
 use crate::export::Exports;
 use crate::export::job::{Gone, Job, JobKey, Manifest, Progress, State as JobState};
 use crate::export::spec::{self, Spec};
 use crate::export::stream;
-use crate::params::Parameters;
+use crate::params::{Parameters, link_id};
 use crate::state::Query;
 
 /// The most jobs that are listed.
@@ -97,20 +97,20 @@ impl FromRequestParts<Query> for Enabled {
 }
 
 /// The job that the path names: one of the caller's, or none that anybody is told of.
-pub(super) struct Named(JobKey);
+pub(super) struct Named(JobKey, Principal);
 
 impl FromRequestParts<Query> for Named {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, query: &Query) -> Result<Self, Problem> {
-        let Exporter(Principal { tenant, .. }) = Exporter::from_request_parts(parts, query).await?;
+        let Exporter(caller) = Exporter::from_request_parts(parts, query).await?;
         let Path(names) = Path::<Vec<(String, String)>>::from_request_parts(parts, query)
             .await
             .map_err(|error| Problem::new(ProblemKind::NotFound, error.body_text()))?;
         let id = names.iter().find(|(name, _)| name == "id").map_or("", |(_, id)| id.as_str());
         // One form of an id alone: it becomes part of a place.
         let parsed = Uuid::parse_str(id).ok().filter(|parsed| parsed.to_string() == id);
-        parsed.map(|id| Self(JobKey { tenant, id })).ok_or_else(no_job)
+        parsed.map(|id| Self(JobKey { tenant: caller.tenant, id }, caller)).ok_or_else(no_job)
     }
 }
 
@@ -127,6 +127,11 @@ impl FromRequestParts<Query> for Numbered {
     }
 }
 
+/// Hashes of visitors tell more than counts: only whoever may change what others may do takes them out.
+fn may_see(caller: &Principal, spec: &Spec) -> Result<(), Problem> {
+    if spec.visitors { Ok(caller.may(Scope::Admin)?) } else { Ok(()) }
+}
+
 fn no_job() -> Problem {
     Problem::new(ProblemKind::NotFound, "there is no such export; GET /v1/exports lists yours")
 }
@@ -135,11 +140,13 @@ fn no_job() -> Problem {
 #[utoipa::path(get, path = "/v1/links/{link_id}/export", tag = "exports", responses((status = 200, description = "The file")))]
 pub(super) async fn of_link(
     State(query): State<Query>,
+    Exporter(caller): Exporter,
     Enabled(exports): Enabled,
-    ExportedLink(subject): ExportedLink,
+    Path(link): Path<String>,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let spec = Spec::parse(&parameters, subject.tenant(), subject.link())?;
+    let spec = Spec::parse(&parameters, caller.tenant, Some(link_id("link_id", &link)?))?;
+    may_see(&caller, &spec)?;
     stream::stream(&exports, &query, &spec).await
 }
 
@@ -147,11 +154,12 @@ pub(super) async fn of_link(
 #[utoipa::path(get, path = "/v1/account/export", tag = "exports", responses((status = 200, description = "The file")))]
 pub(super) async fn of_account(
     State(query): State<Query>,
+    Exporter(caller): Exporter,
     Enabled(exports): Enabled,
-    Exporter(Principal { tenant, .. }): Exporter,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
-    let spec = Spec::parse(&parameters, tenant, None)?;
+    let spec = Spec::parse(&parameters, caller.tenant, None)?;
+    may_see(&caller, &spec)?;
     stream::stream(&exports, &query, &spec).await
 }
 
@@ -159,8 +167,8 @@ pub(super) async fn of_account(
 #[utoipa::path(post, path = "/v1/exports", tag = "exports", request_body = Object, responses((status = 202, body = ExportJob)))]
 pub(super) async fn create(
     State(query): State<Query>,
+    Exporter(caller): Exporter,
     Enabled(exports): Enabled,
-    Exporter(Principal { tenant, .. }): Exporter,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Problem> {
@@ -171,7 +179,8 @@ pub(super) async fn create(
     let body: Value = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(ProblemKind::MalformedBody, format!("the body is no JSON: {error}")))?;
     let parameters = Parameters::of(spec::parameters(&body)?);
-    let job = exports.take_in(&query, tenant, &parameters).await?;
+    may_see(&caller, &Spec::parse(&parameters, caller.tenant, None)?)?;
+    let job = exports.take_in(&query, caller.tenant, &parameters).await?;
     let place = format!("/v1/exports/{}", job.key.id);
     let mut response = (StatusCode::ACCEPTED, Json(view(&exports, job).await?)).into_response();
     if let Ok(place) = HeaderValue::from_str(&place) {
@@ -184,14 +193,17 @@ pub(super) async fn create(
 #[utoipa::path(get, path = "/v1/exports", tag = "exports", responses((status = 200, body = ExportJobs)))]
 pub(super) async fn list(
     State(query): State<Query>,
+    Exporter(caller): Exporter,
     Enabled(exports): Enabled,
-    Exporter(Principal { tenant, .. }): Exporter,
     parameters: Parameters,
 ) -> Result<Json<ExportJobs>, Problem> {
     parameters.only(&[])?;
     let mut results = Vec::new();
-    for job in exports.jobs(&query, tenant, MOST_LISTED).await? {
-        results.push(view(&exports, job).await?);
+    for job in exports.jobs(&query, caller.tenant, MOST_LISTED).await? {
+        // One that tells visitors apart is not for everyone who may export.
+        if may_see(&caller, &job.spec).is_ok() {
+            results.push(view(&exports, job).await?);
+        }
     }
     Ok(Json(ExportJobs { results }))
 }
@@ -200,10 +212,11 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/v1/exports/{id}", tag = "exports", responses((status = 200, body = ExportJob)))]
 pub(super) async fn show(
     State(query): State<Query>,
+    Named(key, caller): Named,
     Enabled(exports): Enabled,
-    Named(key): Named,
 ) -> Result<Json<ExportJob>, Problem> {
     let job = exports.job(&query, key).await?.ok_or_else(no_job)?;
+    may_see(&caller, &job.spec)?;
     Ok(Json(view(&exports, job).await?))
 }
 
@@ -211,8 +224,8 @@ pub(super) async fn show(
 #[utoipa::path(delete, path = "/v1/exports/{id}", tag = "exports", responses((status = 204, description = "It is over, and its files are gone")))]
 pub(super) async fn cancel(
     State(query): State<Query>,
+    Named(key, _): Named,
     Enabled(exports): Enabled,
-    Named(key): Named,
 ) -> Result<StatusCode, Problem> {
     exports.cancel(&query, key).await?.ok_or_else(no_job)?;
     Ok(StatusCode::NO_CONTENT)
@@ -222,11 +235,12 @@ pub(super) async fn cancel(
 #[utoipa::path(get, path = "/v1/exports/{id}/parts/{number}", tag = "exports", responses((status = 200, description = "The file")))]
 pub(super) async fn part(
     State(query): State<Query>,
+    Named(key, caller): Named,
     Enabled(exports): Enabled,
-    Named(key): Named,
     Numbered(number): Numbered,
 ) -> Result<Response, Problem> {
     let job = exports.job(&query, key).await?.ok_or_else(no_job)?;
+    may_see(&caller, &job.spec)?;
     let manifest = match &job.state {
         JobState::Done { manifest, .. } => manifest,
         JobState::Gone(why) => return Err(gone(*why)),

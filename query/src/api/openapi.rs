@@ -45,7 +45,7 @@ use crate::question::{Kind, MOST_LINKS, SORTS};
 struct Paths;
 
 /// Who may ask, in the words of OpenAPI: a credential for each place below `/v1`, and none for the others.
-fn add_security(about: &mut utoipa::openapi::OpenApi) {
+pub(super) fn add_security(about: &mut utoipa::openapi::OpenApi) {
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("An API key (`lt_…`), a token of the identity provider (a JWT), or a share token (`lts_…`)"))
@@ -55,7 +55,8 @@ fn add_security(about: &mut utoipa::openapi::OpenApi) {
     components.add_security_scheme("bearer", SecurityScheme::Http(key));
     components.add_security_scheme("share", SecurityScheme::ApiKey(ApiKey::Query(share)));
     for (path, item) in &mut about.paths.paths {
-        let by_share = path.starts_with("/v1/links/") || ["/v1/freshness", "/v1/query"].contains(&path.as_str());
+        let of_link = path.starts_with("/v1/links/") && !path.ends_with("/export");
+        let by_share = of_link || ["/v1/freshness", "/v1/query"].contains(&path.as_str());
         let item = [&mut item.get, &mut item.post, &mut item.delete, &mut item.put];
         for operation in item.into_iter().flatten().filter(|_| path.starts_with("/v1/")) {
             let needs = |scheme| SecurityRequirement::new(scheme, [""; 0]);

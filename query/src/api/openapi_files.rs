@@ -8,7 +8,7 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{ContentBuilder, Required};
 
-use super::openapi::{add_problem, parameter};
+use super::openapi::{add_problem, add_security, parameter};
 use super::{exports, webhooks};
 use crate::export::format::Format;
 use crate::export::spec::{OWN, Of};
@@ -35,6 +35,7 @@ struct Paths;
 /// What the service says of them.
 pub(super) fn about() -> utoipa::openapi::OpenApi {
     let mut about = Paths::openapi();
+    add_security(&mut about);
     for (path, item) in &mut about.paths.paths {
         let of_one = [("{link_id}", "link_id"), ("{id}", "id"), ("{number}", "number")];
         for operation in operations(item) {
@@ -49,7 +50,11 @@ pub(super) fn about() -> utoipa::openapi::OpenApi {
             let names = every_name(path == "/v1/account/export");
             operation.parameters.get_or_insert_default().extend(names.into_iter().map(|name| query(name).into()));
             add_problem(operation, "400", "A parameter is unknown, missing, or cannot have its value");
-            add_problem(operation, "410", "The publication asked about holds clicks that were erased since");
+            add_problem(
+                operation,
+                "410",
+                "The publication asked about holds clicks that were erased since, or raw clicks of the range were deleted by age",
+            );
             add_problem(operation, "422", "It is larger than what is streamed; `job` names the way");
             add_problem(operation, "429", "As many exports as there may be are streamed now");
         }
@@ -98,6 +103,10 @@ fn query(name: &str) -> Parameter {
         "visitors" => (
             one_of(&["true", "false"], "false"),
             "Whether visitors are told apart, by a hash that is salted anew each day; with `of=clicks`",
+        ),
+        "incomplete" => (
+            one_of(&["true", "false"], "false"),
+            "Whether the range may hold days whose raw clicks were deleted by age; with `of=clicks`",
         ),
         "filename" => (text(), "What the file is called, without its ending"),
         "links" => (text(), "Ids with commas between them: these links alone"),

@@ -112,7 +112,7 @@ impl FromRequestParts<Query> for Named {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, query: &Query) -> Result<Self, Problem> {
-        let Admin(Principal { tenant, .. }) = Admin::from_request_parts(parts, query).await?;
+        let tenant = Admin::from_request_parts(parts, query).await?.0.tenant;
         let Path(id) = Path::<String>::from_request_parts(parts, query)
             .await
             .map_err(|error| Problem::new(ProblemKind::NotFound, error.body_text()))?;
@@ -129,13 +129,13 @@ fn no_hook() -> Problem {
 #[utoipa::path(post, path = "/v1/webhooks", tag = "webhooks", request_body = Object, responses((status = 201, body = WebhookView)))]
 pub(super) async fn create(
     State(query): State<Query>,
+    Admin(caller): Admin,
     Enabled(webhooks): Enabled,
-    Admin(Principal { tenant, .. }): Admin,
     body: Bytes,
 ) -> Result<Response, Problem> {
     let body = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(ProblemKind::MalformedBody, format!("the body is no JSON: {error}")))?;
-    let (hook, secret) = webhooks.subscribe(&query, tenant, &body).await?;
+    let (hook, secret) = webhooks.subscribe(&query, caller.tenant, &body).await?;
     let place = format!("/v1/webhooks/{}", hook.key.id);
     let shown = WebhookView { secret: Some(secret), ..view(hook) };
     let mut response = (StatusCode::CREATED, Json(shown)).into_response();
@@ -148,29 +148,26 @@ pub(super) async fn create(
 
 /// The caller's webhooks, the newest first.
 #[utoipa::path(get, path = "/v1/webhooks", tag = "webhooks", responses((status = 200, body = WebhookList)))]
-pub(super) async fn list(
-    Enabled(webhooks): Enabled,
-    Admin(Principal { tenant, .. }): Admin,
-) -> Result<Json<WebhookList>, Problem> {
-    Ok(Json(WebhookList { results: webhooks.hooks(tenant).await?.into_iter().map(view).collect() }))
+pub(super) async fn list(Admin(caller): Admin, Enabled(webhooks): Enabled) -> Result<Json<WebhookList>, Problem> {
+    Ok(Json(WebhookList { results: webhooks.hooks(caller.tenant).await?.into_iter().map(view).collect() }))
 }
 
 /// A webhook, as it stands.
 #[utoipa::path(get, path = "/v1/webhooks/{id}", tag = "webhooks", responses((status = 200, body = WebhookView)))]
-pub(super) async fn show(Enabled(webhooks): Enabled, Named(key): Named) -> Result<Json<WebhookView>, Problem> {
+pub(super) async fn show(Named(key): Named, Enabled(webhooks): Enabled) -> Result<Json<WebhookView>, Problem> {
     Ok(Json(view(webhooks.hook(key).await?.ok_or_else(no_hook)?)))
 }
 
 /// Ends a webhook for good.
 #[utoipa::path(delete, path = "/v1/webhooks/{id}", tag = "webhooks", responses((status = 204, description = "It is gone")))]
-pub(super) async fn delete(Enabled(webhooks): Enabled, Named(key): Named) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(Named(key): Named, Enabled(webhooks): Enabled) -> Result<StatusCode, Problem> {
     webhooks.unsubscribe(key).await?.ok_or_else(no_hook)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The last events of a webhook with their deliveries, the newest first.
 #[utoipa::path(get, path = "/v1/webhooks/{id}/deliveries", tag = "webhooks", responses((status = 200, body = DeliveryList)))]
-pub(super) async fn deliveries(Enabled(webhooks): Enabled, Named(key): Named) -> Result<Json<DeliveryList>, Problem> {
+pub(super) async fn deliveries(Named(key): Named, Enabled(webhooks): Enabled) -> Result<Json<DeliveryList>, Problem> {
     webhooks.hook(key).await?.ok_or_else(no_hook)?;
     let results = webhooks.deliveries(key).await?.into_iter().map(delivery).collect();
     Ok(Json(DeliveryList { results }))
@@ -180,8 +177,8 @@ pub(super) async fn deliveries(Enabled(webhooks): Enabled, Named(key): Named) ->
 #[utoipa::path(post, path = "/v1/webhooks/{id}/test", tag = "webhooks", responses((status = 202, body = TestSent)))]
 pub(super) async fn test(
     State(query): State<Query>,
-    Enabled(webhooks): Enabled,
     Named(key): Named,
+    Enabled(webhooks): Enabled,
 ) -> Result<(StatusCode, Json<TestSent>), Problem> {
     let id = webhooks.test(&query, key).await?.ok_or_else(no_hook)?;
     Ok((StatusCode::ACCEPTED, Json(TestSent { id })))

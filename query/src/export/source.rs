@@ -49,7 +49,25 @@ pub(super) async fn resolve(query: &Query, spec: &Spec) -> Result<Resolved, Prob
     } else {
         publication.watermark.first_quarter()
     };
-    Ok(Resolved { range: spec.asked.range(now, earliest), at, publication })
+    let range = spec.asked.range(now, earliest);
+    refuse_what_was_deleted(spec, &publication, range)?;
+    Ok(Resolved { range, at, publication })
+}
+
+/// A file does not say that it lacks clicks: whoever wants one that does has to say so.
+fn refuse_what_was_deleted(spec: &Spec, publication: &Publication, range: Range) -> Result<(), Problem> {
+    let sealed = publication.sealed_through().filter(|_| spec.of == Of::Clicks && !spec.incomplete);
+    match sealed.filter(|sealed| range.start.day() <= *sealed) {
+        None => Ok(()),
+        Some(sealed) => Err(Problem::new(
+            ProblemKind::Gone,
+            format!(
+                "raw clicks were deleted by age (retention.raw_days), so that those of before {} are not whole; begin there, or take what is left with `incomplete=true`",
+                sealed.next().start()
+            ),
+        )
+        .with("whole_from", json!(sealed.next().start().to_string()))),
+    }
 }
 
 impl Exports {

@@ -19,7 +19,7 @@ const MOST_LINKS: usize = 1000;
 const MOST_LETTERS: usize = 100;
 
 /// What an export takes beside the common parameters and the dimensions it is filtered by.
-pub(crate) const OWN: &[&str] = &["of", "format", "unit", "by", "previews", "visitors", "filename"];
+pub(crate) const OWN: &[&str] = &["of", "format", "unit", "by", "previews", "visitors", "incomplete", "filename"];
 
 /// What the rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub(crate) struct Spec {
     pub(crate) by: Vec<Dimension>,
     pub(crate) previews: bool,
     pub(crate) visitors: bool,
+    /// Whether days may be in its range whose raw clicks were deleted.
+    pub(crate) incomplete: bool,
     filename: Option<String>,
 }
 
@@ -98,6 +100,7 @@ impl Spec {
             by: if of == Of::Breakdown { parameters.by()? } else { Vec::new() },
             previews: parameters.named("previews", FLAG)?.unwrap_or(false),
             visitors: parameters.named("visitors", FLAG)?.unwrap_or(false),
+            incomplete: parameters.named("incomplete", FLAG)?.unwrap_or(false),
             filename: parameters.get("filename").map(filename).transpose()?,
         };
         spec.check(parameters, link.is_some())?;
@@ -116,6 +119,7 @@ impl Spec {
         only_for("by", Of::Breakdown)?;
         only_for("previews", Of::Clicks)?;
         only_for("visitors", Of::Clicks)?;
+        only_for("incomplete", Of::Clicks)?;
         if let Some(filter) = self.asked.filters.first().filter(|_| self.of != Of::Clicks) {
             let (name, of) = (filter.dimension().name(), self.of.name());
             return Err(Problem::new(

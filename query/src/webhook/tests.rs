@@ -365,6 +365,9 @@ async fn webhooks_are_made_listed_tried_and_deleted_by_their_tenant_alone() {
     assert_eq!((heard.len(), heard[0].1["webhook-id"].to_str().unwrap()), (1, answer["id"].as_str().unwrap()));
     assert!(verifies(&secret, &heard[0].1, &heard[0].2));
     assert_eq!(serde_json::from_slice::<Value>(&heard[0].2).unwrap()["type"], "test");
+    for status in [202, 202, 202, 429] {
+        assert_eq!(world.ask(Method::POST, &format!("/v1/webhooks/{id}/test"), None).await.0, status);
+    }
 
     let body = json!({ "url": receiver.url, "event": event });
     let theirs =

@@ -14,6 +14,9 @@ use crate::state::Query;
 /// The most events whose deliveries are listed.
 const MOST_LISTED: usize = 50;
 
+/// Events of the type `test` that wait for a receiver at once: a webhook is no way to keep one busy.
+const MOST_TESTS: usize = 3;
+
 /// A webhook, as it stands.
 pub(crate) struct Hook {
     pub(crate) key: HookKey,
@@ -120,6 +123,17 @@ impl Webhooks {
         let Some(hook) = self.hook(key).await? else { return Ok(None) };
         if let Some(why) = hook.disabled {
             return Err(Problem::new(ProblemKind::Gone, format!("the webhook is disabled: {why}")));
+        }
+        let names = self.shelf.one(&key).await.map_err(WebhookError::from)?;
+        let waiting = names.events().filter(|event| event.starts_with("test-") && !names.is_over(event)).count();
+        if waiting >= MOST_TESTS {
+            return Err(Problem::new(
+                ProblemKind::TooManyRequests,
+                format!(
+                    "{waiting} events of the type `test` are still to be delivered; `deliveries` tells how it goes"
+                ),
+            )
+            .retry_after(30));
         }
         let event = self.fire_test(query, &key).await?;
         Ok(Some(message_id(&key, &event)))

@@ -146,6 +146,36 @@ async fn every_documented_place_below_v1_needs_a_credential_and_says_so() {
 }
 
 #[tokio::test]
+async fn exports_and_webhooks_take_scopes_of_their_own() {
+    let guarded = guarded().await;
+    let id = "0199f5c2-7c3e-7b43-9f6e-3c1d5b0a8e21";
+    let places = [
+        ("GET", "/v1/account/export".to_owned(), Scope::Export),
+        ("GET", "/v1/links/7/export".to_owned(), Scope::Export),
+        ("GET", "/v1/exports".to_owned(), Scope::Export),
+        ("POST", "/v1/exports".to_owned(), Scope::Export),
+        ("GET", format!("/v1/exports/{id}"), Scope::Export),
+        ("DELETE", format!("/v1/exports/{id}"), Scope::Export),
+        ("GET", format!("/v1/exports/{id}/parts/0"), Scope::Export),
+        ("GET", "/v1/webhooks".to_owned(), Scope::Admin),
+        ("POST", "/v1/webhooks".to_owned(), Scope::Admin),
+        ("GET", format!("/v1/webhooks/{id}"), Scope::Admin),
+        ("DELETE", format!("/v1/webhooks/{id}"), Scope::Admin),
+        ("GET", format!("/v1/webhooks/{id}/deliveries"), Scope::Admin),
+        ("POST", format!("/v1/webhooks/{id}/test"), Scope::Admin),
+    ];
+    for scope in Scope::ALL {
+        let key = guarded.key(1, scope).await.expose();
+        for (method, place, needs) in &places {
+            let (status, problem) = guarded.send(method, place, Some(&key), "").await;
+            // This stage has neither, so that whoever may is told that.
+            let expected = if scope == *needs { 404 } else { 403 };
+            assert_eq!(status, expected, "{scope} {method} {place}: {problem}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn scope_is_required_by_place_and_none_includes_another() {
     let guarded = guarded().await;
     let share = json!({ "link_id": "7", "expires_at": "2026-11-25T00:00:00Z" }).to_string();

@@ -420,3 +420,27 @@ async fn export_that_needs_more_memory_than_there_is_fails_and_says_so() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clicks_that_were_deleted_by_age_are_not_passed_over_in_silence() {
+    use linktide_batch::NightlyConfig;
+    use linktide_common::bucket::Hour;
+    let mut world = World::new(14, config()).await;
+    for hours in [1, 30, 60, 90] {
+        world.send(30).await;
+        world.roll_up(Hour(W.0 + hours)).await;
+    }
+    let place = "/v1/account/export?interval=all&traffic=all&previews=true";
+    let all = rows("csv", &world.get(place).await.body.unwrap()).len();
+    let config = NightlyConfig { raw_days: Some(2), ..NightlyConfig::default() };
+    world.nightly_of(config).run(None).await.unwrap();
+    assert!(world.query.publications.borrow().as_ref().unwrap().deleted_through.is_some());
+    let refused = world.get(place).await;
+    assert_eq!(refused.status, 410, "{:?}", refused.body);
+    let left = world.get(&format!("{place}&incomplete=true")).await;
+    let left = rows("csv", &left.body.unwrap()).len();
+    assert!(left > 0 && left < all, "{left} of {all}");
+    let whole_from = refused.json()["whole_from"].as_str().unwrap().to_owned();
+    let whole = format!("/v1/account/export?start={whole_from}&end=2026-12-31&traffic=all&previews=true");
+    assert_eq!(world.get(&whole).await.status, 200);
+}

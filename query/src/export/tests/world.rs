@@ -188,8 +188,11 @@ impl World {
     }
 
     pub(in crate::export) fn nightly(&self) -> Nightly {
+        self.nightly_of(NightlyConfig { rate_bots: Some(RATE), ..NightlyConfig::default() })
+    }
+
+    pub(in crate::export) fn nightly_of(&self, config: NightlyConfig) -> Nightly {
         let rules = Arc::new(Rules::load(GeoFiles::default()).unwrap());
-        let config = NightlyConfig { rate_bots: Some(RATE), ..NightlyConfig::default() };
         Nightly::new(self.lake.clone(), self.clock.clone(), rules, config)
     }
 
