@@ -94,7 +94,6 @@ impl Services {
         let stop = workers.clone();
         tasks.spawn(async move { Ok(worker.run(stop).await.map(|()| "speed")?) });
         tasks.spawn(http::serve(listener, router, about, config.api.connections.clone(), requests.clone()));
-        tasks.spawn(query::work_of(query));
         entrance.follow(&mut tasks, &workers);
         tasks.spawn(query::work_of(query));
         let rules = enricher.rules();

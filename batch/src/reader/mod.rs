@@ -16,6 +16,7 @@ mod open;
 mod pages;
 pub mod raw;
 mod scan;
+mod unpack;
 
 use std::collections::HashMap;
 use std::ops;

@@ -25,9 +25,6 @@ pub(super) struct Account(pub(super) Subject);
 /// The link that the path names.
 pub(super) struct Link(pub(super) Subject);
 
-/// The link that the path names, by someone who may take its data out.
-pub(super) struct ExportedLink(pub(super) Subject);
-
 /// Whoever may take data out, of all links of its tenant.
 pub(super) struct Exporter(pub(super) Principal);
 
@@ -63,15 +60,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Link {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let caller = Principal::of(parts, Scope::Read)?.clone();
-        Ok(Self(caller.link(named(parts, state).await?)?))
-    }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for ExportedLink {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let caller = Principal::of(parts, Scope::Export)?.clone();
         Ok(Self(caller.link(named(parts, state).await?)?))
     }
 }

@@ -8,7 +8,6 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use linktide_common::access::Principal;
 use linktide_common::count::Traffic;
 use linktide_common::problem::{Problem, ProblemKind};
 use serde::Serialize;
