@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -256,12 +257,33 @@ fn hour(text: &str) -> Result<Hour, String> {
     Timestamp::from_millis(instant.as_millisecond()).map(Hour::of).ok_or_else(|| "the time is out of range".to_owned())
 }
 
+/// The arguments with all `--set` behind the command, in their order: given both before and behind it, the package forgets
+/// those before, and a setting that is not in force must not look as if it were.
+fn settings_last(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let (mut others, mut settings, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy();
+        if text == "--" {
+            ended = std::iter::once(argument).chain(arguments.by_ref()).collect();
+        } else if text == "--set" {
+            settings.push(argument);
+            settings.extend(arguments.next());
+        } else if text.starts_with("--set=") {
+            settings.push(argument);
+        } else {
+            others.push(argument);
+        }
+    }
+    others.into_iter().chain(settings).chain(ended).collect()
+}
+
 /// Runs what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
     // Where tests want it to die; does nothing in a build without failpoints.
     let _places_to_die = fail::FailScenario::setup();
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(settings_last(std::env::args_os()));
     let outcome = tokio::runtime::Runtime::new().context("starting the runtime").and_then(|runtime| {
         let outcome = runtime.block_on(run(cli));
         // All that matters has ended in order; a question to a broker that does not answer keeps no one.
@@ -321,7 +343,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     match command {
         Command::Standalone { data, .. } => standalone(&config, &data).await,
         Command::Ingest { fail_fast, .. } => ingest(&config, fail_fast).await,
-        Command::Demo(options) => demo::run(config, options).await,
+        Command::Demo(options) => Box::pin(demo::run(config, options)).await,
         Command::Import(options) => import::run(options).await,
         Command::Nightly { tables, through, every: None, dry_run } => {
             jobs::nightly(&config, &tables, through, dry_run).await
@@ -405,5 +427,23 @@ pub(crate) async fn told_to_stop() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_on_either_side_of_the_command_are_in_force() {
+        let arguments =
+            ["linktide", "--set", "a.b=1", "query", "--set=c.d=2", "--listen", "127.0.0.1:0", "--set", "a.b=3"];
+        let cli = Cli::parse_from(settings_last(arguments.into_iter().map(OsString::from)));
+        let set: Vec<_> = cli.settings.set.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(set, [("a.b", "1"), ("c.d", "2"), ("a.b", "3")]);
+        let nested = ["linktide", "--set", "a=1", "speed", "rebuild"].map(OsString::from);
+        assert_eq!(Cli::parse_from(settings_last(nested.into_iter())).settings.set.len(), 1);
+        let ended = ["linktide", "import", "--", "--set"].map(OsString::from);
+        assert_eq!(settings_last(ended.clone().into_iter()), ended);
     }
 }

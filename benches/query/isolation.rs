@@ -87,7 +87,7 @@ async fn dashboard(snapshot: &Snapshot, subject: Subject) -> Result<(), BatchErr
     let dimensions: Vec<Dimension> =
         Dimension::ALL.iter().copied().filter(|dimension| BY.contains(&dimension.name())).collect();
     tokio::try_join!(
-        snapshot.days(subject),
+        snapshot.days(subject, range().days_touched()),
         snapshot.quarters(subject, range()),
         snapshot.values(subject, &dimensions, range()),
         snapshot.visitors(subject, range().hours_touched()),

@@ -136,7 +136,7 @@ impl Query {
         subject: Subject,
         needs: &Needs,
     ) -> Result<Answer, Problem> {
-        let history = self.in_turn(self.history(publication, subject, needs));
+        let history = self.in_turn(Box::pin(self.history(publication, subject, needs)));
         let (history, recent) = match at {
             At::Past(_) => (history.await, Err(Away::NotAsked)),
             At::Newest => {
@@ -155,7 +155,7 @@ impl Query {
         tenant: TenantId,
         range: Range,
     ) -> Result<LinksAnswer, Problem> {
-        let history = self.in_turn(self.links_of(publication, tenant, range));
+        let history = self.in_turn(Box::pin(self.links_of(publication, tenant, range)));
         let (history, recent) = match at {
             At::Past(_) => (history.await, Err(Away::NotAsked)),
             At::Newest => {
@@ -282,7 +282,12 @@ impl Query {
     ) -> Result<History, BatchError> {
         let snapshot: Arc<Snapshot> = self.tables.at(publication).await?;
         let snapshot = &*snapshot;
-        let days = async { if needs.sums.is_empty() { Ok(Vec::new()) } else { snapshot.days(subject).await } };
+        let days = async {
+            match needs.days() {
+                Some(days) => snapshot.days(subject, days).await,
+                None => Ok(Vec::new()),
+            }
+        };
         let quarters = try_join_all(needs.edges().into_iter().map(|edge| snapshot.quarters(subject, edge)));
         let values = try_join_all(
             needs

@@ -1,13 +1,15 @@
 //! What questions need of a subject: several questions about one subject are read at once.
 
-use linktide_common::bucket::Range;
+use std::ops;
+
+use linktide_common::bucket::{Day, Range};
 use linktide_common::dimension::Dimension;
 use linktide_common::filter::Filter;
 use linktide_common::id::{Subject, TenantId};
 
 use crate::merge;
 
-/// What is needed of a subject beside when its first and last clicks were.
+/// What is needed of a subject.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Needs {
     /// Ranges whose counts are summed.
@@ -20,6 +22,8 @@ pub(crate) struct Needs {
     pub(crate) filtered: Vec<(Filter, Range)>,
     /// Ranges whose visitors are counted.
     pub(crate) visitors: Vec<Range>,
+    /// Its first and its last click of all, whatever the ranges.
+    pub(crate) seen: bool,
     pub(crate) label: bool,
 }
 
@@ -39,7 +43,17 @@ impl Needs {
         join(&mut self.values, other.values);
         join(&mut self.filtered, other.filtered);
         join(&mut self.visitors, other.visitors);
+        self.seen |= other.seen;
         self.label |= other.label;
+    }
+
+    /// The whole days that are read from history, every one where first and last clicks are asked for.
+    pub(crate) fn days(&self) -> Option<ops::Range<Day>> {
+        if self.seen {
+            return Some(Day(i32::MIN)..Day(i32::MAX));
+        }
+        let days = self.sums.iter().map(|range| range.cut().days).filter(|days| !days.is_empty());
+        days.reduce(|one, other| one.start.min(other.start)..one.end.max(other.end))
     }
 
     /// The quarters that are read from history beside whole days: disjoint, in order.

@@ -98,12 +98,13 @@ impl Snapshot {
         &self.publication
     }
 
-    /// Every day of a subject, in no order.
+    /// Days of a subject, in no order: all of these, and perhaps others.
     ///
     /// # Errors
     /// [`BatchError`] where a file cannot be read.
-    pub async fn days(&self, subject: Subject) -> Result<Vec<DayRow>, BatchError> {
-        self.scan(&self.daily, self.daily.files.clone(), whose(subject), DAY, |rows, days: &mut Vec<_>| {
+    pub async fn days(&self, subject: Subject, wanted: ops::Range<Day>) -> Result<Vec<DayRow>, BatchError> {
+        let files = self.daily.holding(&wanted);
+        self.scan(&self.daily, files, whose(subject), DAY, |rows, days: &mut Vec<_>| {
             let columns = Columns::new(rows);
             let (buckets, counts) = (columns.dates("day_bucket")?, hourly::count_columns(&columns, daily::COUNTS)?);
             let (first, last) = (columns.instants("first_click")?, columns.instants("last_click")?);

@@ -110,7 +110,7 @@ impl Ask {
         let ranges: Vec<Range> =
             [question.range].into_iter().chain(self.compared(question).map(|(_, range)| range)).collect();
         let visitors = if question.filter().is_some() { Vec::new() } else { ranges.clone() };
-        Needs { visitors, label: true, ..question.sums(ranges) }
+        Needs { visitors, seen: question.filter().is_none(), label: true, ..question.sums(ranges) }
     }
 
     pub(super) fn answer(&self, question: &Resolved, query: &Query, answers: &Answers) -> Summary {
