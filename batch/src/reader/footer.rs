@@ -240,7 +240,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the owners and the length of pages: all rows of anybody are among the candidates, and no page too many.
+        /// Whatever the owners and the length of pages: all rows of anybody are among the candidates, with the rest of their
+        /// pages, and at most a page on either side that two tenants share.
         #[test]
         fn candidates_hold_all_rows_of_an_owner_and_few_others(
             mut owners in prop::collection::vec((-2i64..3, prop::option::of(-3i64..6)), 1..200), len in 1usize..20,
@@ -259,12 +260,12 @@ mod tests {
                 let first = owners.iter().position(of);
                 let found = file.candidates(whose);
                 let Some(first) = first else {
-                    prop_assert!(found.len() <= 2 * len, "{whose:?}: {found:?}");
+                    prop_assert!(found.len() <= 4 * len, "{whose:?}: {found:?}");
                     continue;
                 };
                 let behind = owners.len() - owners.iter().rev().position(of).unwrap();
                 prop_assert!(found.start <= first && behind <= found.end, "{whose:?}: {found:?} lacks {first}..{behind}");
-                prop_assert!(found.len() < behind - first + 2 * len, "{whose:?}: {found:?} for {first}..{behind}");
+                prop_assert!(found.len() < behind - first + 4 * len, "{whose:?}: {found:?} for {first}..{behind}");
             }
         }
 

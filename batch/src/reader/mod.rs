@@ -238,34 +238,38 @@ impl Snapshot {
     /// # Errors
     /// [`BatchError`] where a file cannot be read.
     pub async fn links(&self, tenant: TenantId, range: Range) -> Result<HashMap<LinkId, Counts>, BatchError> {
-        let mut sums: HashMap<LinkId, Counts> = HashMap::new();
         let whose = Whose::Tenant(tenant.0.cast_signed());
         let cut = range.cut();
         let days = cut.days.clone();
         let files = self.daily.holding(&days);
-        let whole = self.scan(&self.daily, files, whose, DAY, move |rows, found: &mut Vec<_>| {
+        let whole = self.scan(&self.daily, files, whose, DAY, move |rows, sums: &mut HashMap<LinkId, Counts>| {
             let columns = Columns::new(rows);
             let (owners, buckets, counts) =
                 (columns.owners()?, columns.dates("day_bucket")?, hourly::count_columns(&columns, daily::COUNTS)?);
             for row in 0..rows.num_rows() {
                 if let (true, Some(link)) = (days.contains(&Day(buckets.value(row))), owners.at(row).link) {
-                    found.push((LinkId(link.cast_unsigned()), hourly::counts_at(&counts, row)));
+                    *sums.entry(LinkId(link.cast_unsigned())).or_default() += hourly::counts_at(&counts, row);
                 }
             }
             Ok(())
         });
-        let mut found = whole.await?;
+        let mut sums = whole.await?;
         for edge in [cut.head, cut.tail].into_iter().filter(|edge| !edge.is_empty()) {
             let files = self.hourly.holding(&edge.days_touched());
-            let part = self.scan(&self.hourly, files, whose, &HOUR, move |rows, found: &mut Vec<_>| {
+            let part = self.scan(&self.hourly, files, whose, &HOUR, move |rows, sums: &mut HashMap<LinkId, Counts>| {
                 each_quarter(rows, edge, |owner, _, counts| {
-                    found.extend(owner.link.map(|link| (LinkId(link.cast_unsigned()), counts)));
+                    if let Some(link) = owner.link {
+                        *sums.entry(LinkId(link.cast_unsigned())).or_default() += counts;
+                    }
                 })
             });
-            found.extend(part.await?);
-        }
-        for (link, counts) in found {
-            *sums.entry(link).or_default() += counts;
+            let part = part.await?;
+            // There may be a hundred thousand links: adding them up is no work for whoever answers requests.
+            let add = move || {
+                part.into_iter().for_each(|(link, counts)| *sums.entry(link).or_default() += counts);
+                sums
+            };
+            sums = self.files.scans.run(tenant, add).await?;
         }
         Ok(sums)
     }
@@ -279,12 +283,12 @@ impl Snapshot {
             Some(link) => Whose::Owner(Owner::of(tenant, Some(link))),
             None => Whose::Tenant(tenant.0.cast_signed()),
         };
-        let found = self.scan(&self.links, self.links.files.clone(), whose, LABEL, |rows, found: &mut Vec<_>| {
+        self.scan(&self.links, self.links.files.clone(), whose, LABEL, |rows, found: &mut HashMap<_, _>| {
             let labels = Links::decode(rows)?.into_iter();
             found.extend(labels.filter_map(|(owner, label)| Some((LinkId(owner.link?.cast_unsigned()), label))));
             Ok(())
-        });
-        Ok(found.await?.into_iter().collect())
+        })
+        .await
     }
 
     /// The first event day there are counts of.
