@@ -7,10 +7,10 @@ use axum::http::request::Parts;
 use linktide_common::bucket::{Edge, Interval, Quarter, Range, Timestamp, Unit, Zone, parse_instant, resolve_interval};
 use linktide_common::count::Traffic;
 use linktide_common::dimension::Dimension;
-use linktide_common::filter::Filter;
+use linktide_common::filter::{Filter, escape};
 use linktide_common::id::LinkId;
 use linktide_common::problem::{Problem, ProblemKind};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// The most values or links an answer lists.
 pub(crate) const MOST_LISTED: usize = 1000;
@@ -214,6 +214,24 @@ impl Parameters {
         Ok(dimensions)
     }
 
+    /// The ids of links, with commas between them, each once and at most so many; none where none are named.
+    pub(crate) fn links(&self, most: usize) -> Result<Vec<LinkId>, Problem> {
+        let Some(text) = self.get("links") else { return Ok(Vec::new()) };
+        let mut links = Vec::new();
+        for id in text.split(',') {
+            let link = link_id("links", id.trim())?;
+            if links.contains(&link) {
+                continue;
+            }
+            if links.len() == most {
+                let detail = format!("`links` names more than {most} links; ask for fewer at once");
+                return Err(Problem::parameter("links", text, detail));
+            }
+            links.push(link);
+        }
+        Ok(links)
+    }
+
     /// How many values are listed.
     pub(crate) fn limit(&self) -> Result<usize, Problem> {
         let Some(value) = self.get("limit") else { return Ok(LISTED) };
@@ -246,6 +264,35 @@ impl Asked {
     /// Whether the range depends on where everything begins.
     pub(crate) fn asks_for_all(&self) -> bool {
         matches!(self.when, When::Interval(_, Interval::All))
+    }
+}
+
+/// Parameters from the members of a JSON object: texts, numbers, truths, and lists of texts and numbers. Null is none.
+pub(crate) fn members(object: Map<String, Value>) -> Result<Vec<(String, String)>, Problem> {
+    let there = object.into_iter().filter(|(_, value)| !value.is_null());
+    there.map(|(name, value)| text(&name, value).map(|text| (name, text))).collect()
+}
+
+fn text(name: &str, value: Value) -> Result<String, Problem> {
+    let is_filter = name.parse::<Dimension>().is_ok();
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(truth) => Ok(truth.to_string()),
+        Value::Array(values) => {
+            let word = |value| match value {
+                // The minus of what is not counted stands before the value, here as in a text.
+                Value::String(word) if is_filter => Ok(match word.strip_prefix('-') {
+                    Some(rest) => format!("-{}", escape(rest)),
+                    None => escape(&word),
+                }),
+                Value::String(word) => Ok(word),
+                Value::Number(number) => Ok(number.to_string()),
+                other => Err(Problem::parameter(name, &other.to_string(), format!("`{name}` lists texts or numbers"))),
+            };
+            Ok(values.into_iter().map(word).collect::<Result<Vec<_>, _>>()?.join(","))
+        }
+        other => Err(Problem::parameter(name, &other.to_string(), format!("`{name}` is a text, a number or a list"))),
     }
 }
 

@@ -11,7 +11,27 @@ pub(crate) use stats::{Stats, describe as stats};
 pub(crate) use status::describe as status;
 pub(crate) use top::{Top, describe as top};
 
+use clap::Args;
 use serde_json::Value;
+
+/// Which clicks are asked about, of which Linktide, and how they are shown.
+#[derive(Debug, Args)]
+struct Which {
+    #[command(flatten)]
+    service: Service,
+    /// Of which range: 24h, 7d, 30d, 90d, 12mo, mtd, qtd, ytd or all
+    #[arg(long, value_name = "RANGE", default_value = "7d")]
+    last: String,
+    /// Whose clicks: human, bot or all
+    #[arg(long, default_value = "human")]
+    traffic: String,
+    /// Whose days: a name of the IANA database
+    #[arg(long, default_value = "UTC")]
+    timezone: String,
+    /// What the API answers, for programs
+    #[arg(long)]
+    json: bool,
+}
 
 /// A value as people read it.
 fn text(value: &Value) -> String {

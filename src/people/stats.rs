@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::chart::{bar, change, number, sparkline};
-use super::{Service, freshness, name, text};
+use super::{Which, freshness, name, text};
 
 /// What is broken down.
 const DIMENSIONS: [&str; 4] = ["country", "referrer", "device", "browser"];
@@ -16,19 +16,7 @@ pub(crate) struct Stats {
     /// A link's id or its slug; without it, all links together
     link: Option<String>,
     #[command(flatten)]
-    service: Service,
-    /// Of which range: 24h, 7d, 30d, 90d, 12mo, mtd, qtd, ytd or all
-    #[arg(long, value_name = "RANGE", default_value = "7d")]
-    last: String,
-    /// Whose clicks: human, bot or all
-    #[arg(long, default_value = "human")]
-    traffic: String,
-    /// Whose days: a name of the IANA database
-    #[arg(long, default_value = "UTC")]
-    timezone: String,
-    /// What the API answers, for programs
-    #[arg(long)]
-    json: bool,
+    which: Which,
 }
 
 /// Describes it.
@@ -40,25 +28,27 @@ pub(crate) async fn describe(asked: &Stats) -> anyhow::Result<String> {
         Some(link) => Some(link_id(asked, link).await?),
         None => None,
     };
-    let compare = (asked.last != "all").then_some("previous");
-    let unit = if ["24h", "7d"].contains(&asked.last.as_str()) { "hour" } else { "day" };
+    let compare = (asked.which.last != "all").then_some("previous");
+    let unit = if ["24h", "7d"].contains(&asked.which.last.as_str()) { "hour" } else { "day" };
     let body = json!({
-        "interval": asked.last, "traffic": asked.traffic, "timezone": asked.timezone,
+        "interval": asked.which.last, "traffic": asked.which.traffic, "timezone": asked.which.timezone,
         "questions": [
             { "ask": "summary", "link_id": link, "compare": compare },
             { "ask": "timeseries", "link_id": link, "unit": unit },
             { "ask": "breakdown", "link_id": link, "by": DIMENSIONS, "limit": 5 },
         ],
     });
-    let answer = asked.service.post("/v1/query", &body).await?;
-    if asked.json {
+    let answer = asked.which.service.post("/v1/query", &body).await?;
+    if asked.which.json {
         return Ok(serde_json::to_string_pretty(&answer)?);
     }
     let [summary, series, values] = [0, 1, 2].map(|at| &answer["results"][at]["results"]);
     let title = link.as_deref().map_or_else(|| "all links".to_owned(), |link| name(link, &summary["label"]));
     let range = &answer["results"][0]["range"];
-    let mut lines =
-        vec![format!("{title}  ({}, {} to {})", asked.last, text(&range["start"]), text(&range["end"])), String::new()];
+    let mut lines = vec![
+        format!("{title}  ({}, {} to {})", asked.which.last, text(&range["start"]), text(&range["end"])),
+        String::new(),
+    ];
     lines.extend(totals(summary));
     let clicks: Vec<u64> = series.as_array().into_iter().flatten().map(|bucket| count(bucket, "clicks")).collect();
     lines.extend([String::new(), format!("  {}", sparkline(&clicks)), String::new()]);
@@ -74,7 +64,7 @@ async fn link_id(asked: &Stats, link: &str) -> anyhow::Result<String> {
     }
     let slug = link.trim_start_matches('/');
     let search = url::form_urlencoded::Serializer::new(String::new()).append_pair("search", slug).finish();
-    let found = asked.service.get(&format!("/v1/links?interval=all&traffic=all&limit=1000&{search}")).await?;
+    let found = asked.which.service.get(&format!("/v1/links?interval=all&traffic=all&limit=1000&{search}")).await?;
     let mut links = found["results"]["links"].as_array().into_iter().flatten();
     let link = links.find(|link| link["label"]["slug"] == slug);
     let link = link

@@ -4,31 +4,19 @@ use clap::Args;
 use serde_json::Value;
 
 use super::chart::{bar, number};
-use super::{Service, freshness, name, text};
+use super::{Which, freshness, name, text};
 
 /// Which links are listed.
 #[derive(Debug, Args)]
 pub(crate) struct Top {
     #[command(flatten)]
-    service: Service,
-    /// Of which range: 24h, 7d, 30d, 90d, 12mo, mtd, qtd, ytd or all
-    #[arg(long, value_name = "RANGE", default_value = "7d")]
-    last: String,
+    which: Which,
     /// How many
     #[arg(long, default_value_t = 10)]
     limit: u32,
     /// Only those with this in slug, title or destination
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// Whose clicks: human, bot or all
-    #[arg(long, default_value = "human")]
-    traffic: String,
-    /// Whose days: a name of the IANA database
-    #[arg(long, default_value = "UTC")]
-    timezone: String,
-    /// What the API answers, for programs
-    #[arg(long)]
-    json: bool,
 }
 
 /// Lists them.
@@ -39,16 +27,16 @@ pub(crate) async fn describe(asked: &Top) -> anyhow::Result<String> {
     let limit = asked.limit.to_string();
     let search = asked.search.iter().map(|text| ("search", text.as_str()));
     let parameters = [
-        ("interval", asked.last.as_str()),
+        ("interval", asked.which.last.as_str()),
         ("limit", &limit),
-        ("traffic", &asked.traffic),
-        ("timezone", &asked.timezone),
+        ("traffic", &asked.which.traffic),
+        ("timezone", &asked.which.timezone),
     ];
     let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(parameters.into_iter().chain(search))
         .finish();
-    let answer = asked.service.get(&format!("/v1/links?{query}")).await?;
-    if asked.json {
+    let answer = asked.which.service.get(&format!("/v1/links?{query}")).await?;
+    if asked.which.json {
         return Ok(serde_json::to_string_pretty(&answer)?);
     }
     let results = &answer["results"];

@@ -20,9 +20,9 @@ use super::caller::Exporter;
 use crate::envelope::ResolvedRange;
 use crate::export::Exports;
 use crate::export::job::{Gone, Job, JobKey, Manifest, Progress, State as JobState};
-use crate::export::spec::{self, Spec};
+use crate::export::spec::Spec;
 use crate::export::stream;
-use crate::params::{Parameters, link_id};
+use crate::params::{self, Parameters, link_id};
 use crate::state::Query;
 
 /// The most jobs that are listed.
@@ -178,7 +178,11 @@ pub(super) async fn create(
     }
     let body: Value = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(ProblemKind::MalformedBody, format!("the body is no JSON: {error}")))?;
-    let parameters = Parameters::of(spec::parameters(&body)?);
+    let Value::Object(body) = body else {
+        let detail = "the body is a JSON object whose members are the parameters of an export";
+        return Err(Problem::new(ProblemKind::MalformedBody, detail));
+    };
+    let parameters = Parameters::of(params::members(body)?);
     may_see(&caller, &Spec::parse(&parameters, caller.tenant, None)?)?;
     let job = exports.take_in(&query, caller.tenant, &parameters).await?;
     let place = format!("/v1/exports/{}", job.key.id);

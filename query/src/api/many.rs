@@ -11,11 +11,10 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use linktide_common::access::Principal;
 use linktide_common::dimension::Dimension;
-use linktide_common::filter::escape;
 use linktide_common::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::answered::{Answered, Asked, Part, find};
@@ -118,7 +117,7 @@ fn parse(body: &[u8], caller: &Principal) -> Result<Vec<(Kind, Question)>, Probl
         let detail = format!("`questions` has {} questions, from 1 to {MOST_QUESTIONS} are answered", questions.len());
         return Err(malformed(detail));
     }
-    let common = members(common)?;
+    let common = params::members(common)?;
     let dimensions = Dimension::ALL.iter().map(|dimension| dimension.name());
     let known: Vec<&str> = params::COMMON.iter().copied().chain(dimensions).collect();
     Parameters::of_members(common.clone(), &[]).only(&known)?;
@@ -138,7 +137,7 @@ fn parse_one(question: Value, common: &[(String, String)], caller: &Principal) -
         Problem::parameter("ask", &value, format!("`ask` is one of: {}", names.join(", ")))
             .with("allowed", json!(names))
     })?;
-    let mut own = members(question)?;
+    let mut own = params::members(question)?;
     let link = own.iter().position(|(name, _)| name == "link_id" && kind.is_of_a_subject());
     let subject = match link.map(|at| own.swap_remove(at)) {
         Some((name, id)) => caller.link(params::link_id(&name, &id)?)?,
@@ -152,32 +151,4 @@ fn parse_one(question: Value, common: &[(String, String)], caller: &Principal) -
         ));
     }
     Ok((kind, Question::parse(kind, &Parameters::of_members(own, common), subject)?))
-}
-
-/// Members of an object as parameters.
-fn members(object: Map<String, Value>) -> Result<Vec<(String, String)>, Problem> {
-    let there = object.into_iter().filter(|(_, value)| !value.is_null());
-    there.map(|(name, value)| text(&name, value).map(|text| (name, text))).collect()
-}
-
-fn text(name: &str, value: Value) -> Result<String, Problem> {
-    let is_filter = name.parse::<Dimension>().is_ok();
-    match value {
-        Value::String(text) => Ok(text),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Array(values) => {
-            let word = |value| match value {
-                // The minus of what is not counted stands before the value, here as in a text.
-                Value::String(word) if is_filter => Ok(match word.strip_prefix('-') {
-                    Some(rest) => format!("-{}", escape(rest)),
-                    None => escape(&word),
-                }),
-                Value::String(word) => Ok(word),
-                Value::Number(number) => Ok(number.to_string()),
-                other => Err(Problem::parameter(name, &other.to_string(), format!("`{name}` lists texts or numbers"))),
-            };
-            Ok(values.into_iter().map(word).collect::<Result<Vec<_>, _>>()?.join(","))
-        }
-        other => Err(Problem::parameter(name, &other.to_string(), format!("`{name}` is a text, a number or a list"))),
-    }
 }

@@ -8,10 +8,10 @@ use linktide_common::dimension::Dimension;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::problem::{Problem, ProblemKind};
 use linktide_common::publication::Tombstone;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::format::Format;
-use crate::params::{Asked, Parameters, link_id};
+use crate::params::{Asked, Parameters};
 
 /// The most links that one export names.
 const MOST_LINKS: usize = 1000;
@@ -88,7 +88,11 @@ impl Spec {
         let of = parameters.named("of", Of::NAMES)?.unwrap_or(Of::Clicks);
         let links = match link {
             Some(link) => vec![link],
-            None => links(parameters)?,
+            None => {
+                let mut links = parameters.links(MOST_LINKS)?;
+                links.sort_unstable();
+                links
+            }
         };
         let spec = Self {
             tenant,
@@ -195,17 +199,6 @@ impl Spec {
 
 const FLAG: &[&str] = &["true", "false"];
 
-fn links(parameters: &Parameters) -> Result<Vec<LinkId>, Problem> {
-    let Some(value) = parameters.get("links") else { return Ok(Vec::new()) };
-    let mut links = value.split(',').map(|id| link_id("links", id.trim())).collect::<Result<Vec<LinkId>, Problem>>()?;
-    links.sort_unstable();
-    links.dedup();
-    if links.len() > MOST_LINKS {
-        return Err(Problem::parameter("links", value, format!("an export names at most {MOST_LINKS} links")));
-    }
-    Ok(links)
-}
-
 /// A name for a file that means nothing to any file system, shell or header.
 fn filename(name: &str) -> Result<String, Problem> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
@@ -220,30 +213,4 @@ fn filename(name: &str) -> Result<String, Problem> {
         ));
     }
     Ok(name.to_owned())
-}
-
-/// Parameters from the members of a JSON object: texts, numbers, truths, and lists of them.
-pub(crate) fn parameters(body: &Value) -> Result<Vec<(String, String)>, Problem> {
-    let wrong = |detail: String| Problem::new(ProblemKind::MalformedBody, detail);
-    let Some(members) = body.as_object() else {
-        return Err(wrong("the body is a JSON object whose members are the parameters of an export".to_owned()));
-    };
-    let text = |name: &str, value: &Value| match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(truth) => Ok(truth.to_string()),
-        _ => Err(wrong(format!("`{name}` is a text, a number, true or false, or a list of those"))),
-    };
-    let mut pairs = Vec::new();
-    for (name, value) in members {
-        let value = match value {
-            Value::Array(values) => {
-                values.iter().map(|value| text(name, value)).collect::<Result<Vec<_>, _>>()?.join(",")
-            }
-            Value::Null => continue,
-            value => text(name, value)?,
-        };
-        pairs.push((name.clone(), value));
-    }
-    Ok(pairs)
 }

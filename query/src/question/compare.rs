@@ -10,7 +10,7 @@ use super::{LinkLabel, Resolved, TimeBucket, timeseries};
 use crate::answer::Answers;
 use crate::freshness::Basis;
 use crate::needs::Needs;
-use crate::params::{Parameters, link_id, missing};
+use crate::params::{Parameters, missing};
 
 /// The most links that are compared at once.
 pub(crate) const MOST_LINKS: usize = 25;
@@ -40,22 +40,10 @@ pub(crate) struct ComparedLink {
 
 impl Ask {
     pub(super) fn parse(parameters: &Parameters) -> Result<Self, Problem> {
-        let Some(text) = parameters.get("links") else {
-            return Err(missing(
-                "links",
-                "`links` is missing; give the ids of links with commas between them".to_owned(),
-            ));
-        };
-        let mut links = Vec::new();
-        for id in text.split(',') {
-            let link = link_id("links", id.trim())?;
-            if !links.contains(&link) {
-                links.push(link);
-            }
-        }
-        if links.len() > MOST_LINKS {
-            let detail = format!("`links` names {} links, at most {MOST_LINKS} are compared at once", links.len());
-            return Err(Problem::parameter("links", text, detail));
+        let links = parameters.links(MOST_LINKS)?;
+        if links.is_empty() {
+            let detail = "`links` is missing; give the ids of links with commas between them";
+            return Err(missing("links", detail.to_owned()));
         }
         let unit = parameters.get("unit").map(|_| parameters.unit()).transpose()?;
         Ok(Self { links, unit })

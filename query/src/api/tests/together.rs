@@ -68,3 +68,16 @@ async fn what_no_rollup_holds_names_the_export_that_does() {
         assert!(problem["detail"].as_str().unwrap().contains(says), "{problem}");
     }
 }
+
+#[tokio::test]
+async fn value_of_a_list_is_one_value_whatever_is_in_it() {
+    let stage = stage().await;
+    let body = json!({ "questions": [{ "ask": "summary", "city": ["Oslo, NO-03", "-5"] }, { "ask": "summary", "city": ["-Oslo, NO-03", "Bergen"] }] });
+    let (status, problem) = post(&stage.router, "/v1/query", &body).await;
+    assert_eq!((status, &problem["parameter"]), (400, &json!("city")), "a minus among others is no value: {problem}");
+    let body = json!({ "questions": [{ "ask": "summary", "city": ["Oslo, NO-03", 5] }, { "ask": "summary", "city": ["-Oslo, NO-03", "Bergen"] }] });
+    let (status, answer) = post(&stage.router, "/v1/query", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    let city = |number: usize| answer["results"][number]["query"]["filters"]["city"].clone();
+    assert_eq!([city(0), city(1)], ["5,Oslo\\, NO-03", "-Bergen,Oslo\\, NO-03"]);
+}
