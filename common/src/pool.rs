@@ -33,7 +33,7 @@ pub struct PoolConfig {
     pub name: &'static str,
     /// How many there are for everybody.
     pub threads: usize,
-    /// How many there are, standing back, for tenants that have lately taken much.
+    /// How many there are, standing back, for tenants that have lately taken much; with none, all are served alike.
     pub threads_behind: usize,
     /// How much is much: the part of one thread's time.
     pub much: f64,
@@ -55,7 +55,7 @@ impl PoolConfig {
         Self {
             name,
             threads: cores + 1,
-            threads_behind: cores + 1,
+            threads_behind: cores,
             much: 0.5,
             threads_each: cores,
             waiting: 8192,
@@ -139,7 +139,7 @@ impl Pool {
         let shared = Arc::new(Shared { config, state: Mutex::default(), work: Default::default() });
         let pool = Self { shared };
         let PoolConfig { threads, threads_behind, .. } = pool.shared.config;
-        for (group, threads) in [(Group::Ordinary, threads.max(1)), (Group::Behind, threads_behind.max(1))] {
+        for (group, threads) in [(Group::Ordinary, threads.max(1)), (Group::Behind, threads_behind)] {
             for _ in 0..threads {
                 let shared = Arc::clone(&pool.shared);
                 let name = shared.config.name.to_owned();
@@ -206,7 +206,8 @@ impl Shared {
     fn note(&self, state: &mut State, tenant: TenantId, took: Duration) {
         let now = Instant::now();
         let seconds = took.as_secs_f64() + state.taken.get(&tenant).map_or(0.0, |taken| taken.seconds(now));
-        let group = if seconds > self.config.much * MEMORY.as_secs_f64() { Group::Behind } else { Group::Ordinary };
+        let much = self.config.threads_behind > 0 && seconds > self.config.much * MEMORY.as_secs_f64();
+        let group = if much { Group::Behind } else { Group::Ordinary };
         let moved = state.group(tenant) != group;
         state.taken.insert(tenant, Taken { seconds, at: now, group });
         if state.taken.len() > REMEMBERED.max(2 * state.queues.len()) {
@@ -302,8 +303,15 @@ mod tests {
 
     fn pool(waiting: usize, waiting_each: usize) -> Arc<Pool> {
         let of_the_machine = PoolConfig::of_the_machine("test");
-        let much = f64::INFINITY;
-        Arc::new(Pool::start(PoolConfig { threads: 1, threads_each: 1, much, waiting, waiting_each, ..of_the_machine }))
+        let (threads, threads_behind, threads_each) = (1, 0, 1);
+        Arc::new(Pool::start(PoolConfig {
+            threads,
+            threads_behind,
+            threads_each,
+            waiting,
+            waiting_each,
+            ..of_the_machine
+        }))
     }
 
     /// Holds the only thread until the answer is dropped.
