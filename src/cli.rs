@@ -75,7 +75,7 @@ enum Command {
     Import(import::Options),
     /// Roll up what has been archived, publish it, and keep the tables in order
     #[command(
-        after_help = "Ends with 0 whether there was anything to do or not, 75 where trying again may help, 1 otherwise.\n\nExample:\n  linktide nightly --data ./data\n  linktide nightly --lake s3://clicks/linktide --dry-run\n  linktide nightly --lake /srv/lake --every 1h"
+        after_help = "Ends with 0 whether there was anything to do or not, 75 where trying again may help, 1 otherwise.\n\nExample:\n  linktide nightly --data ./data\n  linktide nightly --lake s3://clicks/linktide --dry-run\n  linktide nightly --lake /srv/lake --every 1h --listen 127.0.0.1:9103"
     )]
     Nightly {
         #[command(flatten)]
@@ -86,6 +86,9 @@ enum Command {
         /// Go on until told to stop, and roll up whenever so many hours are over
         #[arg(long, value_name = "HOURS", conflicts_with_all = ["through", "dry_run"])]
         every: Option<config::Span>,
+        /// Where to answer /healthz, /readyz and /metrics meanwhile
+        #[arg(long, value_name = "ADDRESS", requires = "every")]
+        listen: Option<std::net::SocketAddr>,
         /// Only tell what would be done
         #[arg(long)]
         dry_run: bool,
@@ -345,11 +348,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ingest { fail_fast, .. } => ingest(&config, fail_fast).await,
         Command::Demo(options) => Box::pin(demo::run(config, options)).await,
         Command::Import(options) => import::run(options).await,
-        Command::Nightly { tables, through, every: None, dry_run } => {
+        Command::Nightly { tables, through, every: None, dry_run, .. } => {
             jobs::nightly(&config, &tables, through, dry_run).await
         }
-        Command::Nightly { tables, every: Some(every), .. } => {
-            jobs::nightly_every(&config, &tables, every.0, told_to_stop()).await
+        Command::Nightly { tables, every: Some(every), listen, .. } => {
+            jobs::nightly_every(&config, &tables, every.0, listen, told_to_stop()).await
         }
         Command::Backfill { tables, what, dry_run } => jobs::backfill(&config, &tables, what, dry_run).await,
         Command::Audit { tables, day } => jobs::audit(&config, &tables, day).await,

@@ -1,5 +1,6 @@
 //! The commands that change tables: how they open them, and what they say.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +13,10 @@ use linktide_common::bucket::{Day, Hour};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::Rules;
 use linktide_common::id::{LinkId, Subject, TenantId};
-use tokio_util::sync::CancellationToken;
 
 use crate::cli::say;
 use crate::config::Config;
-use crate::{schedule, services};
+use crate::services;
 
 /// Which tables.
 #[derive(Debug, Args)]
@@ -130,23 +130,16 @@ pub(crate) async fn nightly(
 /// `linktide nightly --every`
 ///
 /// # Errors
-/// Where the tables cannot be opened.
+/// Where the tables cannot be opened, or `listen` cannot be listened on.
 pub(crate) async fn nightly_every(
     config: &Config,
     tables: &Tables,
     every: Duration,
+    listen: Option<SocketAddr>,
     told: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let (lake, nightly) = open(config, tables).await?;
-    let stop = CancellationToken::new();
-    let work = schedule::roll_up_every(&nightly, &lake, every, &stop);
-    // A run under way is finished: the next one would have to.
-    let told = async {
-        told.await;
-        stop.cancel();
-    };
-    tokio::join!(work, told);
-    Ok(())
+    services::nightly::run(lake, nightly, every, listen, told).await
 }
 
 /// `linktide backfill`

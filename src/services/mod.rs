@@ -7,6 +7,7 @@ mod http;
 pub mod ingest;
 pub mod kafka;
 pub mod lake;
+pub(crate) mod nightly;
 mod outward;
 mod probes;
 mod query;
