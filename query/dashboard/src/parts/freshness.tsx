@@ -1,0 +1,97 @@
+/** The badge that says how fresh the numbers are, and the notice for when that is not what it should be. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import type { Freshness } from "../api/types.ts";
+import { moment, span } from "../words/format.ts";
+import { type Told, tellFreshness } from "../words/freshness.ts";
+
+interface Props {
+  freshness: Freshness;
+  lostAt: Date | null;
+  now: Date;
+  timezone: string;
+}
+
+function told({ freshness, lostAt, now, timezone }: Props): Told {
+  return tellFreshness(freshness, { lostAt }, now, timezone);
+}
+
+export function FreshnessBadge(props: Props) {
+  const [open, setOpen] = useState(false);
+  const box = useRef<HTMLDivElement>(null);
+  const { level, headline, sentences } = told(props);
+  useEffect(() => {
+    if (!open) return;
+    const away = (event: Event) => {
+      const key = event instanceof KeyboardEvent;
+      if (key ? event.key === "Escape" : !box.current?.contains(event.target as Node)) setOpen(false);
+    };
+    document.addEventListener("pointerdown", away);
+    document.addEventListener("keydown", away);
+    return () => {
+      document.removeEventListener("pointerdown", away);
+      document.removeEventListener("keydown", away);
+    };
+  }, [open]);
+  return (
+    <div class="freshness" ref={box}>
+      <button type="button" class="badge" data-level={level} aria-expanded={open} onClick={() => setOpen(!open)}>
+        <span class="dot" aria-hidden="true" />
+        <span data-testid="freshness">{headline}</span>
+      </button>
+      {open && (
+        <div class="popover" role="region" aria-label="How fresh these numbers are">
+          {sentences.map(sentence => (
+            <p key={sentence}>{sentence}</p>
+          ))}
+          <Details {...props} />
+        </div>
+      )}
+    </div>
+  );
+}
+
+const LAYERS = {
+  ok: "answers",
+  rebuilding: "is catching up",
+  unavailable: "does not answer",
+  not_asked: "was not asked",
+};
+
+function Details({ freshness, now, timezone }: Props) {
+  const at = (instant: string) => moment(new Date(instant), now, timezone, true);
+  const { speed, batch } = freshness.layers;
+  return (
+    <dl>
+      <dt>Recent clicks</dt>
+      <dd>
+        {LAYERS[speed.state]}
+        {speed.as_of && `, counted up to ${at(speed.as_of)}`}
+      </dd>
+      <dt>History</dt>
+      <dd>
+        {LAYERS[batch.state]}, complete up to {at(freshness.complete_through)}, published {span(batch.age_seconds)} ago
+        as number {batch.publication}
+      </dd>
+      {[...freshness.reasons, ...freshness.gaps].map(reason => (
+        <dd key={reason} class="exact">
+          {reason}
+        </dd>
+      ))}
+    </dl>
+  );
+}
+
+/** Says at the head of the page what is missing, and is not there where nothing is. Read aloud when it appears. */
+export function Notice(props: Props) {
+  const { level, headline, sentences } = told(props);
+  return (
+    <div role="status" class="notices">
+      {level !== "fresh" && (
+        <div class="notice" data-level={level} data-testid="notice">
+          <strong>{headline}.</strong> {sentences.join(" ")}
+        </div>
+      )}
+    </div>
+  );
+}
