@@ -4,6 +4,7 @@
 mod bad_input;
 mod oracle;
 mod outages;
+mod page;
 mod stage;
 
 use std::sync::atomic::{AtomicU64, Ordering};

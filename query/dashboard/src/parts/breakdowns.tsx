@@ -5,7 +5,7 @@ import type { Dimension } from "../api/types.ts";
 import { tabOf, type View, withTab } from "../state/view.ts";
 import { dimensionTitle } from "../words/format.ts";
 import { Bars } from "./bars.tsx";
-import { Card, Choice } from "./card.tsx";
+import { Card, Choice, UNFILTERED } from "./card.tsx";
 
 interface Props {
   view: View;
@@ -21,7 +21,7 @@ interface Panel {
 
 const SOURCES: Panel[] = [
   { id: "referrers", title: "Referrers", dimensions: ["referrer", "referrer_class"] },
-  { id: "technology", title: "With", dimensions: ["device", "browser", "os", "language"] },
+  { id: "technology", title: "Audience", dimensions: ["device", "browser", "os", "language"] },
   { id: "campaigns", title: "Campaigns", dimensions: ["utm_source", "utm_medium", "utm_campaign"] },
 ];
 const KINDS: Panel[] = [
@@ -68,12 +68,7 @@ function PanelCard({ panel, view, answer, change }: Props & { panel: Panel }) {
   // Choosing what is chosen takes it back.
   const choose = (value: string) => change({ ...view, filter: value === chosen ? null : { dimension, value } });
   return (
-    <Card
-      title={panel.title}
-      id={panel.id}
-      tools={tools}
-      note={filter && chosen === null ? "Of all clicks: two filters cannot be combined. An export can." : null}
-    >
+    <Card title={panel.title} id={panel.id} tools={tools} note={filter && chosen === null ? UNFILTERED : null}>
       <Bars
         dimension={dimension}
         values={breakdown?.values ?? []}

@@ -1,5 +1,9 @@
 import type { ComponentChildren } from "preact";
 
+/** What stands at a part that the filter does not narrow. */
+export const UNFILTERED =
+  "Of all clicks, without the filter: counts are kept by one dimension at a time. An export can combine them.";
+
 interface Props {
   title: string;
   id: string;

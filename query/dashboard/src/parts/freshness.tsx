@@ -1,6 +1,6 @@
 /** The badge that says how fresh the numbers are, and the notice for when that is not what it should be. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Freshness } from "../api/types.ts";
 import { moment, span } from "../words/format.ts";
 import { type Told, tellFreshness } from "../words/freshness.ts";
@@ -20,7 +20,7 @@ export function FreshnessBadge(props: Props) {
   const [open, setOpen] = useState(false);
   const box = useRef<HTMLDivElement>(null);
   const { level, headline, sentences } = told(props);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!open) return;
     const away = (event: Event) => {
       const key = event instanceof KeyboardEvent;

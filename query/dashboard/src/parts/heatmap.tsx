@@ -7,6 +7,11 @@ import { Card } from "./card.tsx";
 const DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const SHADES = 7;
 
+/** Shades go by the root: one busy hour would else make all others look alike. */
+function shade(clicks: number, most: number): number {
+  return Math.ceil(Math.sqrt(clicks / most) * SHADES);
+}
+
 function hour(at: number): string {
   return `${String(at).padStart(2, "0")}:00`;
 }
@@ -41,7 +46,7 @@ export function HeatmapCard({ heatmap, timezone }: { heatmap: Heatmap; timezone:
                 {hours.map((clicks, at) => (
                   <td
                     key={hour(at)}
-                    data-shade={Math.ceil((clicks / most) * SHADES)}
+                    data-shade={shade(clicks, most)}
                     data-clicks={clicks}
                     title={`${DAYS[day]}, ${hour(at)}: ${plural(clicks, "click")}`}
                   >

@@ -7,7 +7,7 @@ import { PAGE, whenParameters } from "../api/questions.ts";
 import type { TopLinks as Page, TopLink } from "../api/types.ts";
 import { formatView, type View } from "../state/view.ts";
 import { count, percent, plural } from "../words/format.ts";
-import { Card } from "./card.tsx";
+import { Card, UNFILTERED } from "./card.tsx";
 
 interface Props {
   view: View;
@@ -20,36 +20,36 @@ interface Props {
 /** Typing is over when nothing was typed for so long. */
 const TYPED = 250;
 
-interface Found {
-  page: Page | null;
-  error: string | null;
+interface Held {
+  page: Page;
+  /** How many links stand before it. */
+  before: number;
 }
 
-/** A page that the view's own answer does not hold. It is asked again whenever the view was answered anew. */
-function usePage(props: Props, cursor: string | undefined): Found {
+/** The page behind these cursors. Until it is there, the one before it stays. Asked again whenever the view was answered anew. */
+function usePage(props: Props, cursors: string[]): [Held, string | null] {
   const { view, first, timezone, credential } = props;
-  const [found, setFound] = useState<Found>({ page: null, error: null });
+  const [held, setHeld] = useState<Held>({ page: first, before: 0 });
+  const [error, setError] = useState<string | null>(null);
+  const cursor = cursors.at(-1);
   const own = !view.search && !cursor;
   const when = JSON.stringify(view.when);
   useEffect(() => {
-    if (own) return setFound({ page: null, error: null });
+    setError(null);
+    if (own) return setHeld({ page: first, before: 0 });
     const ended = new AbortController();
-    const query = new URLSearchParams({
-      ...whenParameters(view),
-      timezone,
-      traffic: view.traffic,
-      limit: String(PAGE),
-    });
+    const common = { ...whenParameters(view), timezone, traffic: view.traffic, limit: String(PAGE) };
+    const query = new URLSearchParams(common);
     if (view.search) query.set("search", view.search);
     if (cursor) query.set("cursor", cursor);
     getJson<{ results: Page }>(`/v1/links?${query}`, credential, ended.signal)
-      .then(({ results }) => setFound({ page: results, error: null }))
+      .then(({ results }) => setHeld({ page: results, before: cursors.length * PAGE }))
       .catch(error => {
-        if (!ended.signal.aborted) setFound(before => ({ ...before, error: String(error.message ?? error) }));
+        if (!ended.signal.aborted) setError(String(error.message ?? error));
       });
     return () => ended.abort();
   }, [own, view.search, cursor, when, timezone, view.traffic, credential?.token, first]);
-  return own ? { page: first, error: null } : found;
+  return [own ? { page: first, before: 0 } : held, error];
 }
 
 export function TopLinks(props: Props) {
@@ -57,7 +57,7 @@ export function TopLinks(props: Props) {
   // The cursors of the pages up to this one; the first page has none.
   const [cursors, setCursors] = useState<string[]>([]);
   const [typed, setTyped] = useState(view.search);
-  const { page, error } = usePage(props, cursors.at(-1));
+  const [{ page, before }, error] = usePage(props, cursors);
   useEffect(() => {
     const timer = setTimeout(() => {
       if (typed === view.search) return;
@@ -79,19 +79,18 @@ export function TopLinks(props: Props) {
     </label>
   );
   return (
-    <Card title="Top links" id="links" wide tools={tools}>
+    <Card title="Top links" id="links" wide tools={tools} note={view.filter ? UNFILTERED : null}>
       {error && <p role="alert">The list cannot be read: {error}</p>}
-      {page && page.links.length === 0 && <p class="quiet">No link with clicks in this range is called that.</p>}
-      {page && page.links.length > 0 && (
+      {page.links.length === 0 && <p class="quiet">No link with clicks in this range is called that.</p>}
+      {page.links.length > 0 && (
         <>
-          <Rows page={page} total={first.total} before={cursors.length * PAGE} view={view} change={change} />
+          <Rows page={page} total={first.total} before={before} view={view} change={change} />
           <nav class="pages" aria-label="Pages of links">
             <button type="button" disabled={cursors.length === 0} onClick={() => setCursors(cursors.slice(0, -1))}>
               Back
             </button>
             <span>
-              {count(cursors.length * PAGE + 1)}–{count(cursors.length * PAGE + page.links.length)} of{" "}
-              {plural(page.count, "link")}
+              {count(before + 1)}–{count(before + page.links.length)} of {plural(page.count, "link")}
             </span>
             <button
               type="button"

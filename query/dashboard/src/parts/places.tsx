@@ -7,7 +7,7 @@ import type { Filter, View } from "../state/view.ts";
 import { count, countryName } from "../words/format.ts";
 import { level, steps } from "../words/places.ts";
 import { Bars } from "./bars.tsx";
-import { Card } from "./card.tsx";
+import { Card, UNFILTERED } from "./card.tsx";
 
 interface Props {
   view: View;
@@ -26,10 +26,7 @@ export function Places({ view, answer, change }: Props) {
   const [all, setAll] = useState(false);
   const go = (filter: Filter | null) => change({ ...view, filter });
   const shown = all ? values : cut(values);
-  const note =
-    view.filter && path.length === 1
-      ? "Of all clicks: the filter above is not by place, and two cannot be combined."
-      : null;
+  const note = view.filter && path.length === 1 ? UNFILTERED : null;
   return (
     <Card title="Places" id="places" wide note={note}>
       <div class="places">

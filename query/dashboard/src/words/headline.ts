@@ -43,7 +43,7 @@ export interface Headline {
 
 export function headline(view: View, summary: Summary, range: Range): Headline {
   const who = WHO[view.traffic][summary.clicks === 1 ? 0 : 1];
-  const of = view.filter ? `, ${valueName(view.filter.dimension, view.filter.value)} alone,` : "";
+  const only = view.filter ? `, ${valueName(view.filter.dimension, view.filter.value)} only` : "";
   const more: string[] = [];
   const by = summary.comparison?.clicks_change;
   if (by !== undefined && by !== null) more.push(`That is ${change(by)} ${comparedInWords(view)}.`);
@@ -52,5 +52,5 @@ export function headline(view: View, summary: Summary, range: Range): Headline {
     const verb = view.traffic === "human" ? "were left out as bots'" : "were bots'";
     more.push(`${percent(summary.bots / everyone)} of all clicks ${verb}.`);
   }
-  return { number: count(summary.clicks), rest: `${who}${of} ${rangeInWords(view, range)}.`, more };
+  return { number: count(summary.clicks), rest: `${who} ${rangeInWords(view, range)}${only}.`, more };
 }

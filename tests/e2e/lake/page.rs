@@ -1,0 +1,101 @@
+//! The web page while stores stop and come back: it says what is missing and why, keeps what is known, and is whole again by
+//! itself.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use linktide_servers::Redis;
+use serde_json::Value;
+
+use super::stage::Stage;
+use crate::dashboard::browser;
+use crate::speed::stage::{Api, Stage as SpeedStage, Worker};
+
+/// A page in a browser that stays open.
+struct Page {
+    child: Child,
+    asked: ChildStdin,
+    told: BufReader<ChildStdout>,
+}
+
+impl Page {
+    fn open(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (asked, told) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, asked, told }
+    }
+
+    /// Waits until the badge says so, takes a picture of that name, and tells what is shown.
+    fn until(&mut self, badge: &str, picture: &str) -> Value {
+        writeln!(self.asked, "{}", serde_json::json!({ "badge": badge, "picture": picture })).unwrap();
+        let mut line = String::new();
+        self.told.read_line(&mut line).unwrap();
+        let shown: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the browser said `{line}`"));
+        assert!(shown["never"].is_null(), "the badge never said `{badge}`: {shown}");
+        shown
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_says_what_an_outage_costs_and_recovers_by_itself() {
+    let (mut stage, mut redis) = (Stage::new(11).await, Redis::start());
+    if browser("watch.mjs", "").is_none() {
+        return;
+    }
+    stage.begin("page").await;
+    let _archive = stage.archive("page");
+    let url = format!("redis.url={}", redis.url());
+    let mut speed = stage.program("speed", "page", "");
+    let _speed = Worker::of(speed.args(["--set", &url, "--set", "kafka.group=page"]).stdout(Stdio::null()));
+    stage.send(400).await;
+    let hour = stage.advance(3);
+    stage.send(200).await;
+    stage.roll_up("page", hour).await;
+    let mut program = stage.program("query", "page", "");
+    // The log's clock is behind the machine's, and so is all that was received.
+    program.args(["--set", &url, "--set", &format!("api.stale_after={}s", stage.behind() + 30)]);
+    program.args(["--set", "api.deadline=500ms", "--listen", "127.0.0.1:0"]);
+    let api = Api::of(program.stdout(Stdio::piped()));
+    let all = "/v1/account/summary?traffic=all&interval=all";
+    let clicks = async || api.get(all).await["results"]["clicks"].as_u64().unwrap();
+    SpeedStage::until("all is counted", async || api.get(all).await["meta"]["freshness"]["stale"] == false).await;
+    let whole = clicks().await;
+
+    let mut page = Page::open(browser("watch.mjs", api.url()).unwrap());
+    let fresh = page.until("Up to date", "outage-before");
+    assert_eq!((fresh["clicks"].as_u64(), &fresh["notice"]), (Some(whole), &Value::Null), "{fresh}");
+
+    redis.stop();
+    let missed = page.until("are missing", "outage-redis");
+    let history = clicks().await;
+    assert!(0 < history && history < whole, "{history} of {whole}");
+    assert_eq!(missed["clicks"], history, "history stays: {missed}");
+    let notice = missed["notice"].as_str().unwrap();
+    assert!(
+        notice.contains("store of recent clicks does not answer") && notice.contains("Nothing is lost"),
+        "{notice}"
+    );
+    redis.run();
+    let back = page.until("Up to date", "outage-after");
+    assert_eq!((back["clicks"].as_u64(), &back["notice"]), (Some(whole), &Value::Null), "{back}");
+
+    // Without a log nothing is received, and the badge says how far behind that is.
+    stage.stop_log();
+    let late = page.until("Catching up", "outage-log");
+    assert_eq!(late["clicks"], whole, "{late}");
+    stage.run_log();
+    stage.send(50).await;
+    page.until("Up to date", "outage-log-after");
+    let more = clicks().await;
+    assert!(more > whole, "{more}");
+    let shown = page.until("Up to date", "outage-over");
+    assert_eq!((shown["clicks"].as_u64(), &shown["loads"]), (Some(more), &Value::from(1)), "{shown}");
+}
