@@ -173,7 +173,7 @@ test("a click appears within three seconds, without a reload", async () => {
       assert.equal(await total(), clicks + 1);
     }
     assert.ok(await page.evaluate(() => window.same), "the page was loaded again");
-    console.log(`# a click was shown after ${times.join(", ")} ms`);
+    console.log(`measured: a click was shown after ${times.join(", ")} ms`);
     assert.ok(Math.max(...times) <= 3000, `${times}`);
   });
 });
@@ -232,7 +232,7 @@ test("the first chart is there within a second, and the page is small", async ()
       .map(({ encodedBodySize }) => encodedBodySize),
   );
   const size = sizes.reduce((sum, bytes) => sum + bytes, 0);
-  console.log(`# the first chart was drawn after ${times.join(", ")} ms; ${sizes.length} files of ${size} bytes`);
+  console.log(`measured: the first chart was drawn after ${times.join(", ")} ms; ${sizes.length} files of ${size} bytes`);
   assert.ok(Math.min(...times) <= 1000, `${times}`);
   assert.ok(size > 0 && size <= 350 * 1024, `${size}`);
   await context.close();
