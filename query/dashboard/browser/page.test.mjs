@@ -232,7 +232,9 @@ test("the first chart is there within a second, and the page is small", async ()
       .map(({ encodedBodySize }) => encodedBodySize),
   );
   const size = sizes.reduce((sum, bytes) => sum + bytes, 0);
-  console.log(`measured: the first chart was drawn after ${times.join(", ")} ms; ${sizes.length} files of ${size} bytes`);
+  console.log(
+    `measured: the first chart was drawn after ${times.join(", ")} ms; ${sizes.length} files of ${size} bytes`,
+  );
   assert.ok(Math.min(...times) <= 1000, `${times}`);
   assert.ok(size > 0 && size <= 350 * 1024, `${size}`);
   await context.close();

@@ -82,7 +82,12 @@ export function App() {
           <span>Linktide</span>
         </a>
         <div class="now">
-          <LiveCounter live={current.live} connected={current.connected} traffic={view.traffic} />
+          <LiveCounter
+            live={current.live}
+            connected={current.connected}
+            counting={current.freshness?.layers.speed.state === "ok"}
+            traffic={view.traffic}
+          />
           {current.freshness && (
             <FreshnessBadge freshness={current.freshness} lostAt={current.lostAt} now={now} timezone={timezone} />
           )}

@@ -56,7 +56,7 @@ test("without both layers nothing is promised", () => {
 
 test("a view that is being filled says how far it is behind", () => {
   const { level, headline } = told(freshness("rebuilding", "ok", { lag_seconds: 200 }));
-  assert.deepEqual([level, headline], ["late", "Catching up, 3 minutes behind"]);
+  assert.deepEqual([level, headline], ["late", "Counting is 3 minutes behind"]);
 });
 
 test("gaps and reasons that are not known here are never told as fresh", () => {

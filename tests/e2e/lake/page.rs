@@ -89,7 +89,7 @@ async fn page_says_what_an_outage_costs_and_recovers_by_itself() {
 
     // Without a log nothing is received, and the badge says how far behind that is.
     stage.stop_log();
-    let late = page.until("Catching up", "outage-log");
+    let late = page.until("behind", "outage-log");
     assert_eq!(late["clicks"], whole, "{late}");
     stage.run_log();
     stage.send(50).await;

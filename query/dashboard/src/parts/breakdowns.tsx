@@ -66,7 +66,12 @@ function PanelCard({ panel, view, answer, change }: Props & { panel: Panel }) {
     />
   );
   // Choosing what is chosen takes it back.
-  const choose = (value: string) => change({ ...view, filter: value === chosen ? null : { dimension, value } });
+  const choose = (value: string) => {
+    const next = value === chosen ? null : { dimension, value };
+    // People have no reason to be bots: there would be nothing to see of them.
+    const traffic = next?.dimension === "bot_reason" && view.traffic === "human" ? "bot" : view.traffic;
+    change({ ...view, filter: next, traffic });
+  };
   return (
     <Card title={panel.title} id={panel.id} tools={tools} note={filter && chosen === null ? UNFILTERED : null}>
       <Bars

@@ -40,7 +40,7 @@ interface TabsProps<T extends string> {
 /** A choice among a few, each a button that says whether it is the one. */
 export function Choice<T extends string>({ label, all, chosen, name, choose }: TabsProps<T>) {
   return (
-    <div class="choice" role="group" aria-label={label}>
+    <div class="choice" role="group" data-choice={label} aria-label={label}>
       {all.map(one => (
         <button key={one} type="button" aria-pressed={one === chosen} onClick={() => choose(one)}>
           {name(one)}

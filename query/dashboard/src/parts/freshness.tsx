@@ -3,7 +3,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Freshness } from "../api/types.ts";
 import { moment, span } from "../words/format.ts";
-import { type Told, tellFreshness } from "../words/freshness.ts";
+import { type Level, type Told, tellFreshness } from "../words/freshness.ts";
 
 interface Props {
   freshness: Freshness;
@@ -82,16 +82,29 @@ function Details({ freshness, now, timezone }: Props) {
   );
 }
 
-/** Says at the head of the page what is missing, and is not there where nothing is. Read aloud when it appears. */
+const SPOKEN: Record<Level, string> = {
+  fresh: "The numbers are up to date.",
+  late: "Counting is behind.",
+  missing: "Some clicks are missing from the numbers.",
+  offline: "The connection is lost.",
+};
+
+/**
+ * Says at the head of the page what is missing, and is not there where nothing is. What is read aloud changes only when the
+ * state does, not with every second of it.
+ */
 export function Notice(props: Props) {
   const { level, headline, sentences } = told(props);
   return (
-    <div role="status" class="notices">
+    <>
+      <p role="status" class="hidden">
+        {SPOKEN[level]}
+      </p>
       {level !== "fresh" && (
         <div class="notice" data-level={level} data-testid="notice">
           <strong>{headline}.</strong> {sentences.join(" ")}
         </div>
       )}
-    </div>
+    </>
   );
 }

@@ -13,7 +13,6 @@ interface Props {
 }
 
 const SHORT: Interval[] = ["24h", "7d", "30d", "90d", "12mo"];
-const MORE: Interval[] = ["mtd", "qtd", "ytd", "all"];
 const NAMES: Record<Interval, string> = {
   "24h": "Last 24 hours",
   "7d": "Last 7 days",
@@ -37,23 +36,18 @@ export function Toolbar({ view, timezone, own, change }: Props) {
   const [dates, setDates] = useState(false);
   const choose = (value: string) => {
     if (value === "dates") return setDates(true);
-    if (value === "") return;
     setDates(false);
     change({ ...view, when: { interval: value as Interval }, unit: null });
   };
-  const more = dates || !interval ? "dates" : MORE.includes(interval) ? interval : "";
   return (
     <div class="toolbar">
-      <Choice label="Range" all={SHORT} chosen={more === "" ? interval : null} name={one => one} choose={choose} />
+      <Choice label="Usual ranges" all={SHORT} chosen={dates ? null : interval} name={one => one} choose={choose} />
       <label>
         <span>Range</span>
-        <select value={more} onChange={event => choose(event.currentTarget.value)}>
-          <option value="" hidden={more !== ""}>
-            {NAMES[interval ?? "30d"]}
-          </option>
-          {MORE.map(value => (
+        <select value={dates || !interval ? "dates" : interval} onChange={event => choose(event.currentTarget.value)}>
+          {Object.entries(NAMES).map(([value, name]) => (
             <option key={value} value={value}>
-              {NAMES[value]}
+              {name}
             </option>
           ))}
           <option value="dates">From … to …</option>

@@ -99,8 +99,13 @@ export class Session {
     this.show(this.shown);
   }
 
+  /** Browsers open few connections to one place: a page that nobody sees holds none. */
   private readonly seen = () => {
-    if (!document.hidden) this.again();
+    this.stream.abort();
+    if (document.hidden) return;
+    this.stream = new AbortController();
+    this.listen();
+    this.again();
   };
 
   /** All parts are asked for again as soon as may be. */
@@ -146,13 +151,13 @@ export class Session {
         this.update({ lostAt: null, [later ? "waiting" : "problem"]: error.problem });
         return later ? (error.retryAfter ?? 1) * 1000 : "refused";
       }
-      if (!this.signal.aborted) this.lost(error);
-      return 0;
+      if (error instanceof Lost) this.lost();
+      else this.update({ problem: { type: "", title: "Not understood", status: 0, detail: String(error) } });
+      return error instanceof Lost ? 0 : "refused";
     }
   }
 
-  private lost(error: unknown) {
-    if (!(error instanceof Lost)) throw error;
+  private lost() {
     this.update({ lostAt: this.shown.lostAt ?? new Date() });
   }
 
@@ -197,7 +202,7 @@ export class Session {
         if (look % ETAG_EVERY === 0 && (await watcher.changed(this.signal))) this.again();
       } catch (error) {
         if (this.signal.aborted) return;
-        if (error instanceof Lost) this.lost(error);
+        if (error instanceof Lost) this.lost();
         else this.again();
       }
     }

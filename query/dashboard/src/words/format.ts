@@ -67,6 +67,11 @@ export function day(at: Date, timezone: string, options: Intl.DateTimeFormatOpti
   return inZone(timezone, { ...DAY, ...options }).format(at);
 }
 
+/** `Thu 26 Nov`: browsers do not agree on whether a comma stands between the two. */
+function weekday(at: Date, timezone: string): string {
+  return `${inZone(timezone, { weekday: "short" }).format(at)} ${day(at, timezone)}`;
+}
+
 /** The time alone where it is today's, else with its day. */
 export function moment(at: Date, now: Date, timezone: string, seconds = false): string {
   const time = inZone(timezone, seconds ? { ...TIME, second: "2-digit" } : TIME).format(at);
@@ -81,9 +86,9 @@ export function bucketName(start: string, end: string, unit: Unit, timezone: str
   switch (unit) {
     case "quarter":
     case "hour":
-      return `${day(from, timezone, { weekday: "short" })}, ${time(from)}–${time(to)}`;
+      return `${weekday(from, timezone)}, ${time(from)}–${time(to)}`;
     case "day":
-      return day(from, timezone, { weekday: "short" });
+      return weekday(from, timezone);
     case "week":
       return `${day(from, timezone)} – ${day(new Date(to.getTime() - 1), timezone)}`;
     case "month":

@@ -81,9 +81,10 @@ export function tellFreshness(freshness: Freshness, connection: Connection, now:
   if (speed === "rebuilding") {
     return {
       level: "late",
-      headline: `Catching up, ${span(freshness.lag_seconds)} behind`,
+      headline: `Counting is ${span(freshness.lag_seconds)} behind`,
       sentences: [
-        `Recent clicks are being counted anew, which happens after a start or a busy time. All that came in before ${at(freshness.as_of, true)} is counted; later clicks appear as it goes on.`,
+        `All that came in before ${at(freshness.as_of, true)} is counted. Later clicks are not yet: the counting of recent clicks has just begun, is very busy, or cannot read the log of clicks.`,
+        "Nothing is lost: they appear as it goes on.",
       ],
     };
   }
