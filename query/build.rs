@@ -1,8 +1,6 @@
 //! Embeds the web page where it has been built: every file of `dashboard/dist/` as it is and packed. Without it the crate
 //! builds all the same, and the page says how it is made.
 
-#![expect(clippy::print_stdout, reason = "cargo is told things by standard output")]
-
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
