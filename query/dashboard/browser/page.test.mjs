@@ -479,6 +479,19 @@ test("an export is the file that the API gives, and the share dialog gives the a
   });
 });
 
+test("a zone of the browser that the service does not know is no obstacle", async () => {
+  await withPage({}, async page => {
+    await page.addInitScript(() => {
+      const own = Intl.DateTimeFormat.prototype.resolvedOptions;
+      Intl.DateTimeFormat.prototype.resolvedOptions = function () {
+        return { ...own.call(this), timeZone: "Mars/Olympus" };
+      };
+    });
+    await show(page, "/");
+    assert.equal(await page.getByLabel("Time zone").inputValue(), "UTC");
+  });
+});
+
 test("colours follow the system, until somebody chooses, and are there before the first paint", async () => {
   await withPage({ colorScheme: "dark" }, async page => {
     const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);

@@ -41,7 +41,9 @@ export function App() {
   const [round, setRound] = useState(0);
   const [open, setOpen] = useState<"export" | "share" | null>(null);
   const view = viewFor(addressed, credential);
-  const timezone = view.timezone ?? ownZone();
+  // A browser may name a zone that the service does not know.
+  const [own, setOwn] = useState(ownZone);
+  const timezone = view.timezone ?? own;
   const current = useSession(view, timezone, credential, round);
   const now = useNow(1000);
   const title = titleOf(view, current);
@@ -50,6 +52,9 @@ export function App() {
   }, [title]);
 
   const refused = current.problem?.status;
+  useEffect(() => {
+    if (current.problem?.parameter === "timezone" && !view.timezone) setOwn("UTC");
+  }, [current.problem, view.timezone]);
   const enter = (key: string) => {
     setCredential(keepKey(key));
     setRound(round + 1);
@@ -131,7 +136,7 @@ export function App() {
                 <h1>{title}</h1>
                 {view.link && <Destination current={current} link={view.link} />}
               </div>
-              <Toolbar view={view} timezone={timezone} own={ownZone()} change={change} />
+              <Toolbar view={view} timezone={timezone} own={own} change={change} />
             </div>
             {current.freshness && (
               <Notice freshness={current.freshness} lostAt={current.lostAt} now={now} timezone={timezone} />

@@ -49,8 +49,10 @@ export function headline(view: View, summary: Summary, range: Range): Headline {
   if (by !== undefined && by !== null) more.push(`That is ${change(by)} ${comparedInWords(view)}.`);
   const everyone = view.traffic === "human" ? summary.clicks + summary.bots : summary.clicks;
   if (view.traffic !== "bot" && summary.bots > 0) {
-    const verb = view.traffic === "human" ? "were left out as bots'" : "were bots'";
-    more.push(`${percent(summary.bots / everyone)} of all clicks ${verb}.`);
+    const share = percent(summary.bots / everyone);
+    more.push(
+      view.traffic === "human" ? `Bots made ${share} of all clicks; they are left out.` : `Bots made ${share} of them.`,
+    );
   }
   return { number: count(summary.clicks), rest: `${who} ${rangeInWords(view, range)}${only}.`, more };
 }
