@@ -5,8 +5,17 @@ import { after, before, test } from "node:test";
 import { accessible, ask, click, drawn, launch, ORIGIN, open, picture, show } from "./browser.mjs";
 
 let browser;
+/** A page of a link that nobody clicks, open from the beginning: what it asks for while nothing happens. */
+const idle = { posts: 0, kept: 0, page: null };
 before(async () => {
   browser = await launch();
+  const { page } = await open(browser);
+  page.on("response", response => {
+    if (response.url().endsWith("/v1/query")) idle.posts++;
+    if (response.url().includes("/summary") && response.status() === 304) idle.kept++;
+  });
+  await page.goto(`${ORIGIN}/?link=424242`);
+  idle.page = page;
 });
 after(() => browser.close());
 
@@ -504,4 +513,13 @@ test("colours follow the system, until somebody chooses, and are there before th
     await drawn(page);
     assert.equal(await background(), light);
   });
+});
+
+test("a page on which nothing happens asks for no numbers again, and looks for changes without a body", async () => {
+  const deadline = Date.now() + 60_000;
+  while (idle.kept === 0) {
+    assert.ok(Date.now() < deadline, "its ETag was never compared");
+    await idle.page.waitForResponse(response => response.url().includes("/summary"), { timeout: 60_000 });
+  }
+  assert.equal(idle.posts, 1);
 });

@@ -79,7 +79,18 @@ test("values have names, and those without keep theirs", () => {
   assert.equal(valueName("language", "pt"), "Portuguese");
   assert.equal(valueName("language", "not a tag"), "not a tag");
   assert.equal(valueName("referrer", "(other)"), "Everything else");
-  assert.equal(valueName("bot_reason", "something:new"), "something:new");
+});
+
+test("reasons of bots are told in words, and those of lists of one's own by the list's name", () => {
+  const names: Record<string, string> = {
+    rate: "Too many clicks in a minute",
+    "(other)": "Everything else",
+    "ua:own": "User agents of the list own",
+    "several:headers:no_language": "Several signs: Headers of no browser: no language",
+    "suspected:network:hosting": "Suspected: Networks of rented machines",
+    "something:new": "something:new",
+  };
+  for (const [value, name] of Object.entries(names)) assert.equal(valueName("bot_reason", value), name);
 });
 
 test("the headline says what happened, and leaves out what is not known", () => {

@@ -116,16 +116,18 @@ export function seriesOption(series: Series, colors: Colors, still: boolean): EC
           bars("Bots", colors.bots, bucket => bucket.bots),
         ]
       : [bars("Clicks", traffic === "bot" ? colors.bots : colors.people, bucket => bucket.clicks)];
-  const before = {
-    name: "Before",
+  // A line over bars is seen by the rim of the surface's colour around it.
+  const line = (name: string, color: string, width: number, type: "solid" | number[], z: number) => ({
+    name,
     type: "line",
     data: buckets.map((_, at) => compared?.[at]?.clicks ?? null),
     symbol: "none",
-    lineStyle: { color: colors.compared, width: 2, type: [5, 4] },
-    itemStyle: { color: colors.compared },
+    lineStyle: { color, width, type },
+    itemStyle: { color },
     silent: true,
-    z: 3,
-  };
+    z,
+  });
+  const before = [line("Rim", colors.surface, 5, "solid", 3), line("Before", colors.compared, 2, [6, 4], 4)];
   return {
     animation: !still,
     animationDuration: 0,
@@ -155,7 +157,7 @@ export function seriesOption(series: Series, colors: Colors, still: boolean): EC
       splitLine: { lineStyle: { color: colors.line } },
       axisLabel: { color: colors.muted, fontSize: 12, formatter: (value: number) => short(value) },
     },
-    series: [...parts, before],
+    series: [...parts, ...before],
   };
 }
 

@@ -16,10 +16,12 @@ export function LiveCounter({ live, connected, counting, traffic }: Props) {
   if (!live) return null;
   const news = live.new.clicks > 0 && live.new.clicks < live.clicks ? live.new.clicks : 0;
   const goes = connected && counting;
+  // A stream that begins without a layer has nothing to tell: that is no count of none.
+  const unknown = live.stale && live.clicks === 0;
   return (
     <p class="live" data-goes={goes}>
       <span class="pulse" key={live.clicks} aria-hidden="true" />
-      <b data-testid="live">{count(live.clicks)}</b> {WHO[traffic]}
+      <b data-testid="live">{unknown ? "–" : count(live.clicks)}</b> {WHO[traffic]}
       {goes ? (
         <span class="new" aria-hidden="true">
           {news > 0 ? `+${count(news)}` : ""}

@@ -153,23 +153,49 @@ const WORDS: Partial<Record<Dimension, Record<string, string>>> = {
     OC: "Oceania",
     SA: "South America",
   },
-  bot_reason: {
-    "(none)": "People",
-    rate: "Too many clicks in a minute",
-    "ua:isbot": "Known crawlers",
-    "ua:preview": "Link previews of chats and mail",
-    "ua:ai": "AI crawlers",
-    "ua:library": "Programs and scripts",
-    "ua:automation": "Automated browsers",
-    "ua:monitor": "Uptime monitors",
-    "ua:feed": "Feed readers",
-    "ua:empty": "No user agent",
-    "ua:bare": "A user agent that says nothing",
-  },
   utm_source: { "(none)": "Not set" },
   utm_medium: { "(none)": "Not set" },
   utm_campaign: { "(none)": "Not set" },
 };
+
+/** Why a click is a bot's (docs/bots.md has them all). */
+const REASONS: Record<string, string> = {
+  "(none)": "People",
+  rate: "Too many clicks in a minute",
+  "ua:isbot": "Known crawlers",
+  "ua:preview": "Link previews of chats and mail",
+  "ua:ai": "AI crawlers",
+  "ua:library": "Programs and scripts",
+  "ua:automation": "Automated browsers",
+  "ua:monitor": "Uptime monitors",
+  "ua:feed": "Feed readers",
+  "ua:empty": "No user agent",
+  "ua:bare": "A user agent that says nothing",
+  "signal:webdriver": "Browsers driven by a program",
+  "signal:ja4": "A fingerprint of programs",
+  "signal:edge_score": "The edge's score",
+  "signal:edge_forged": "A forged signature of the edge",
+  "signal:edge_expired": "An old signature of the edge",
+  "challenge:failed": "A challenge that was failed",
+  "challenge:unanswered": "A challenge without an answer",
+  "network:hosting": "Networks of rented machines",
+};
+const LISTS: Record<string, string> = {
+  ua: "User agents of the list",
+  network: "Networks of the list",
+  hints: "Client hints that do not fit:",
+  headers: "Headers of no browser:",
+};
+
+function reasonName(reason: string): string {
+  const at = reason.indexOf(":");
+  const [family, rest] = at < 0 ? [reason, ""] : [reason.slice(0, at), reason.slice(at + 1)];
+  if (family === "suspected") return `Suspected: ${reasonName(rest)}`;
+  if (family === "several") return `Several signs: ${reasonName(rest)}`;
+  const known = REASONS[reason];
+  if (known) return known;
+  return rest && LISTS[family] ? `${LISTS[family]} ${rest.replaceAll("_", " ")}` : reason;
+}
 
 const TITLES: Record<Dimension, string> = {
   country: "Country",
@@ -197,8 +223,9 @@ export function dimensionTitle(dimension: Dimension): string {
 export function valueName(dimension: Dimension, value: string): string {
   const word = WORDS[dimension]?.[value];
   if (word) return word;
-  if (value === "(none)") return "Unknown";
   if (value === "(other)") return "Everything else";
+  if (dimension === "bot_reason") return reasonName(value);
+  if (value === "(none)") return "Unknown";
   if (dimension === "country") return countryName(value);
   if (dimension === "language") return nameOf(languages, value);
   return value;
