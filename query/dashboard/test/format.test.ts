@@ -118,6 +118,6 @@ test("the headline says what happened, and leaves out what is not known", () => 
   assert.equal(more.rest, "clicks by people from 1 Nov – 7 Nov 2026, United States only.");
   assert.deepEqual(more.more, [
     "That is 25 % more than in as many days before.",
-    "Bots made 10 % of all clicks; they are left out.",
+    "Bots are left out: 10 % of all clicks.",
   ]);
 });

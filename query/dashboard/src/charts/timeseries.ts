@@ -10,7 +10,7 @@ import { GridComponent, TooltipComponent } from "echarts/components";
 import { type EChartsCoreOption, type EChartsType, init, use } from "echarts/core";
 import { CanvasRenderer } from "echarts/renderers";
 import type { Bucket, Traffic, Unit } from "../api/types.ts";
-import { bucketMark, bucketName, count, percent, short } from "../words/format.ts";
+import { bucketMark, bucketName, count, delta, short } from "../words/format.ts";
 import { certainty } from "../words/series.ts";
 
 use([BarChart, LineChart, GridComponent, TooltipComponent, CanvasRenderer]);
@@ -78,7 +78,7 @@ function tip(series: Series, at: number): HTMLElement | string {
       : [[series.traffic === "bot" ? "Bots" : "Clicks", count(bucket.clicks)]];
   const before = series.compared?.[at];
   if (before) {
-    const by = before.clicks > 0 ? ` (${percent(bucket.clicks / before.clicks)} of it)` : "";
+    const by = before.clicks > 0 ? ` (${delta(bucket.clicks / before.clicks - 1)})` : "";
     rows.push([bucketName(before.start, before.end, series.unit, series.timezone), count(before.clicks) + by]);
   }
   const words = { final: "Final", provisional: "Provisional: may still change", partial: "Not over, or incomplete" };
@@ -116,18 +116,18 @@ export function seriesOption(series: Series, colors: Colors, still: boolean): EC
           bars("Bots", colors.bots, bucket => bucket.bots),
         ]
       : [bars("Clicks", traffic === "bot" ? colors.bots : colors.people, bucket => bucket.clicks)];
-  // A line over bars is seen by the rim of the surface's colour around it.
-  const line = (name: string, color: string, width: number, type: "solid" | number[], z: number) => ({
+  // A line over bars is seen by the rim of the surface's colour around its dashes.
+  const line = (name: string, color: string, width: number, z: number) => ({
     name,
     type: "line",
     data: buckets.map((_, at) => compared?.[at]?.clicks ?? null),
     symbol: "none",
-    lineStyle: { color, width, type },
+    lineStyle: { color, width, type: [6, 4] },
     itemStyle: { color },
     silent: true,
     z,
   });
-  const before = [line("Rim", colors.surface, 5, "solid", 3), line("Before", colors.compared, 2, [6, 4], 4)];
+  const before = [line("Rim", colors.surface, 5, 3), line("Before", colors.compared, 2, 4)];
   return {
     animation: !still,
     animationDuration: 0,

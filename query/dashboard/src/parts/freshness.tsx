@@ -51,12 +51,8 @@ export function FreshnessBadge(props: Props) {
   );
 }
 
-const LAYERS = {
-  ok: "answers",
-  rebuilding: "is catching up",
-  unavailable: "does not answer",
-  not_asked: "was not asked",
-};
+const SPEED = { ok: "counted", rebuilding: "being counted", unavailable: "cannot be read", not_asked: "not asked for" };
+const BATCH = { ok: "complete", unavailable: "cannot be read," };
 
 function Details({ freshness, now, timezone }: Props) {
   const at = (instant: string) => moment(new Date(instant), now, timezone, true);
@@ -65,13 +61,13 @@ function Details({ freshness, now, timezone }: Props) {
     <dl>
       <dt>Recent clicks</dt>
       <dd>
-        {LAYERS[speed.state]}
-        {speed.as_of && `, counted up to ${at(speed.as_of)}`}
+        {SPEED[speed.state]}
+        {speed.as_of && ` up to ${at(speed.as_of)}`}
       </dd>
       <dt>History</dt>
       <dd>
-        {LAYERS[batch.state]}, complete up to {at(freshness.complete_through)}, published {span(batch.age_seconds)} ago
-        as number {batch.publication}
+        {BATCH[batch.state]} up to {at(freshness.complete_through)}, published {span(batch.age_seconds)} ago as number{" "}
+        {batch.publication}
       </dd>
       {[...freshness.reasons, ...freshness.gaps].map(reason => (
         <dd key={reason} class="exact">

@@ -50,9 +50,7 @@ export function headline(view: View, summary: Summary, range: Range): Headline {
   const everyone = view.traffic === "human" ? summary.clicks + summary.bots : summary.clicks;
   if (view.traffic !== "bot" && summary.bots > 0) {
     const share = percent(summary.bots / everyone);
-    more.push(
-      view.traffic === "human" ? `Bots made ${share} of all clicks; they are left out.` : `Bots made ${share} of them.`,
-    );
+    more.push(view.traffic === "human" ? `Bots are left out: ${share} of all clicks.` : `Bots made ${share} of them.`);
   }
   return { number: count(summary.clicks), rest: `${who} ${rangeInWords(view, range)}${only}.`, more };
 }
