@@ -62,7 +62,8 @@ async fn page_says_what_an_outage_costs_and_recovers_by_itself() {
     let mut program = stage.program("query", "page", "");
     // The log's clock is behind the machine's, and so is all that was received.
     program.args(["--set", &url, "--set", &format!("api.stale_after={}s", stage.behind() + 30)]);
-    program.args(["--set", "api.deadline=500ms", "--listen", "127.0.0.1:0"]);
+    // Nothing of the tables is kept in memory: without the bucket there is no history.
+    program.args(["--set", "api.file_cache=0B", "--set", "api.deadline=500ms", "--listen", "127.0.0.1:0"]);
     let api = Api::of(program.stdout(Stdio::piped()));
     let all = "/v1/account/summary?traffic=all&interval=all";
     let clicks = async || api.get(all).await["results"]["clicks"].as_u64().unwrap();
@@ -85,6 +86,15 @@ async fn page_says_what_an_outage_costs_and_recovers_by_itself() {
     );
     redis.run();
     let back = page.until("Up to date", "outage-after");
+    assert_eq!((back["clicks"].as_u64(), &back["notice"]), (Some(whole), &Value::Null), "{back}");
+
+    stage.s3.stop();
+    let missed = page.until("History before", "outage-history");
+    assert_eq!(missed["clicks"], whole - history, "what came in since is there: {missed}");
+    let notice = missed["notice"].as_str().unwrap();
+    assert!(notice.contains("What came in since is counted"), "{notice}");
+    stage.s3.run();
+    let back = page.until("Up to date", "outage-history-after");
     assert_eq!((back["clicks"].as_u64(), &back["notice"]), (Some(whole), &Value::Null), "{back}");
 
     // Without a log nothing is received, and the badge says how far behind that is.
