@@ -3,13 +3,21 @@
 //! They need Node, Chromium, the packages of the page, and the page itself in this build: `./dev test` sees to all of it.
 //! Where one is missing they are skipped, and say so.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
 use linktide::demo::{self, Options};
+use linktide_common::clock::Clock;
+use linktide_common::id::{Epoch, PartitionId};
+use linktide_common::publication::{Publication, PublicationStore};
+use object_store::local::LocalFileSystem;
+use serde_json::{Value, json};
 
 use crate::access::{REVOKED_WITHIN, Running, key, run};
-use crate::harness::{Linktide, PATIENCE, config};
+use crate::harness::{Linktide, PATIENCE, config, program};
+use crate::speed::stage::{Api, SALT};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/query/dashboard");
 
@@ -45,6 +53,48 @@ async fn passes(mut command: Command) {
     assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
     // What was measured is worth reading.
     told.lines().filter(|line| line.contains("measured:")).for_each(|line| eprintln!("{line}"));
+}
+
+/// A page in a browser that stays open.
+pub(crate) struct OpenPage {
+    child: Child,
+    asked: ChildStdin,
+    told: BufReader<ChildStdout>,
+}
+
+impl OpenPage {
+    pub(crate) fn in_browser(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (asked, told) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, asked, told }
+    }
+
+    /// Waits until the badge says so, takes a picture of that name, and tells what is shown.
+    pub(crate) fn until(&mut self, badge: &str, picture: &str) -> Value {
+        self.asks(&json!({ "badge": badge, "picture": picture }))
+    }
+
+    /// The same for a text anywhere on the page.
+    pub(crate) fn until_it_says(&mut self, text: &str, picture: &str) -> Value {
+        self.asks(&json!({ "text": text, "picture": picture }))
+    }
+
+    fn asks(&mut self, what: &Value) -> Value {
+        writeln!(self.asked, "{what}").unwrap();
+        let mut line = String::new();
+        self.told.read_line(&mut line).unwrap();
+        let shown: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the browser said `{line}`"));
+        assert!(shown["never"].is_null() && shown["faults"] == json!([]), "{what}: {shown}");
+        shown
+    }
+}
+
+impl Drop for OpenPage {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,4 +146,26 @@ async fn page_asks_for_a_key_and_a_share_link_opens_its_link_alone() {
     command.env("LINKTIDE_SHARE", shared);
     passes(command).await;
     linktide.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn page_waits_for_a_service_that_begins_and_goes_on_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("salt.key"), SALT).unwrap();
+    let mut query = program();
+    query.args(["query", "--listen", "127.0.0.1:0", "--lake"]).arg(folder.path());
+    query.args(["--set", &format!("enrich.salt_key={}", folder.path().join("salt.key").display())]);
+    // Nobody listens there: the store of recent clicks is away from the beginning.
+    query.args(["--set", "redis.url=redis://127.0.0.1:1", "--set", "lake.look_every=200ms"]);
+    let api = Api::of(query.stdout(Stdio::piped()));
+    let Some(command) = browser("watch.mjs", api.url()) else { return };
+    let mut page = OpenPage::in_browser(command);
+    let waiting = page.until_it_says("Linktide is starting", "starting");
+    assert_eq!(waiting["clicks"], Value::Null, "{waiting}");
+    let objects = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let first = Publication::first(Epoch(0), &[PartitionId(0)], "r".into(), Clock::system().now());
+    PublicationStore::new(Arc::new(objects)).publish(first).await.unwrap();
+    let shown = page.until_it_says("No click yet", "begun");
+    assert!(shown["badge"].as_str().unwrap().contains("are missing"), "{shown}");
+    assert_eq!(shown["loads"], 1, "{shown}");
 }

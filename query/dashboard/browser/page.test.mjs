@@ -111,6 +111,24 @@ test("what is drawn is what the API says", async () => {
   });
 });
 
+test("what may still change is told apart from what is final", async () => {
+  await withPage({}, async page => {
+    await show(page, "/?interval=24h&timezone=UTC");
+    await page.locator("details summary").click();
+    const shown = await page
+      .locator("[data-testid=series] tbody tr")
+      .evaluateAll(lines => lines.map(line => line.querySelector("td:last-child").textContent));
+    const { results } = await ask("/v1/account/timeseries?interval=24h&timezone=UTC&unit=hour");
+    const expected = results.map(({ partial, layers }) => {
+      if (partial) return "Not over yet, or incomplete";
+      return layers.includes("speed") ? "Provisional, may still change" : "Final";
+    });
+    assert.deepEqual(shown, expected);
+    const legend = await page.locator(".legend li").allTextContents();
+    for (const state of new Set(expected)) assert.ok(legend.includes(state), state);
+  });
+});
+
 test("the bars of the chart are as high as their counts", async () => {
   await withPage({}, async page => {
     const day = days => new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);

@@ -1,5 +1,5 @@
 // Keeps the page open in a browser, for a test that stops and starts what is behind it. Each line that comes in names what
-// the badge has to say; when it does, what is shown goes out as a line of JSON.
+// the badge has to say, or a text that has to stand on the page; when it does, what is shown goes out as a line of JSON.
 
 import { createInterface } from "node:readline";
 import { accessible, drawn, launch, ORIGIN, open, picture } from "./browser.mjs";
@@ -12,16 +12,15 @@ const { page, faults } = await open(browser);
 let loads = 0;
 page.on("load", () => loads++);
 await page.goto(`${ORIGIN}/?traffic=all&interval=all&compare=none`);
-await drawn(page);
 
 const text = async id => ((await page.getByTestId(id).count()) ? page.getByTestId(id).textContent() : null);
 
 async function shown() {
-  const clicks = await page.getByTestId("clicks").getAttribute("title");
+  const clicks = page.getByTestId("clicks");
   return {
     badge: await text("freshness"),
     notice: await text("notice"),
-    clicks: Number(clicks.replaceAll(",", "")),
+    clicks: (await clicks.count()) ? Number((await clicks.getAttribute("title")).replaceAll(",", "")) : null,
     loads,
     faults,
   };
@@ -40,14 +39,15 @@ async function settled(badge) {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { badge, picture: name } = JSON.parse(line);
+  const { badge, text: words, picture: name } = JSON.parse(line);
   try {
-    await settled(badge);
+    if (badge) await settled(badge);
+    else await page.getByText(words).first().waitFor({ timeout: PATIENCE });
     await accessible(page, name);
     await picture(page, name);
     console.log(JSON.stringify(await shown()));
   } catch (error) {
-    console.log(JSON.stringify({ never: badge, error: String(error), ...(await shown()) }));
+    console.log(JSON.stringify({ never: badge ?? words, error: String(error), ...(await shown()) }));
   }
 }
 await browser.close();

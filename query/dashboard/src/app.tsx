@@ -1,6 +1,6 @@
 /** The page: one view of all links or of one, and the ways to another. */
 
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type Credential, forgetKey, keepKey, knownCredential } from "./api/access.ts";
 import icon from "./icon.svg";
 import { Kinds, Sources } from "./parts/breakdowns.tsx";
@@ -17,7 +17,7 @@ import { ShareDialog } from "./parts/share.tsx";
 import { Empty, Refusal, Skeleton, Starting } from "./parts/states.tsx";
 import { ThemeButton } from "./parts/theme.tsx";
 import { Toolbar } from "./parts/toolbar.tsx";
-import { type Current, useNow, useSession, useView } from "./state/hooks.ts";
+import { type Current, useSession, useView } from "./state/hooks.ts";
 import { USUAL, type View } from "./state/view.ts";
 
 function ownZone(): string {
@@ -35,6 +35,16 @@ function titleOf(view: View, current: Current): string {
   return label?.title ?? (label?.slug ? `/${label.slug}` : `Link ${view.link}`);
 }
 
+/** Another link is another page: whoever reads by ear or by keys begins at its head. */
+function useArrival(link: string | null) {
+  const seen = useRef(link);
+  useEffect(() => {
+    if (seen.current === link) return;
+    seen.current = link;
+    document.getElementById("main")?.focus({ preventScroll: true });
+  }, [link]);
+}
+
 export function App() {
   const [addressed, change] = useView();
   const [credential, setCredential] = useState(knownCredential);
@@ -45,11 +55,11 @@ export function App() {
   const [own, setOwn] = useState(ownZone);
   const timezone = view.timezone ?? own;
   const current = useSession(view, timezone, credential, round);
-  const now = useNow(1000);
   const title = titleOf(view, current);
   useEffect(() => {
     document.title = `${title} · Linktide`;
   }, [title]);
+  useArrival(view.link);
 
   const refused = current.problem?.status;
   useEffect(() => {
@@ -94,7 +104,7 @@ export function App() {
             traffic={view.traffic}
           />
           {current.freshness && (
-            <FreshnessBadge freshness={current.freshness} lostAt={current.lostAt} now={now} timezone={timezone} />
+            <FreshnessBadge freshness={current.freshness} lostAt={current.lostAt} timezone={timezone} />
           )}
         </div>
         <div class="actions">
@@ -138,9 +148,7 @@ export function App() {
               </div>
               <Toolbar view={view} timezone={timezone} own={own} change={change} />
             </div>
-            {current.freshness && (
-              <Notice freshness={current.freshness} lostAt={current.lostAt} now={now} timezone={timezone} />
-            )}
+            {current.freshness && <Notice freshness={current.freshness} lostAt={current.lostAt} timezone={timezone} />}
             {body}
           </>
         )}
@@ -206,7 +214,15 @@ function Body({ view, timezone, current, credential, change }: BodyProps) {
         <>
           <SeriesCard view={view} timezone={timezone} buckets={answer.series} compared={compared} change={change} />
           {!view.link && answer.links && (
-            <TopLinks view={view} first={answer.links} timezone={timezone} credential={credential} change={change} />
+            <TopLinks
+              // The cursor of a page is of one range: another one begins with its first page.
+              key={JSON.stringify([view.when, view.traffic, timezone])}
+              view={view}
+              first={answer.links}
+              timezone={timezone}
+              credential={credential}
+              change={change}
+            />
           )}
           <Places view={view} answer={answer} change={change} />
           <Sources view={view} answer={answer} change={change} />

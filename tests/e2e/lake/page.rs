@@ -1,48 +1,14 @@
 //! The web page while stores stop and come back: it says what is missing and why, keeps what is known, and is whole again by
 //! itself.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Stdio;
 
 use linktide_servers::Redis;
 use serde_json::Value;
 
 use super::stage::Stage;
-use crate::dashboard::browser;
+use crate::dashboard::{OpenPage, browser};
 use crate::speed::stage::{Api, Stage as SpeedStage, Worker};
-
-/// A page in a browser that stays open.
-struct Page {
-    child: Child,
-    asked: ChildStdin,
-    told: BufReader<ChildStdout>,
-}
-
-impl Page {
-    fn open(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (asked, told) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, asked, told }
-    }
-
-    /// Waits until the badge says so, takes a picture of that name, and tells what is shown.
-    fn until(&mut self, badge: &str, picture: &str) -> Value {
-        writeln!(self.asked, "{}", serde_json::json!({ "badge": badge, "picture": picture })).unwrap();
-        let mut line = String::new();
-        self.told.read_line(&mut line).unwrap();
-        let shown: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the browser said `{line}`"));
-        assert!(shown["never"].is_null(), "the badge never said `{badge}`: {shown}");
-        shown
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn page_says_what_an_outage_costs_and_recovers_by_itself() {
@@ -70,7 +36,7 @@ async fn page_says_what_an_outage_costs_and_recovers_by_itself() {
     SpeedStage::until("all is counted", async || api.get(all).await["meta"]["freshness"]["stale"] == false).await;
     let whole = clicks().await;
 
-    let mut page = Page::open(browser("watch.mjs", api.url()).unwrap());
+    let mut page = OpenPage::in_browser(browser("watch.mjs", api.url()).unwrap());
     let fresh = page.until("Up to date", "outage-before");
     assert_eq!((fresh["clicks"].as_u64(), &fresh["notice"]), (Some(whole), &Value::Null), "{fresh}");
 

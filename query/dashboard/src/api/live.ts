@@ -49,7 +49,7 @@ export interface Listener {
   connected(is: boolean): void;
 }
 
-/** Follows a stream until the signal is aborted. A refusal ends it: whoever may not listen is not heard by trying. */
+/** Follows a stream until the signal is aborted. A refusal ends it: what may not be heard, or makes no sense, is not by trying. */
 export async function follow(place: string, credential: Credential | null, listener: Listener, signal: AbortSignal) {
   let last: string | null = null;
   let failed = 0;
@@ -59,7 +59,8 @@ export async function follow(place: string, credential: Credential | null, liste
       if (credential) headers.authorization = `Bearer ${credential.token}`;
       if (last) headers["last-event-id"] = last;
       const response = await fetch(place, { headers, signal, cache: "no-store", credentials: "omit" });
-      if (response.status === 401 || response.status === 403) return;
+      const { status } = response;
+      if (status >= 400 && status < 500 && status !== 429) return;
       if (response.ok && response.body) {
         listener.connected(true);
         const [events, reader] = [new Events(), response.body.pipeThrough(new TextDecoderStream()).getReader()];

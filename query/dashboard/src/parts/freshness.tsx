@@ -2,24 +2,27 @@
 
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Freshness } from "../api/types.ts";
+import { useNow } from "../state/hooks.ts";
 import { moment, span } from "../words/format.ts";
 import { type Level, type Told, tellFreshness } from "../words/freshness.ts";
 
 interface Props {
   freshness: Freshness;
   lostAt: Date | null;
-  now: Date;
   timezone: string;
 }
 
-function told({ freshness, lostAt, now, timezone }: Props): Told {
-  return tellFreshness(freshness, { lostAt }, now, timezone);
+/** How often what is said of today and of ages is looked over. */
+const LOOK = 10_000;
+
+function useTold({ freshness, lostAt, timezone }: Props): Told {
+  return tellFreshness(freshness, { lostAt }, useNow(LOOK), timezone);
 }
 
 export function FreshnessBadge(props: Props) {
   const [open, setOpen] = useState(false);
   const box = useRef<HTMLDivElement>(null);
-  const { level, headline, sentences } = told(props);
+  const { level, headline, sentences } = useTold(props);
   useLayoutEffect(() => {
     if (!open) return;
     const away = (event: Event) => {
@@ -54,7 +57,8 @@ export function FreshnessBadge(props: Props) {
 const SPEED = { ok: "counted", rebuilding: "being counted", unavailable: "cannot be read", not_asked: "not asked for" };
 const BATCH = { ok: "complete", unavailable: "cannot be read," };
 
-function Details({ freshness, now, timezone }: Props) {
+function Details({ freshness, timezone }: Props) {
+  const now = useNow(LOOK);
   const at = (instant: string) => moment(new Date(instant), now, timezone, true);
   const { speed, batch } = freshness.layers;
   return (
@@ -90,7 +94,7 @@ const SPOKEN: Record<Level, string> = {
  * state does, not with every second of it.
  */
 export function Notice(props: Props) {
-  const { level, headline, sentences } = told(props);
+  const { level, headline, sentences } = useTold(props);
   return (
     <>
       <p role="status" class="hidden">

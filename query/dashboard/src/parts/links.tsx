@@ -58,6 +58,8 @@ export function TopLinks(props: Props) {
   const [cursors, setCursors] = useState<string[]>([]);
   const [typed, setTyped] = useState(view.search);
   const [{ page, before }, error] = usePage(props, cursors);
+  // The way back in the browser's history leads to other words.
+  useEffect(() => setTyped(view.search), [view.search]);
   useEffect(() => {
     const timer = setTimeout(() => {
       if (typed === view.search) return;

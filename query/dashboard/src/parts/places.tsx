@@ -88,7 +88,11 @@ function shade(clicks: number, most: number): number {
 function WorldMap(props: { values: Value[]; chosen: string | null; choose: (country: string) => void }) {
   const [world, setWorld] = useState<World | null>(null);
   useEffect(() => {
-    import("../charts/world.ts").then(module => setWorld(module.default));
+    import("../charts/world.ts").then(
+      module => setWorld(module.default),
+      // The list beside it says the same.
+      () => setWorld(null),
+    );
   }, []);
   const { values, chosen, choose } = props;
   const clicks = new Map(values.map(value => [value.value, value.clicks]));

@@ -74,6 +74,8 @@ function Chart({ view, timezone, buckets, compared, change }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<TimeseriesChart | null>(null);
   const [ready, setReady] = useState(false);
+  // A service that was replaced meanwhile no longer has the files of this page.
+  const [failed, setFailed] = useState(false);
   const colors = useColors();
   const unit = unitOf(view);
   const chosen = useRef<(at: number) => void>(() => {});
@@ -84,11 +86,14 @@ function Chart({ view, timezone, buckets, compared, change }: Props) {
   };
   useEffect(() => {
     let gone = false;
-    import("../charts/timeseries.ts").then(({ TimeseriesChart }) => {
-      if (gone || !box.current) return;
-      chart.current = new TimeseriesChart(box.current, at => chosen.current(at));
-      setReady(true);
-    });
+    import("../charts/timeseries.ts").then(
+      ({ TimeseriesChart }) => {
+        if (gone || !box.current) return;
+        chart.current = new TimeseriesChart(box.current, at => chosen.current(at));
+        setReady(true);
+      },
+      () => setFailed(true),
+    );
     return () => {
       gone = true;
       chart.current?.remove();
@@ -100,6 +105,7 @@ function Chart({ view, timezone, buckets, compared, change }: Props) {
     chart.current?.draw({ buckets, compared, unit, timezone, traffic: view.traffic });
     performance.mark("linktide-chart");
   }, [ready, buckets, compared, unit, timezone, view.traffic, colors]);
+  if (failed) return <p role="alert">The chart cannot be loaded; the table has its numbers. Load the page again.</p>;
   return <div class="chart" ref={box} role="img" aria-label={seriesInWords(buckets, unit, timezone)} />;
 }
 
