@@ -39,7 +39,7 @@ pub(crate) async fn redis(data: &Data) -> anyhow::Result<Redis> {
     let (log, lake) = (data.log(&clock)?, Lake::in_folder_unsynced(&data.lake())?);
     lake.publications().latest().await?;
     let intake = world::intake(log.reader(), data.folder(), clock)?;
-    let config = RedisConfig { url: redis.url(), user: None, password: None, limits: Limits::default() };
+    let config = RedisConfig { url: redis.url(), user: None, password: None, limits: Limits::default(), kept: 0 };
     let view = Arc::new(RedisView::new(&config)?);
     let stop = CancellationToken::new();
     let worker = SpeedWorker::new(

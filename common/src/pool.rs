@@ -3,14 +3,17 @@
 //! 1. Work waits in a queue of its tenant. Threads take one piece from each queue in turn, so that a tenant in a loop waits
 //!    behind itself, and another one behind at most one piece of each tenant.
 //! 2. No tenant holds all threads: there is one more than the machine runs at once, and whoever comes finds it free.
-//! 3. What may wait is bounded, for a tenant and in all. Beyond that work is refused at once, which tells whose doing it is.
-//! 4. Work that nobody waits for any more is dropped when its turn comes.
+//! 3. A tenant that has lately taken much is served by threads that stand back: whoever asks now and then does not share the
+//!    processor with it by halves, and it has all of the processor where nobody else wants any.
+//! 4. What may wait is bounded, for a tenant and in all. Beyond that work is refused at once, which tells whose doing it is.
+//! 5. Work that nobody waits for any more is dropped when its turn comes.
 //!
 //! A turn is as fair as its pieces are short: whoever has much to do does it in pieces of some milliseconds.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -18,29 +21,47 @@ use tokio::sync::oneshot;
 use crate::background;
 use crate::id::TenantId;
 
+/// What is taken is forgotten by and by: within this time all but a third of it.
+const MEMORY: Duration = Duration::from_secs(1);
+/// Tenants whose use is remembered, at least: beyond that those who have taken nothing lately are forgotten.
+const REMEMBERED: usize = 1024;
+
 /// How large a pool is.
 #[derive(Debug, Clone)]
 pub struct PoolConfig {
     /// What its threads are called.
     pub name: &'static str,
-    /// How many there are.
+    /// How many there are for everybody.
     pub threads: usize,
+    /// How many there are, standing back, for tenants that have lately taken much; with none, all are served alike.
+    pub threads_behind: usize,
+    /// How much is much: the part of one thread's time.
+    pub much: f64,
     /// How many of them may work for one tenant at once.
     pub threads_each: usize,
     /// Pieces of work that may wait for all tenants together.
     pub waiting: usize,
     /// Pieces of work that may wait for one.
     pub waiting_each: usize,
-    /// Whether its threads go behind those that answer requests.
+    /// Whether all its threads go behind those that answer requests.
     pub stands_back: bool,
 }
 
 impl PoolConfig {
-    /// As many threads for a tenant as the machine runs at once, and one for another.
+    /// As many threads for a tenant as the machine runs at once, and one for another. Much is half of one of them.
     #[must_use]
     pub fn of_the_machine(name: &'static str) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { name, threads: cores + 1, threads_each: cores, waiting: 8192, waiting_each: 1024, stands_back: false }
+        Self {
+            name,
+            threads: cores + 1,
+            threads_behind: cores,
+            much: 0.5,
+            threads_each: cores,
+            waiting: 8192,
+            waiting_each: 1024,
+            stands_back: false,
+        }
     }
 }
 
@@ -66,7 +87,15 @@ pub struct Pool {
 struct Shared {
     config: PoolConfig,
     state: Mutex<State>,
-    work: Condvar,
+    /// By the group of threads that waits.
+    work: [Condvar; 2],
+}
+
+/// A group of threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Ordinary,
+    Behind,
 }
 
 #[derive(Default)]
@@ -76,8 +105,26 @@ struct State {
     turns: VecDeque<TenantId>,
     /// Pieces that are worked at.
     running: HashMap<TenantId, usize>,
+    /// What tenants have taken lately.
+    taken: HashMap<TenantId, Taken>,
     waiting: usize,
     over: bool,
+}
+
+/// Time that threads were at work for a tenant, the older the less it weighs.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    seconds: f64,
+    at: Instant,
+    /// Who serves it. It changes with a piece that comes or ends, so that whoever waits can be woken.
+    group: Group,
+}
+
+impl Taken {
+    fn seconds(&self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.seconds * (-passed / MEMORY.as_secs_f64()).exp()
+    }
 }
 
 type Piece = Box<dyn FnOnce() + Send>;
@@ -89,14 +136,17 @@ impl Pool {
     /// Where the system gives none.
     #[must_use]
     pub fn start(config: PoolConfig) -> Self {
-        let shared = Arc::new(Shared { config, state: Mutex::default(), work: Condvar::new() });
+        let shared = Arc::new(Shared { config, state: Mutex::default(), work: Default::default() });
         let pool = Self { shared };
-        for _ in 0..pool.shared.config.threads.max(1) {
-            let shared = Arc::clone(&pool.shared);
-            let name = shared.config.name.to_owned();
-            let started = std::thread::Builder::new().name(name).spawn(move || shared.work_on());
-            if let Err(error) = started {
-                panic!("no thread for {}: {error}", pool.shared.config.name);
+        let PoolConfig { threads, threads_behind, .. } = pool.shared.config;
+        for (group, threads) in [(Group::Ordinary, threads.max(1)), (Group::Behind, threads_behind)] {
+            for _ in 0..threads {
+                let shared = Arc::clone(&pool.shared);
+                let name = shared.config.name.to_owned();
+                let started = std::thread::Builder::new().name(name).spawn(move || shared.work_on(group));
+                if let Err(error) = started {
+                    panic!("no thread for {}: {error}", pool.shared.config.name);
+                }
             }
         }
         pool
@@ -126,7 +176,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.state.lock().over = true;
-        self.shared.work.notify_all();
+        self.shared.work.iter().for_each(|threads| _ = threads.notify_all());
     }
 }
 
@@ -145,48 +195,79 @@ impl Shared {
             state.turns.push_back(tenant);
         }
         state.waiting += 1;
+        self.note(&mut state, tenant, Duration::ZERO);
+        let group = state.group(tenant);
         drop(state);
-        self.work.notify_one();
+        self.work[group as usize].notify_one();
         Ok(())
     }
 
-    fn work_on(&self) {
-        if self.config.stands_back {
+    /// Notes what was taken for a tenant, and wakes whoever serves it from now on.
+    fn note(&self, state: &mut State, tenant: TenantId, took: Duration) {
+        let now = Instant::now();
+        let seconds = took.as_secs_f64() + state.taken.get(&tenant).map_or(0.0, |taken| taken.seconds(now));
+        let much = self.config.threads_behind > 0 && seconds > self.config.much * MEMORY.as_secs_f64();
+        let group = if much { Group::Behind } else { Group::Ordinary };
+        let moved = state.group(tenant) != group;
+        state.taken.insert(tenant, Taken { seconds, at: now, group });
+        if state.taken.len() > REMEMBERED.max(2 * state.queues.len()) {
+            let State { taken, queues, .. } = state;
+            taken.retain(|tenant, taken| queues.contains_key(tenant) || taken.seconds(now) > 1e-3);
+        }
+        if moved {
+            self.work[group as usize].notify_all();
+        }
+    }
+
+    fn work_on(&self, group: Group) {
+        if self.config.stands_back || group == Group::Behind {
             // Where the system refuses, the work is done all the same.
             let _ = background::stand_back();
         }
         let mut done = None;
-        while let Some((tenant, piece)) = self.next(done) {
+        while let Some((tenant, piece)) = self.next(group, done) {
+            let began = Instant::now();
             // Whoever waits for it learns that it broke by what it does not send.
             if catch_unwind(AssertUnwindSafe(piece)).is_err() {
                 tracing::error!(pool = self.config.name, "a piece of work panicked");
             }
-            done = Some(tenant);
+            done = Some((tenant, began.elapsed()));
         }
     }
 
     /// The next piece, as soon as there is one, when one of `done` is over; none when the pool is.
-    fn next(&self, done: Option<TenantId>) -> Option<(TenantId, Piece)> {
+    fn next(&self, group: Group, done: Option<(TenantId, Duration)>) -> Option<(TenantId, Piece)> {
         let mut state = self.state.lock();
-        if let Some(tenant) = done {
+        if let Some((tenant, took)) = done {
             state.let_go(tenant);
+            self.note(&mut state, tenant, took);
+            let serves = state.group(tenant);
+            if serves != group && state.queues.contains_key(&tenant) {
+                self.work[serves as usize].notify_one();
+            }
         }
         loop {
             if state.over {
                 return None;
             }
-            if let Some(taken) = state.take(self.config.threads_each.max(1)) {
+            if let Some(taken) = state.take(group, self.config.threads_each.max(1)) {
                 return Some(taken);
             }
-            self.work.wait(&mut state);
+            self.work[group as usize].wait(&mut state);
         }
     }
 }
 
 impl State {
-    /// The next piece of the first tenant that has not as many threads as it may have.
-    fn take(&mut self, each: usize) -> Option<(TenantId, Piece)> {
-        let may = |tenant: &TenantId| self.running.get(tenant).is_none_or(|running| *running < each);
+    /// Who serves a tenant.
+    fn group(&self, tenant: TenantId) -> Group {
+        self.taken.get(&tenant).map_or(Group::Ordinary, |taken| taken.group)
+    }
+
+    /// The next piece of the first tenant that is served by these threads, and has not as many as it may have.
+    fn take(&mut self, group: Group, each: usize) -> Option<(TenantId, Piece)> {
+        let room = |tenant: &TenantId| self.running.get(tenant).is_none_or(|running| *running < each);
+        let may = |tenant: &TenantId| self.group(*tenant) == group && room(tenant);
         let at = self.turns.iter().position(may)?;
         let tenant = self.turns.remove(at)?;
         let queue = self.queues.get_mut(&tenant)?;
@@ -221,9 +302,16 @@ mod tests {
     const OTHER: TenantId = TenantId(2);
 
     fn pool(waiting: usize, waiting_each: usize) -> Arc<Pool> {
-        let threads_each = 1;
-        let config = PoolConfig { name: "test", threads: 1, threads_each, waiting, waiting_each, stands_back: false };
-        Arc::new(Pool::start(config))
+        let of_the_machine = PoolConfig::of_the_machine("test");
+        let (threads, threads_behind, threads_each) = (1, 0, 1);
+        Arc::new(Pool::start(PoolConfig {
+            threads,
+            threads_behind,
+            threads_each,
+            waiting,
+            waiting_each,
+            ..of_the_machine
+        }))
     }
 
     /// Holds the only thread until the answer is dropped.
@@ -273,6 +361,24 @@ mod tests {
         assert_eq!(noted.try_recv(), Err(mpsc::TryRecvError::Empty));
         drop((release, notes));
         assert_eq!(noted.iter().collect::<Vec<_>>(), ["waits"]);
+    }
+
+    #[tokio::test]
+    async fn tenant_that_takes_much_is_served_behind_the_others_until_it_rests() {
+        // Whatever was taken at all is much, until it is as good as forgotten.
+        let config = PoolConfig { threads: 1, threads_behind: 1, much: 1e-9, ..PoolConfig::of_the_machine("test") };
+        let pool = Arc::new(Pool::start(config));
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let usual = pool.run(ONE, nice).await.unwrap();
+        let release = hold(&pool, OTHER).await;
+        // The only ordinary thread is held: whoever has taken much is served all the same, on one that stands back.
+        assert!(pool.run(ONE, nice).await.unwrap() > usual);
+        drop(release);
+        while !pool.shared.state.lock().running.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        pool.shared.state.lock().taken.get_mut(&ONE).unwrap().seconds = 0.0;
+        assert_eq!(pool.run(ONE, nice).await, Ok(usual));
     }
 
     #[tokio::test]

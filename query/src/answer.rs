@@ -1,6 +1,6 @@
 //! What both layers gave, added up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use linktide_common::bucket::{Hour, Quarter, Range, Timestamp};
@@ -12,7 +12,7 @@ use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::publication::Publication;
 use linktide_common::sketch::Sketch;
-use linktide_speed::reader::{LinksSlice, Slice};
+use linktide_speed::reader::{ByValue, LinksSlice, Slice};
 
 use crate::freshness::{Away, Basis};
 use crate::merge::{self, Totals};
@@ -34,8 +34,8 @@ pub(crate) struct History {
 pub(crate) struct Answer {
     pub(crate) basis: Basis,
     history: History,
-    recent_values: Vec<(Dimension, Text, Quarter, Counts)>,
-    recent_visitors: Vec<(Hour, Sketch)>,
+    recent_values: Vec<(Dimension, Arc<ByValue>)>,
+    recent_visitors: Vec<(Hour, Arc<Sketch>)>,
     /// Whether the speed layer left out values or visitors, because there were too many.
     pub(crate) guarded: bool,
 }
@@ -52,6 +52,7 @@ impl Answer {
         let mut history = history.unwrap_or_default();
         let (mut recent_values, mut recent_visitors, mut guarded) = (Vec::new(), Vec::new(), false);
         let speed = recent.map(|slice| {
+            guarded = slice.is_guarded();
             history.first = [history.first, slice.first].into_iter().flatten().min();
             history.last = history.last.max(slice.last);
             history.label = later(history.label.take(), slice.label);
@@ -63,7 +64,7 @@ impl Answer {
                 }
             }
             history.totals.recent = slice.totals.into_iter().collect();
-            (recent_values, recent_visitors, guarded) = (slice.values, slice.visitors, slice.guarded);
+            (recent_values, recent_visitors) = (slice.values, slice.visitors);
             slice.held
         });
         let basis = Basis { publication, speed, batch };
@@ -80,12 +81,11 @@ impl Answer {
     /// Counts by value of a dimension in a range that was asked about.
     pub(crate) fn values(&self, dimension: Dimension, range: Range) -> HashMap<&Text, Counts> {
         let history = self.history.values.get(&(dimension, range)).into_iter().flatten();
-        let recent =
-            self.recent_values.iter().filter(|(of, _, quarter, _)| *of == dimension && range.contains(*quarter));
-        merge::add(
-            history.map(|(value, counts)| (value, *counts)),
-            recent.map(|(_, value, _, counts)| (value, *counts)),
-        )
+        let recent = listed(&self.recent_values, dimension).map(|(value, series)| {
+            let within = series.iter().filter(|(quarter, _)| range.contains(*quarter));
+            (value, within.fold(Counts::default(), |sum, (_, counts)| sum + *counts))
+        });
+        merge::add(history.map(|(value, counts)| (value, *counts)), recent.filter(|(_, counts)| !counts.is_zero()))
     }
 
     /// Visitors of the whole hours of a range that was asked about.
@@ -112,14 +112,20 @@ impl Answer {
     }
 }
 
+/// The series of a dimension's values; a value may come twice.
+fn listed(
+    values: &[(Dimension, Arc<ByValue>)],
+    dimension: Dimension,
+) -> impl Iterator<Item = (&Text, &[(Quarter, Counts)])> {
+    let of_dimension = values.iter().filter(move |(of, _)| *of == dimension);
+    of_dimension.flat_map(|(_, by_value)| by_value.values.iter().map(|(value, series)| (value, &series[..])))
+}
+
 /// The recent clicks that a filter lets through.
-fn filtered(
-    filter: &Filter,
-    values: &[(Dimension, Text, Quarter, Counts)],
-) -> std::collections::BTreeMap<Quarter, Counts> {
-    let mut found = std::collections::BTreeMap::new();
-    let through = values.iter().filter(|(of, value, ..)| *of == filter.dimension() && filter.matches(value));
-    for (_, _, quarter, counts) in through {
+fn filtered(filter: &Filter, values: &[(Dimension, Arc<ByValue>)]) -> BTreeMap<Quarter, Counts> {
+    let mut found = BTreeMap::new();
+    let through = listed(values, filter.dimension()).filter(|(value, _)| filter.matches(value));
+    for (quarter, counts) in through.flat_map(|(_, series)| series) {
         *found.entry(*quarter).or_default() += *counts;
     }
     found

@@ -166,8 +166,8 @@ impl Query {
         };
         // There may be many links: adding them up is no work for the runtime of the requests.
         let (publication, history) = (Arc::clone(publication), history?);
-        let answer = tokio::task::spawn_blocking(move || LinksAnswer::of(publication, history, recent));
-        answer.await.map_err(|error| Problem::new(ProblemKind::Internal, error.to_string()))
+        let add = move || LinksAnswer::of(publication, history, recent);
+        self.answering.run(tenant, add).await.map_err(refused)
     }
 
     /// What history has of each link of a tenant.
@@ -263,13 +263,8 @@ impl Query {
         };
         let outcome = self.in_time(history).await;
         match busy {
-            Some(refused @ PoolError::OwnQueueFull(_)) => {
-                Err(Problem::new(ProblemKind::TooManyRequests, refused.to_string()).retry_after(1))
-            }
-            Some(refused @ PoolError::Crowded(_)) => {
-                Err(Problem::new(ProblemKind::TooBusy, refused.to_string()).retry_after(1))
-            }
             Some(PoolError::Broken) | None => Ok(outcome),
+            Some(error) => Err(refused(error)),
         }
     }
 
@@ -339,4 +334,14 @@ impl Query {
         }
         Ok(history)
     }
+}
+
+/// Why a question is not answered that too much work stands before.
+pub(crate) fn refused(error: PoolError) -> Problem {
+    let kind = match error {
+        PoolError::OwnQueueFull(_) => ProblemKind::TooManyRequests,
+        PoolError::Crowded(_) => ProblemKind::TooBusy,
+        PoolError::Broken => return Problem::new(ProblemKind::Internal, error.to_string()),
+    };
+    Problem::new(kind, error.to_string()).retry_after(1)
 }

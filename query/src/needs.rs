@@ -121,6 +121,12 @@ impl Wanted {
         }
     }
 
+    /// Whose questions they are: all of them are one caller's.
+    pub(crate) fn tenant(&self) -> Option<TenantId> {
+        let subjects = self.subjects.iter().map(|(subject, _)| subject.tenant());
+        subjects.chain(self.links.iter().map(|(tenant, _)| *tenant)).next()
+    }
+
     /// Adds the links of a tenant.
     pub(crate) fn links(&mut self, tenant: TenantId, range: Range) {
         if !self.links.contains(&(tenant, range)) {

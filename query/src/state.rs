@@ -8,6 +8,7 @@ use linktide_batch::reader::Tables;
 use linktide_common::access::Gate;
 use linktide_common::clock::Clock;
 use linktide_common::enrich::VisitorIdentity;
+use linktide_common::pool::{Pool, PoolConfig};
 use linktide_common::publication::{Publication, PublicationStore};
 use linktide_speed::reader::SpeedReader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -60,6 +61,8 @@ pub struct Query {
     pub(crate) webhooks: Option<Arc<Webhooks>>,
     /// Who passes.
     pub(crate) gate: Gate,
+    /// Where answers are made: beside the runtime of the requests, in turn for each tenant.
+    pub(crate) answering: Arc<Pool>,
     /// Told when the process ends: live streams would never end by themselves.
     pub(crate) stop: CancellationToken,
     live: Arc<Semaphore>,
@@ -89,6 +92,7 @@ impl Query {
             exports: None,
             webhooks: None,
             gate,
+            answering: Arc::new(Pool::start(PoolConfig::of_the_machine("answers"))),
             stop,
             live,
             caught_up,

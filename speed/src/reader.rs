@@ -6,7 +6,7 @@ use linktide_common::bucket::{Hour, Range};
 use linktide_common::id::{Subject, TenantId};
 
 use crate::view::View;
-pub use crate::view::{Counted, Held, LinksSlice, Slice, ViewError, Want};
+pub use crate::view::{ByValue, Counted, Held, LinksSlice, Slice, ViewError, Want};
 
 /// Reads a view. Clones read the same one.
 #[derive(Clone)]

@@ -29,6 +29,10 @@ impl<K: Ord + Copy, V: Default> Series<K, V> {
         &mut self.0[place].1
     }
 
+    pub(crate) fn into_entries(self) -> Vec<(K, V)> {
+        self.0
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &(K, V)> {
         self.0.iter()
     }

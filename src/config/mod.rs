@@ -70,6 +70,8 @@ pub struct Api {
     pub stale_after: Span,
     /// Memory for footers of rollups' files, and for rows that were read from them.
     pub file_cache: ByteSize,
+    /// Memory for what links received in hours of the view that are over.
+    pub recent_cache: ByteSize,
     /// What clients may take up.
     pub connections: Connections,
     /// How often a live stream looks for new counts.
@@ -85,6 +87,7 @@ impl Default for Api {
             deadline: Span::seconds(5),
             stale_after: Span::seconds(60),
             file_cache: ByteSize(256 << 20),
+            recent_cache: ByteSize(32 << 20),
             connections: Connections::default(),
             live_every: Span::seconds(1),
             live_streams: 1_000,

@@ -93,6 +93,7 @@ fn redis(config: &Config) -> RedisConfig {
         user: config.redis.user.clone(),
         password: config.redis.password.as_ref().map(|password| password.0.clone()),
         limits: Limits { cell_fields: config.speed.cell_fields, tenant_cells: config.speed.tenant_cells },
+        kept: usize::try_from(config.api.recent_cache.0).unwrap_or(usize::MAX),
     }
 }
 

@@ -125,7 +125,11 @@ impl Files {
             schemas: Mutex::default(),
             requests: Semaphore::new(REQUESTS_AT_ONCE),
             lookups: Pool::start(PoolConfig::of_the_machine("lookups")),
-            scans: Pool::start(PoolConfig { stands_back: true, ..PoolConfig::of_the_machine("scans") }),
+            scans: Pool::start(PoolConfig {
+                stands_back: true,
+                threads_behind: 0,
+                ..PoolConfig::of_the_machine("scans")
+            }),
         }
     }
 

@@ -22,7 +22,7 @@ use linktide_common::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::ask::At;
+use crate::ask::{At, refused};
 use crate::envelope::{Meta, ResolvedRange};
 use crate::freshness::{Basis, Freshness};
 use crate::needs::Wanted;
@@ -102,6 +102,7 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
     let Asked { at, mut questions } = asked;
     let mut wanted = Wanted::default();
     questions.iter().for_each(|question| question.wants(&mut wanted));
+    let tenant = wanted.tenant().expect("every question wants something");
     let answers = query.ask(&at, &wanted).await?;
     let (asking, now) = (query.clone(), query.clock.now());
     let make = move || {
@@ -120,7 +121,7 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
         let keep = keep(&at, &freshness, &questions, basis.publication.watermark.start());
         Ok(Found { parts, freshness, keep })
     };
-    tokio::task::spawn_blocking(make).await.map_err(|error| internal(&error))?
+    query.answering.run(tenant, make).await.map_err(refused)?
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Problem {

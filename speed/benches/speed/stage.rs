@@ -44,7 +44,7 @@ fn kafka_config(brokers: &str) -> KafkaConfig {
 }
 
 fn redis_config(url: &str, limits: Limits) -> RedisConfig {
-    RedisConfig { url: url.to_owned(), user: None, password: None, limits }
+    RedisConfig { url: url.to_owned(), user: None, password: None, limits, kept: 0 }
 }
 
 fn publications(folder: &Path) -> anyhow::Result<PublicationStore> {

@@ -1,5 +1,7 @@
 //! The sum of cells of several received hours, cut to what a question wants.
 
+use std::sync::Arc;
+
 use linktide_common::bucket::{Hour, Quarter, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::{Dimension, NONE};
@@ -7,18 +9,25 @@ use linktide_common::enrich::Text;
 use linktide_common::sketch::Sketch;
 use rustc_hash::FxHashMap;
 
-use super::{Slice, Want};
+use super::{ByValue, Slice, Want};
 use crate::series::{Series, ValueCounts};
 
 pub(super) struct Gathered<'a> {
     want: &'a Want,
     totals: Series<Quarter, Counts>,
-    values: FxHashMap<(Dimension, Text), Series<Quarter, Counts>>,
-    /// Clicks with values that were left out.
-    left_out: FxHashMap<(Dimension, Quarter), Counts>,
+    /// By the dimension's place in [`Want::dimensions`].
+    breakdowns: Vec<Breakdown>,
     visitors: Series<Hour, Sketch>,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
+    guarded: bool,
+}
+
+#[derive(Default)]
+struct Breakdown {
+    values: FxHashMap<Text, Series<Quarter, Counts>>,
+    /// Clicks with values that were left out.
+    left_out: Series<Quarter, Counts>,
     guarded: bool,
 }
 
@@ -27,8 +36,7 @@ impl<'a> Gathered<'a> {
         Self {
             want,
             totals: Series::default(),
-            values: FxHashMap::default(),
-            left_out: FxHashMap::default(),
+            breakdowns: want.dimensions.iter().map(|_| Breakdown::default()).collect(),
             visitors: Series::default(),
             first: None,
             last: None,
@@ -36,15 +44,13 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    /// Counts of a quarter; `whole` where the breakdown of these clicks was left out.
+    /// Counts of a quarter; `left_out` where the breakdown of these clicks is.
     pub(super) fn total(&mut self, quarter: Quarter, counts: Counts, left_out: bool) {
         self.guarded |= left_out;
         if self.want.range.contains(quarter) {
             *self.totals.at(quarter) += counts;
             if left_out {
-                for dimension in &self.want.dimensions {
-                    *self.left_out.entry((*dimension, quarter)).or_default() += counts;
-                }
+                self.breakdowns.iter_mut().for_each(|breakdown| *breakdown.left_out.at(quarter) += counts);
             }
         }
     }
@@ -55,18 +61,24 @@ impl<'a> Gathered<'a> {
         self.last = self.last.max(last);
     }
 
-    pub(super) fn wants(&self, dimension: Dimension, quarter: Quarter) -> bool {
-        self.want.range.contains(quarter) && self.want.dimensions.contains(&dimension)
+    fn wanted(&mut self, dimension: Dimension, quarter: Quarter) -> Option<&mut Breakdown> {
+        let place = self.want.dimensions.iter().position(|wanted| *wanted == dimension)?;
+        self.want.range.contains(quarter).then(|| &mut self.breakdowns[place])
     }
 
-    pub(super) fn value(&mut self, dimension: Dimension, value: &Text, quarter: Quarter, counts: ValueCounts) {
-        *self.values.entry((dimension, Text::clone(value))).or_default().at(quarter) += clicks(counts);
+    pub(super) fn value(&mut self, dimension: Dimension, value: &str, quarter: Quarter, counts: ValueCounts) {
+        let Some(breakdown) = self.wanted(dimension, quarter) else { return };
+        match breakdown.values.get_mut(value) {
+            Some(series) => *series.at(quarter) += clicks(counts),
+            None => *breakdown.values.entry(Text::from(value)).or_default().at(quarter) += clicks(counts),
+        }
     }
 
     /// Clicks whose value of a dimension was left out.
     pub(super) fn left_out(&mut self, dimension: Dimension, quarter: Quarter, counts: ValueCounts) {
-        self.guarded = true;
-        *self.left_out.entry((dimension, quarter)).or_default() += clicks(counts);
+        let Some(breakdown) = self.wanted(dimension, quarter) else { return };
+        *breakdown.left_out.at(quarter) += clicks(counts);
+        breakdown.guarded = true;
     }
 
     pub(super) fn visitors(&mut self, hour: Hour, sketch: &Sketch) {
@@ -75,32 +87,37 @@ impl<'a> Gathered<'a> {
 
     /// The answer, with [`NONE`] in each dimension for the clicks that are in no value.
     pub(super) fn into_slice(self, slice: Slice) -> Slice {
-        let mut listed = self.left_out;
-        let mut values = Vec::new();
-        for ((dimension, value), series) in self.values {
-            for (quarter, counts) in series.iter() {
-                *listed.entry((dimension, *quarter)).or_default() += *counts;
-                values.push((dimension, Text::clone(&value), *quarter, *counts));
-            }
-        }
-        let none = Text::from(NONE);
-        for dimension in &self.want.dimensions {
-            for (quarter, all) in self.totals.iter() {
-                let rest = less(*all, listed.get(&(*dimension, *quarter)).copied().unwrap_or_default());
-                if !rest.is_zero() {
-                    values.push((*dimension, Text::clone(&none), *quarter, rest));
-                }
-            }
-        }
+        let totals: Vec<(Quarter, Counts)> = self.totals.iter().copied().collect();
+        let by_value = |breakdown: Breakdown| Arc::new(breakdown.into_values(&totals));
+        let dimensions = self.want.dimensions.iter().copied();
         Slice {
-            totals: self.totals.iter().copied().collect(),
-            values,
-            visitors: self.visitors.iter().cloned().collect(),
+            values: dimensions.zip(self.breakdowns.into_iter().map(by_value)).collect(),
+            visitors: self.visitors.iter().map(|(hour, sketch)| (*hour, Arc::new(sketch.clone()))).collect(),
             first: self.first,
             last: self.last,
             guarded: self.guarded,
+            totals,
             ..slice
         }
+    }
+}
+
+impl Breakdown {
+    fn into_values(self, totals: &[(Quarter, Counts)]) -> ByValue {
+        let mut listed = self.left_out;
+        let mut values = Vec::with_capacity(self.values.len() + 1);
+        for (value, series) in self.values {
+            for (quarter, counts) in series.iter() {
+                *listed.at(*quarter) += *counts;
+            }
+            values.push((value, series.into_entries()));
+        }
+        let none = totals.iter().map(|(quarter, all)| (*quarter, less(*all, *listed.at(*quarter))));
+        let none: Vec<_> = none.filter(|(_, counts)| !counts.is_zero()).collect();
+        if !none.is_empty() {
+            values.push((Text::from(NONE), none));
+        }
+        ByValue { values, guarded: self.guarded }
     }
 }
 

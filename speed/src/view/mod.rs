@@ -19,6 +19,7 @@ mod memory;
 pub mod redis;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use linktide_common::bucket::{Hour, Quarter, Range, Timestamp};
@@ -83,6 +84,15 @@ pub struct Want {
     pub visitors: bool,
 }
 
+/// Clicks by value of a dimension.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ByValue {
+    /// Each value once, with its clicks by quarter of event time, in order.
+    pub values: Vec<(Text, Vec<(Quarter, Counts)>)>,
+    /// Whether values were left out because there were too many of them.
+    pub guarded: bool,
+}
+
 /// A partition in one life of the log.
 pub type Place = (Epoch, PartitionId);
 
@@ -124,18 +134,27 @@ pub struct Slice {
     pub held: Held,
     /// Counts by quarter of event time, each quarter once, in order.
     pub totals: Vec<(Quarter, Counts)>,
-    /// Counts by dimension, value and quarter of event time, previews aside. What they lack of the total has other values.
-    pub values: Vec<(Dimension, Text, Quarter, Counts)>,
+    /// Counts by dimension, value and quarter of event time, previews aside. A dimension may come twice, and its values add
+    /// up. What they lack of the total has other values.
+    pub values: Vec<(Dimension, Arc<ByValue>)>,
     /// Visitors by event hour, for the hours that the range touches.
-    pub visitors: Vec<(Hour, Sketch)>,
+    pub visitors: Vec<(Hour, Arc<Sketch>)>,
     /// Event time of the first click of all that was received, whatever the range.
     pub first: Option<Timestamp>,
     /// Event time of the last.
     pub last: Option<Timestamp>,
     /// The link's label.
     pub label: Option<Label>,
-    /// Whether values or visitors were left out because there were too many of them.
+    /// Whether there are clicks whose breakdown and visitors were left out, because their tenant had too many links.
     pub guarded: bool,
+}
+
+impl Slice {
+    /// Whether values or visitors were left out because there were too many of them.
+    #[must_use]
+    pub fn is_guarded(&self) -> bool {
+        self.guarded || self.values.iter().any(|(_, values)| values.guarded)
+    }
 }
 
 /// Clicks by link.

@@ -2,6 +2,7 @@
 //! each click once, and every rollup equals a plain count, as readers of others find them.
 
 mod bad_input;
+mod corrections;
 mod oracle;
 mod outages;
 mod page;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use linktide_common::bucket::{Hour, QUARTERS_PER_HOUR, Quarter, Timestamp};
+use linktide_common::bucket::{Day, Hour, QUARTERS_PER_HOUR, Quarter, Timestamp};
 use linktide_common::click::{Click, Kind};
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::{EnrichedClick, Enricher, Stamp};
@@ -96,9 +96,10 @@ impl Oracle {
         self.before(watermark).filter(|(_, click)| click.tenant_id.0 == tenant).count() as u64
     }
 
-    /// The rows of `click_event` as [`RAW`] asks for them.
-    pub(super) fn raw(&self, watermark: Hour) -> Vec<Value> {
-        self.before(watermark).map(|(place, click)| raw(*place, click)).collect()
+    /// The rows of `click_event` as [`RAW`] asks for them, of the days of receipt from `since` on.
+    pub(super) fn raw(&self, since: Option<Day>, watermark: Hour) -> Vec<Value> {
+        let kept = |click: &EnrichedClick| Some(Day::of(click.received_at)) >= since;
+        self.before(watermark).filter(|(_, click)| kept(click)).map(|(place, click)| raw(*place, click)).collect()
     }
 
     pub(super) fn rolled(&self, watermark: Hour) -> Rolled {
@@ -217,7 +218,7 @@ impl Rolled {
 /// What is asked of `click_event`.
 pub(super) const RAW: &str = r#"SELECT epoch, partition, "offset", tenant_id, link_id, epoch_ms(clicked_at), epoch_ms(received_at),
     click_id, preview, device, referrer_class, trigger, browser, os, referrer, language, bot_reason, ip_hash,
-    CAST(received_date AS VARCHAR), user_agent FROM t ORDER BY epoch, partition, "offset""#;
+    CAST(received_date AS VARCHAR), user_agent, country, geo_pending FROM t ORDER BY epoch, partition, "offset""#;
 
 fn raw((epoch, partition, offset): Place, click: &EnrichedClick) -> Value {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -242,6 +243,8 @@ fn raw((epoch, partition, offset): Place, click: &EnrichedClick) -> Value {
         click.ip_hash.map(|hash| hex(&hash.0)),
         click.received_at.to_string()[..10],
         click.user_agent,
+        click.geo.country,
+        click.geo.pending,
     ])
 }
 

@@ -72,7 +72,7 @@ impl Stage {
         let partitions = log.partitions().await.unwrap();
         let first = Publication::first(Epoch(0), &partitions, "r".into(), Clock::system().now());
         publications.publish(first).await.unwrap();
-        let enricher = enricher();
+        let enricher = enricher(GeoFiles::default());
         let random = StdRng::seed_from_u64(seed);
         Self {
             log,
@@ -247,13 +247,9 @@ pub(crate) async fn add_partition(config: &KafkaConfig, count: usize) {
 }
 
 /// What the programs enrich by, with their salt.
-pub(crate) fn enricher() -> Enricher {
-    let config = EnrichConfig {
-        salt_secret: Secret::new(SALT.to_vec()),
-        visitor: VisitorIdentity::Ip,
-        geo: GeoFiles::default(),
-        floor_days: 3653,
-    };
+pub(crate) fn enricher(geo: GeoFiles) -> Enricher {
+    let config =
+        EnrichConfig { salt_secret: Secret::new(SALT.to_vec()), visitor: VisitorIdentity::Ip, geo, floor_days: 3653 };
     Enricher::new(config).unwrap()
 }
 

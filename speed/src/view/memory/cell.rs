@@ -62,15 +62,11 @@ impl Cell {
         let Some(breakdown) = &self.breakdown else { return };
         for ((dimension, value), series) in &breakdown.values {
             for (quarter, counts) in series.iter() {
-                if into.wants(*dimension, *quarter) {
-                    into.value(*dimension, value, *quarter, *counts);
-                }
+                into.value(*dimension, value, *quarter, *counts);
             }
         }
         for ((quarter, dimension), counts) in breakdown.left_out.iter() {
-            if into.wants(*dimension, *quarter) {
-                into.left_out(*dimension, *quarter, *counts);
-            }
+            into.left_out(*dimension, *quarter, *counts);
         }
         for (hour, sketch) in breakdown.visitors.iter() {
             if hours.is_some_and(|hours| hours.contains(hour)) {

@@ -8,9 +8,12 @@ mod connection;
 mod keys;
 mod pack;
 mod read;
+mod settled;
+mod subject;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 
 use async_trait::async_trait;
 use fail::fail_point;
@@ -26,6 +29,7 @@ use super::{Counted, Flushed, Fold, Held, Limits, LinksSlice, Slice, Standing, V
 use crate::metrics;
 use crate::shard::Shard;
 use connection::Server;
+use settled::Kept;
 
 /// Scripts on their way at once: more only wait in the server, and die of old age there.
 const IN_FLIGHT: usize = 16;
@@ -43,6 +47,8 @@ pub struct RedisConfig {
     pub password: Option<String>,
     /// How much the view takes.
     pub limits: Limits,
+    /// Bytes of memory for what readers keep of hours that are over.
+    pub kept: usize,
 }
 
 impl RedisConfig {
@@ -60,6 +66,9 @@ pub struct RedisView {
     server: Server,
     limits: Limits,
     scripts: Arc<Scripts>,
+    /// By shard, the hour behind the newest received one as it was last seen.
+    newest: Vec<AtomicI32>,
+    kept: Kept,
 }
 
 struct Scripts {
@@ -81,7 +90,13 @@ impl RedisView {
             forget: Script::new(concat!(include_str!("delete.lua"), include_str!("forget.lua"))),
             erase: Script::new(concat!(include_str!("delete.lua"), include_str!("erase.lua"))),
         };
-        Ok(Self { server: Server::new(config)?, limits: config.limits, scripts: Arc::new(scripts) })
+        Ok(Self {
+            server: Server::new(config)?,
+            limits: config.limits,
+            scripts: Arc::new(scripts),
+            newest: Shard::all().map(|_| AtomicI32::new(i32::MIN)).collect(),
+            kept: Kept::new(config.kept),
+        })
     }
 
     /// Connects now.
@@ -241,6 +256,7 @@ impl View for RedisView {
                 fail_point!("speed::erase::within_shard", |_| std::process::abort());
             }
         }
+        self.kept.clear();
         Ok(())
     }
 
@@ -248,6 +264,7 @@ impl View for RedisView {
         for shard in Shard::all() {
             self.forget_in(shard, "all", &[]).await?;
         }
+        self.kept.clear();
         let mut question = redis::pipe();
         question.del(keys::LAGS).ignore();
         self.ask(&question).await

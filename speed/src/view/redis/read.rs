@@ -1,30 +1,25 @@
-//! What readers ask: keys known in advance, in one transaction, so that what comes back belongs together.
+//! What readers ask of the whole view and of a tenant's links: keys known in advance, in one transaction a shard, so that
+//! what comes back belongs together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use linktide_common::bucket::{Hour, Quarter, Range};
 use linktide_common::count::Counts;
-use linktide_common::enrich::Text;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::intake::Lag;
 use linktide_common::label::Label;
-use linktide_common::sketch::Sketch;
 use redis::{FromRedisValue, Value, pipe};
 use rustc_hash::FxHashMap;
 
-use super::keys::{self, ValueField, Who};
+use super::keys::{self, Who};
 use super::{IN_FLIGHT, RedisView};
-use crate::series::ValueCounts;
 use crate::shard::{SHARDS, Shard};
-use crate::view::gathered::Gathered;
-use crate::view::{Counted, Held, LinksSlice, Place, Slice, ViewError, Want};
+use crate::view::{Counted, Held, LinksSlice, Place, ViewError};
 
 /// A hash as it comes.
-type Fields = Vec<(String, String)>;
+pub(super) type Fields = Vec<(String, String)>;
 
-/// How often a read begins again because an hour began under it.
-const ATTEMPTS: usize = 3;
 /// Keys asked for at once.
 const KEYS: usize = 1_000;
 
@@ -45,11 +40,11 @@ pub(super) fn shard_state(fields: &Fields) -> (Held, Option<Hour>) {
 }
 
 /// The received hours from `from` to before `end`.
-fn hours(from: Hour, end: Option<Hour>) -> impl Iterator<Item = Hour> + Clone {
+pub(super) fn hours(from: Hour, end: Option<Hour>) -> impl Iterator<Item = Hour> + Clone {
     (from.0..end.map_or(from.0, |end| end.0)).map(Hour)
 }
 
-fn parse<T: FromRedisValue>(value: Value) -> Result<T, ViewError> {
+pub(super) fn parse<T: FromRedisValue>(value: Value) -> Result<T, ViewError> {
     redis::from_redis_value(value)
         .map_err(|error| ViewError::Unusable(format!("redis gave what was not written: {error}")))
 }
@@ -73,81 +68,6 @@ impl RedisView {
         Ok(told
             .filter_map(|(field, json)| Some((keys::parse_place(&field)?, serde_json::from_str(&json).ok()?)))
             .collect())
-    }
-
-    pub(super) async fn slice(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError> {
-        let shard = Shard::of(subject);
-        let mut question = pipe();
-        question.hgetall(keys::positions(shard));
-        let known: Vec<Fields> = self.ask(&question).await?;
-        let (_, mut end) = known.first().map(shard_state).unwrap_or_default();
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let mut questions = pipe();
-            questions.atomic().hgetall(keys::positions(shard)).get(keys::label(subject));
-            for hour in hours(from, end) {
-                questions.hgetall(keys::totals(subject, hour));
-                if !want.dimensions.is_empty() {
-                    questions.hgetall(keys::cell(subject, hour));
-                }
-            }
-            let answers: Vec<Value> = self.ask(&questions).await?;
-            let mut answers = answers.into_iter();
-            let (held, newest) = shard_state(&parse(answers.next().unwrap_or(Value::Nil))?);
-            if newest > end && attempts < ATTEMPTS {
-                end = newest;
-                continue;
-            }
-            let label: Option<String> = parse(answers.next().unwrap_or(Value::Nil))?;
-            let label = label.and_then(|text| keys::parse_label(&text));
-            let mut gathered = Gathered::new(want);
-            let mut visited = Vec::new();
-            for hour in hours(from, end) {
-                let totals: Fields = parse(answers.next().unwrap_or(Value::Nil))?;
-                gather_totals(hour, &totals, &mut gathered, &mut visited);
-                if !want.dimensions.is_empty() {
-                    gather_values(hour, &answers.next().unwrap_or(Value::Nil), &mut gathered)?;
-                }
-            }
-            let mut slice = Slice { held, label, ..Slice::default() };
-            if want.visitors {
-                let held_from = self.gather_visitors(subject, want, visited, &mut gathered).await?;
-                slice.held.from = slice.held.from.max(held_from);
-            }
-            return Ok(gathered.into_slice(slice));
-        }
-    }
-
-    /// Sketches of the event hours in which there were people. Newer visitors than the counts may be among them, never
-    /// fewer: where something was deleted meanwhile, `held_from` has moved.
-    async fn gather_visitors(
-        &self,
-        subject: Subject,
-        want: &Want,
-        mut visited: Vec<Hour>,
-        into: &mut Gathered<'_>,
-    ) -> Result<Option<Hour>, ViewError> {
-        let wanted = want.range.hours_touched();
-        visited.retain(|hour| wanted.contains(hour));
-        visited.sort_unstable();
-        visited.dedup();
-        let mut questions = pipe();
-        questions.atomic().hget(keys::positions(Shard::of(subject)), keys::HELD_FROM);
-        for hour in &visited {
-            questions.get(keys::visitors(subject, *hour));
-        }
-        let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
-        let held_from: Option<i32> = parse(answers.next().unwrap_or(Value::Nil))?;
-        for (hour, answer) in visited.into_iter().zip(answers) {
-            let bytes: Option<Vec<u8>> = parse(answer)?;
-            let Some(bytes) = bytes else { continue };
-            let sketch = Sketch::from_bytes(&bytes).map_err(|error| {
-                ViewError::Unusable(format!("redis: {} is no sketch: {error}", keys::visitors(subject, hour)))
-            })?;
-            into.visitors(hour, &sketch);
-        }
-        Ok(held_from.map(Hour))
     }
 
     pub(super) async fn links_slice(
@@ -278,7 +198,7 @@ fn whole_number(score: f64) -> u64 {
     score as u64
 }
 
-fn count_of(counts: &mut Counts, who: Who) -> &mut u64 {
+pub(super) fn count_of(counts: &mut Counts, who: Who) -> &mut u64 {
     match who {
         Who::People => &mut counts.humans,
         Who::Bots => &mut counts.bots,
@@ -287,65 +207,9 @@ fn count_of(counts: &mut Counts, who: Who) -> &mut u64 {
 }
 
 /// The counts of a totals hash.
-fn totals(received: Hour, fields: &Fields) -> impl Iterator<Item = (Quarter, Who, u64)> {
+pub(super) fn totals(received: Hour, fields: &Fields) -> impl Iterator<Item = (Quarter, Who, u64)> {
     fields.iter().filter_map(move |(field, value)| {
         let (quarter, who) = keys::parse_total(field);
         Some((keys::parse_quarter(received, quarter)?, who, value.parse().ok()?))
     })
-}
-
-fn gather_totals(received: Hour, fields: &Fields, into: &mut Gathered<'_>, visited: &mut Vec<Hour>) {
-    let instant = |name: &str| {
-        let (_, value) = fields.iter().find(|(field, _)| field == name)?;
-        linktide_common::bucket::Timestamp::from_millis(value.parse().ok()?)
-    };
-    let left_out = fields.iter().any(|(field, _)| field == keys::LEFT_OUT);
-    for (quarter, who, count) in totals(received, fields) {
-        let mut counts = Counts::default();
-        *count_of(&mut counts, who) = count;
-        into.total(quarter, counts, left_out);
-        if who == Who::People {
-            visited.push(quarter.hour());
-        }
-    }
-    into.seen(instant(keys::FIRST), instant(keys::LAST));
-}
-
-/// The fields of a hash where they are: most of a breakdown's are of dimensions that nobody asked for.
-fn fields(hash: &Value) -> Result<Vec<(&str, &str)>, ViewError> {
-    let unusable = || ViewError::Unusable("redis gave what was not written: a hash that is none".to_owned());
-    let pairs: Vec<(&Value, &Value)> = match hash {
-        Value::Nil => Vec::new(),
-        Value::Array(parts) => parts.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
-        Value::Map(pairs) => pairs.iter().map(|(field, value)| (field, value)).collect(),
-        _ => return Err(unusable()),
-    };
-    pairs.into_iter().map(|(field, value)| text(field).zip(text(value)).ok_or_else(unusable)).collect()
-}
-
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
-}
-
-fn gather_values(received: Hour, hash: &Value, into: &mut Gathered<'_>) -> Result<(), ViewError> {
-    for (field, value) in fields(hash)? {
-        let (Some((quarter, field)), Ok(count)) = (keys::parse_value(field), value.parse()) else { continue };
-        let Some(quarter) = keys::parse_quarter(received, quarter) else { continue };
-        let counted =
-            |bots: bool| ValueCounts { humans: if bots { 0 } else { count }, bots: if bots { count } else { 0 } };
-        match field {
-            ValueField::Value(dimension, value, bots) if into.wants(dimension, quarter) => {
-                into.value(dimension, &Text::from(value), quarter, counted(bots));
-            }
-            ValueField::LeftOut(dimension, bots) if into.wants(dimension, quarter) => {
-                into.left_out(dimension, quarter, counted(bots))
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

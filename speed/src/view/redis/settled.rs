@@ -1,0 +1,167 @@
+//! What a reader keeps of hours that are over: once every partition's received time has passed an hour, nothing is added
+//! to what was received in it, and a hot link's live day is read once a minute instead of with each question.
+
+use std::collections::BTreeMap;
+use std::ops;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use linktide_common::bucket::{Hour, Quarter, Range};
+use linktide_common::count::Counts;
+use linktide_common::dimension::Dimension;
+use linktide_common::enrich::Text;
+use linktide_common::id::Subject;
+use linktide_common::sketch::Sketch;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::view::{ByValue, Held, Place, Slice, Want};
+
+/// How long anything is kept: a view that was rebuilt under other rules is seen within it.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// Subjects that are expected; a bound by memory is beside it.
+const SUBJECTS: usize = 1 << 12;
+/// What an entry, a value and a quarter take in memory, about.
+const ENTRY: usize = 512;
+const VALUE: usize = 64;
+const QUARTER: usize = 32;
+
+/// What a subject received in hours that are over, whatever its event time.
+pub(super) struct Settled {
+    /// The received hours that it is of.
+    pub(super) hours: ops::Range<Hour>,
+    /// The dimensions that it is broken down by.
+    pub(super) dimensions: Vec<Dimension>,
+    /// The event hours whose visitors were read; none where nobody asked for visitors.
+    pub(super) visitors_of: Option<ops::Range<Hour>>,
+    /// All of it, and the state it was read at.
+    pub(super) slice: Slice,
+    read_at: Instant,
+}
+
+impl Settled {
+    pub(super) fn new(hours: ops::Range<Hour>, want: &Want, slice: Slice) -> Self {
+        let visitors_of = want.visitors.then(|| want.range.hours_touched());
+        Self { hours, dimensions: want.dimensions.clone(), visitors_of, slice, read_at: Instant::now() }
+    }
+
+    /// Whether it holds all that is wanted of its hours.
+    fn covers(&self, want: &Want) -> bool {
+        let visitors = || {
+            let hours = want.range.hours_touched();
+            self.visitors_of.as_ref().is_some_and(|of| of.start <= hours.start && of.end >= hours.end)
+        };
+        want.dimensions.iter().all(|dimension| self.dimensions.contains(dimension)) && (!want.visitors || visitors())
+    }
+
+    /// Whether a view in this state still gives the same: one that was set back is to be read as it is, and a partition
+    /// that was not there before may have given clicks of an hour that was over for the others.
+    pub(super) fn stands(&self, held: &Held) -> bool {
+        let places = |held: &Held| held.positions.keys().copied().collect::<Vec<Place>>();
+        held.from == self.slice.held.from
+            && over(held) >= Some(self.hours.end)
+            && places(held) == places(&self.slice.held)
+    }
+
+    /// What was received since, and what is wanted of this. Visitors that were read later take the place of these: whoever
+    /// came since is among them.
+    pub(super) fn with(&self, recent: Slice, want: &Want) -> Slice {
+        let wanted = |quarter: &Quarter| want.range.contains(*quarter);
+        let mut totals: BTreeMap<Quarter, Counts> = recent.totals.into_iter().collect();
+        for (quarter, counts) in self.slice.totals.iter().filter(|(quarter, _)| wanted(quarter)) {
+            *totals.entry(*quarter).or_default() += *counts;
+        }
+        let whole = self.slice.totals.iter().all(|(quarter, _)| wanted(quarter));
+        let mut values = recent.values;
+        for (dimension, by_value) in &self.slice.values {
+            if want.dimensions.contains(dimension) {
+                let by_value = if whole { Arc::clone(by_value) } else { Arc::new(cut(by_value, want.range)) };
+                values.push((*dimension, by_value));
+            }
+        }
+        let mut visitors: BTreeMap<Hour, Arc<Sketch>> = BTreeMap::new();
+        if want.visitors {
+            let hours = want.range.hours_touched();
+            let kept = self.slice.visitors.iter().filter(|(hour, _)| hours.contains(hour)).cloned();
+            visitors.extend(kept.chain(recent.visitors));
+        }
+        Slice {
+            totals: totals.into_iter().collect(),
+            values,
+            visitors: visitors.into_iter().collect(),
+            first: [self.slice.first, recent.first].into_iter().flatten().min(),
+            last: self.slice.last.max(recent.last),
+            guarded: self.slice.guarded || recent.guarded,
+            held: recent.held,
+            label: recent.label,
+        }
+    }
+
+    fn size(&self) -> usize {
+        let values = self.slice.values.iter().flat_map(|(_, by_value)| &by_value.values);
+        let values: usize = values.map(|(text, series)| VALUE + text.len() + QUARTER * series.len()).sum();
+        let visitors: usize = self.slice.visitors.iter().map(|(_, sketch)| QUARTER + sketch.as_bytes().len()).sum();
+        ENTRY + QUARTER * self.slice.totals.len() + values + visitors
+    }
+}
+
+/// Clicks of a range alone.
+fn cut(by_value: &ByValue, range: Range) -> ByValue {
+    let within = |(value, series): &(Text, Vec<(Quarter, Counts)>)| {
+        let series: Vec<_> = series.iter().filter(|(quarter, _)| range.contains(*quarter)).copied().collect();
+        (!series.is_empty()).then(|| (Text::clone(value), series))
+    };
+    ByValue { values: by_value.values.iter().filter_map(within).collect(), guarded: by_value.guarded }
+}
+
+/// The hour before which a view in this state receives nothing any more.
+pub(super) fn over(held: &Held) -> Option<Hour> {
+    held.positions.values().map(|position| Hour::of(position.received_at)).min()
+}
+
+#[derive(Clone)]
+struct BySize;
+
+impl Weighter<Subject, Arc<Settled>> for BySize {
+    fn weight(&self, _subject: &Subject, settled: &Arc<Settled>) -> u64 {
+        settled.size() as u64
+    }
+}
+
+/// Settled hours of the subjects that are asked about.
+pub(super) struct Kept(Cache<Subject, Arc<Settled>, BySize>);
+
+impl Kept {
+    /// Room for so many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Cache::with_weighter(SUBJECTS, bytes as u64, BySize))
+    }
+
+    /// What is kept of a subject from the hour `from` on, where it holds what is wanted.
+    pub(super) fn find(&self, subject: Subject, from: Hour, want: &Want) -> Option<Arc<Settled>> {
+        let known = self.0.get(&subject)?;
+        let holds = known.hours.start == from && known.read_at.elapsed() < LIFETIME && known.covers(want);
+        holds.then_some(known)
+    }
+
+    /// What is to be read anew, so that it holds what is wanted and what was wanted before.
+    pub(super) fn widened(&self, subject: Subject, want: &Want) -> Want {
+        let mut want = want.clone();
+        let Some(known) = self.0.get(&subject) else { return want };
+        want.dimensions.extend(&known.dimensions);
+        want.dimensions.sort_unstable();
+        want.dimensions.dedup();
+        want
+    }
+
+    /// Lets go of all of it.
+    pub(super) fn clear(&self) {
+        self.0.clear();
+    }
+
+    pub(super) fn keep(&self, subject: Subject, settled: Settled) -> Arc<Settled> {
+        let settled = Arc::new(settled);
+        self.0.insert(subject, Arc::clone(&settled));
+        settled
+    }
+}

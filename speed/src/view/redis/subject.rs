@@ -1,0 +1,208 @@
+//! What readers ask of one subject: its cells of the received hours that are not kept yet, in one transaction with the
+//! positions, and the visitors of the event hours that have any.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use linktide_common::bucket::{Hour, Quarter, Range, Timestamp};
+use linktide_common::count::Counts;
+use linktide_common::id::Subject;
+use linktide_common::label::Label;
+use linktide_common::sketch::Sketch;
+use redis::{Value, pipe};
+
+use super::RedisView;
+use super::keys::{self, ValueField, Who};
+use super::read::{Fields, count_of, hours, parse, shard_state, totals};
+use super::settled::{self, Settled};
+use crate::series::ValueCounts;
+use crate::shard::Shard;
+use crate::view::gathered::Gathered;
+use crate::view::{Held, Slice, ViewError, Want};
+
+/// How often a read begins again because an hour has begun that it did not ask for.
+const ATTEMPTS: usize = 4;
+/// All of event time.
+const ALWAYS: Range = Range { start: Quarter(i32::MIN), end: Quarter(i32::MAX) };
+
+/// What one transaction gave: the state, the label, and the hashes of each hour that was asked for.
+struct Answered {
+    held: Held,
+    label: Option<Label>,
+    cells: Vec<(Hour, Fields, Value)>,
+}
+
+impl RedisView {
+    pub(super) async fn slice(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError> {
+        let newest = &self.newest[Shard::of(subject).index()];
+        let mut known = self.kept.find(subject, from, want);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let start = known.as_ref().map_or(from, |settled| settled.hours.end);
+            let end = Hour(newest.load(Ordering::Relaxed)).max(start);
+            // What is kept is of more than this question where others asked for more.
+            let wider = if known.is_some() { want.clone() } else { self.kept.widened(subject, want) };
+            let answered = self.cells(subject, start, end, !wider.dimensions.is_empty()).await?;
+            let begun = answered.held.positions.values().map(|position| Hour::of(position.received_at).next()).max();
+            newest.store(begun.map_or(i32::MIN, |hour| hour.0), Ordering::Relaxed);
+            if known.as_ref().is_some_and(|settled| !settled.stands(&answered.held)) {
+                known = None;
+                continue;
+            }
+            if begun > Some(end) && attempts < ATTEMPTS {
+                continue;
+            }
+            return self.added_up(subject, known, start, want, &wider, answered).await;
+        }
+    }
+
+    /// The cells of the hours from `start` to before `end`, with the shard's state and the label, all of one moment.
+    async fn cells(&self, subject: Subject, start: Hour, end: Hour, with_values: bool) -> Result<Answered, ViewError> {
+        let mut questions = pipe();
+        questions.atomic().hgetall(keys::positions(Shard::of(subject))).get(keys::label(subject));
+        for hour in hours(start, Some(end)) {
+            questions.hgetall(keys::totals(subject, hour));
+            if with_values {
+                questions.hgetall(keys::cell(subject, hour));
+            }
+        }
+        let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
+        let mut next = || answers.next().unwrap_or(Value::Nil);
+        let (held, _) = shard_state(&parse(next())?);
+        let label: Option<String> = parse(next())?;
+        let mut cells = Vec::new();
+        for hour in hours(start, Some(end)) {
+            cells.push((hour, parse(next())?, if with_values { next() } else { Value::Nil }));
+        }
+        Ok(Answered { held, label: label.and_then(|text| keys::parse_label(&text)), cells })
+    }
+
+    /// What was kept and what was read, cut to what is wanted. Of what was read, hours that are over are kept.
+    async fn added_up(
+        &self,
+        subject: Subject,
+        known: Option<Arc<Settled>>,
+        start: Hour,
+        want: &Want,
+        wider: &Want,
+        answered: Answered,
+    ) -> Result<Slice, ViewError> {
+        let Answered { held, label, cells } = answered;
+        let over = if known.is_some() { start } else { settled::over(&held).map_or(start, |over| over.max(start)) };
+        let everything = Want { range: ALWAYS, ..wider.clone() };
+        let (mut settling, mut recent) = (Gathered::new(&everything), Gathered::new(want));
+        let (mut settling_hours, mut recent_hours) = (Vec::new(), Vec::new());
+        for (hour, totals, values) in &cells {
+            let (into, visited) = match *hour < over {
+                true => (&mut settling, &mut settling_hours),
+                false => (&mut recent, &mut recent_hours),
+            };
+            gather_totals(*hour, totals, into, visited);
+            gather_values(*hour, values, into)?;
+        }
+        let mut held = held;
+        let settled = match known {
+            Some(settled) => settled,
+            None => {
+                let mut slice = settling.into_slice(Slice { held: held.clone(), ..Slice::default() });
+                if wider.visitors {
+                    slice.visitors = self.visitors(subject, wider.range, settling_hours, &mut held).await?;
+                }
+                self.kept.keep(subject, Settled::new(start..over, wider, slice))
+            }
+        };
+        let mut slice = recent.into_slice(Slice { held, label, ..Slice::default() });
+        if want.visitors {
+            slice.visitors = self.visitors(subject, want.range, recent_hours, &mut slice.held).await?;
+        }
+        Ok(settled.with(slice, want))
+    }
+
+    /// Sketches of the event hours in which there were people, each once and in order. Newer visitors than the counts may be
+    /// among them, never fewer: where something was deleted meanwhile, `held_from` has moved.
+    async fn visitors(
+        &self,
+        subject: Subject,
+        range: Range,
+        mut visited: Vec<Hour>,
+        held: &mut Held,
+    ) -> Result<Vec<(Hour, Arc<Sketch>)>, ViewError> {
+        let wanted = range.hours_touched();
+        visited.retain(|hour| wanted.contains(hour));
+        visited.sort_unstable();
+        visited.dedup();
+        if visited.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut questions = pipe();
+        questions.atomic().hget(keys::positions(Shard::of(subject)), keys::HELD_FROM);
+        for hour in &visited {
+            questions.get(keys::visitors(subject, *hour));
+        }
+        let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
+        let held_from: Option<i32> = parse(answers.next().unwrap_or(Value::Nil))?;
+        held.from = held.from.max(held_from.map(Hour));
+        let mut sketches = Vec::with_capacity(visited.len());
+        for (hour, answer) in visited.into_iter().zip(answers) {
+            let bytes: Option<Vec<u8>> = parse(answer)?;
+            let Some(bytes) = bytes else { continue };
+            let sketch = Sketch::from_bytes(&bytes).map_err(|error| {
+                ViewError::Unusable(format!("redis: {} is no sketch: {error}", keys::visitors(subject, hour)))
+            })?;
+            sketches.push((hour, Arc::new(sketch)));
+        }
+        Ok(sketches)
+    }
+}
+
+fn gather_totals(received: Hour, fields: &Fields, into: &mut Gathered<'_>, visited: &mut Vec<Hour>) {
+    let instant = |name: &str| {
+        let (_, value) = fields.iter().find(|(field, _)| field == name)?;
+        Timestamp::from_millis(value.parse().ok()?)
+    };
+    let left_out = fields.iter().any(|(field, _)| field == keys::LEFT_OUT);
+    for (quarter, who, count) in totals(received, fields) {
+        let mut counts = Counts::default();
+        *count_of(&mut counts, who) = count;
+        into.total(quarter, counts, left_out);
+        if who == Who::People {
+            visited.push(quarter.hour());
+        }
+    }
+    into.seen(instant(keys::FIRST), instant(keys::LAST));
+}
+
+/// The fields of a hash where they are: most of a breakdown's are of dimensions that nobody asked for.
+fn fields(hash: &Value) -> Result<Vec<(&str, &str)>, ViewError> {
+    let unusable = || ViewError::Unusable("redis gave what was not written: a hash that is none".to_owned());
+    let pairs: Vec<(&Value, &Value)> = match hash {
+        Value::Nil => Vec::new(),
+        Value::Array(parts) => parts.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
+        Value::Map(pairs) => pairs.iter().map(|(field, value)| (field, value)).collect(),
+        _ => return Err(unusable()),
+    };
+    pairs.into_iter().map(|(field, value)| text(field).zip(text(value)).ok_or_else(unusable)).collect()
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn gather_values(received: Hour, hash: &Value, into: &mut Gathered<'_>) -> Result<(), ViewError> {
+    for (field, value) in fields(hash)? {
+        let (Some((quarter, field)), Ok(count)) = (keys::parse_value(field), value.parse()) else { continue };
+        let Some(quarter) = keys::parse_quarter(received, quarter) else { continue };
+        let counted =
+            |bots: bool| ValueCounts { humans: if bots { 0 } else { count }, bots: if bots { count } else { 0 } };
+        match field {
+            ValueField::Value(dimension, value, bots) => into.value(dimension, value, quarter, counted(bots)),
+            ValueField::LeftOut(dimension, bots) => into.left_out(dimension, quarter, counted(bots)),
+        }
+    }
+    Ok(())
+}

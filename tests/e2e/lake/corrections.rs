@@ -1,0 +1,131 @@
+//! What changes history after it is published: each job is killed at every step, and one meets a server that misbehaves.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use linktide_common::id::{LinkId, TenantId};
+use linktide_servers::Treatment;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::stage::Stage;
+
+const BACKFILL: [&str; 5] = [
+    "batch::plan::behind",
+    "batch::correct::written",
+    "batch::correct::rewritten",
+    "batch::correct::recomputed_dimensions",
+    "batch::publish::before",
+];
+/// No address here is a rate bot's, so there are no marks that would go.
+const DELETION: [&str; 3] = ["batch::plan::behind", "batch::delete::rewritten", "batch::publish::before"];
+const MAINTENANCE: [&str; 3] = [
+    "batch::maintenance::expired=return",
+    "batch::maintenance::vacuumed=return",
+    "batch::maintenance::vacuumed=4*off->return",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn backfills_deletion_and_maintenance_killed_at_every_step_change_no_row_but_what_they_are_for() {
+    let mut stage = Stage::new(8).await;
+    stage.begin("corrected").await;
+    let archive = stage.lone_archive("corrected", "");
+    stage.send(300).await;
+    stage.advance(25);
+    stage.send(100).await;
+    let hour = stage.advance(26);
+    stage.send(20).await;
+    stage.roll_up("corrected", hour).await;
+    stage.assert_kept("corrected", "without places").await;
+
+    stage.know_places();
+    for step in BACKFILL {
+        let (content, told) = stage.backfill("corrected", &format!("{step}=return")).await;
+        assert!(!content && !told.contains("linktide:"), "it did not die at {step}: {told}");
+    }
+    let (content, told) = stage.backfill("corrected", "").await;
+    assert!(content, "{told}");
+    stage.assert_kept("corrected", "with places").await;
+
+    // Raw clicks go, counts stay.
+    let delete = ["--set", "retention.raw_days=1"];
+    for step in DELETION {
+        let (content, told) = stage.nightly("corrected", &format!("{step}=return"), &delete).await;
+        assert!(!content && !told.contains("linktide:"), "it did not die at {step}: {told}");
+    }
+    let (content, told) = stage.nightly("corrected", "", &delete).await;
+    assert!(content, "{told}");
+    stage.raw_is_kept_for(1, stage.newest("corrected").await.watermark.day());
+    stage.assert_kept("corrected", "without old clicks").await;
+
+    let forget = ["--set", "retention.publications=0s"];
+    let deadline = Instant::now() + Duration::from_secs(120);
+    for place in MAINTENANCE {
+        // It is done once a day, behind a publication that waits for the archive.
+        stage.advance(24);
+        stage.send(20).await;
+        while stage.nightly("corrected", place, &forget).await.0 {
+            assert!(Instant::now() < deadline, "it never comes to {place}");
+        }
+        // The archive knows no places still.
+        let (content, told) = stage.backfill("corrected", "").await;
+        assert!(content, "{told}");
+        stage.assert_kept("corrected", place).await;
+    }
+    let before = stage.publications("corrected").kept().await.unwrap().len();
+    let hour = stage.advance(24);
+    stage.send(20).await;
+    while stage.newest("corrected").await.watermark < hour {
+        let (content, told) = stage.nightly("corrected", "", &forget).await;
+        assert!(content && Instant::now() < deadline, "{told}");
+    }
+    let left = stage.publications("corrected").kept().await.unwrap().len();
+    assert!(left <= 2 && left < before, "{left} of {before} publications are left");
+    let (content, told) = stage.backfill("corrected", "").await;
+    assert!(content, "{told}");
+    stage.assert_kept("corrected", "cleaned up").await;
+    archive.end();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn corrections_over_a_server_that_misbehaves_change_what_they_are_for() {
+    let mut stage = Stage::new(9).await;
+    stage.begin("through").await;
+    let archive = stage.lone_archive("through", "");
+    stage.send(300).await;
+    let hour = stage.advance(2);
+    stage.send(20).await;
+    stage.roll_up("through", hour).await;
+    let seen = AtomicU64::new(0);
+    stage.gateway.treat(move |_| {
+        let number = seen.fetch_add(1, Ordering::Relaxed);
+        match StdRng::seed_from_u64(number).random_range(0..40) {
+            0 | 1 => Treatment::Lose,
+            2 => Treatment::Deny(500),
+            3 => Treatment::Deny(503),
+            4 => Treatment::Refuse(503),
+            5 => Treatment::Delay(Duration::from_millis(300)),
+            _ => Treatment::Pass,
+        }
+    });
+    let deadline = Instant::now() + Duration::from_secs(120);
+    stage.know_places();
+    loop {
+        let (content, told) = stage.backfill("through", "").await;
+        if content {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{told}");
+    }
+    loop {
+        let (content, told) = stage.erase("through", (TenantId(1), LinkId(3)), "").await;
+        if content {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{told}");
+    }
+    assert!(stage.gateway.treated() > 20, "{}", stage.gateway.treated());
+    stage.gateway.treat(|_| Treatment::Pass);
+    stage.assert_kept("through", "places and an erasure").await;
+    archive.end();
+}
