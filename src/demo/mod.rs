@@ -181,7 +181,7 @@ pub async fn ready(services: &Services) -> anyhow::Result<()> {
 fn invitation(services: &Services) -> String {
     let url = format!("http://{}", services.address);
     format!(
-        "\nlinktide runs on {url}, on this machine alone; end it with Ctrl-C\n\n\
+        "\nlinktide runs on {url}, on this machine alone: open it in a browser; end it with Ctrl-C\n\n\
          What came in today, and how fresh that is:\n  curl '{url}/v1/account/summary?interval=24h'\n\
          The last 30 days in India:\n  curl '{url}/v1/account/timeseries?interval=30d&unit=day&timezone=Asia/Kolkata'\n\
          Where people come from:\n  curl '{url}/v1/account/breakdown?by=country,referrer_class&limit=5'\n"

@@ -21,19 +21,19 @@ use serde_json::{Value, json};
 use crate::harness::{PATIENCE, program};
 
 /// How long a revoked key may go on: the programs look every 200 ms.
-const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A program that answers, and what it has said.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     address: SocketAddr,
     said: PathBuf,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Running {
     /// Begins a program with access required, and waits until it tells where it listens. It says all it can.
-    fn begin(folder: &Path, name: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn begin(folder: &Path, name: &str, arguments: &[&str]) -> Self {
         let said = folder.join(format!("{name}.log"));
         let settings = ["access.required=true", "lake.look_every=200ms", "telemetry.level=trace", "log.reserve=0B"];
         let mut command = program();
@@ -52,21 +52,21 @@ impl Running {
         Self { child, address, said, client }
     }
 
-    fn url(&self, place: &str) -> String {
+    pub(crate) fn url(&self, place: &str) -> String {
         format!("http://127.0.0.1:{}{place}", self.address.port())
     }
 
-    async fn get(&self, place: &str, credential: Option<&str>) -> (u16, Value) {
+    pub(crate) async fn get(&self, place: &str, credential: Option<&str>) -> (u16, Value) {
         let request = self.client.get(self.url(place));
         let request = credential.into_iter().fold(request, |request, credential| request.bearer_auth(credential));
         told(request).await
     }
 
-    async fn status(&self, place: &str, credential: &str) -> u16 {
+    pub(crate) async fn status(&self, place: &str, credential: &str) -> u16 {
         self.get(place, Some(credential)).await.0
     }
 
-    async fn until(&self, what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    pub(crate) async fn until(&self, what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + within;
         let mut look = tokio::time::interval(Duration::from_millis(20));
         while !holds().await {
@@ -82,7 +82,7 @@ impl Running {
     }
 
     /// Asks it to end, waits until it has, and returns all that it said.
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success() && self.child.wait().unwrap().success(), "{}", read(&self.said));
         read(&self.said)
@@ -111,7 +111,7 @@ fn read(path: &Path) -> String {
 }
 
 /// What a command prints.
-fn run(arguments: &[&str]) -> String {
+pub(crate) fn run(arguments: &[&str]) -> String {
     let output = program().args(["--set", "access.required=true"]).args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -124,7 +124,7 @@ fn fails(arguments: &[&str]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-fn key(place: &[&str], tenant: &str, scopes: &str) -> String {
+pub(crate) fn key(place: &[&str], tenant: &str, scopes: &str) -> String {
     // A place by its settings, or by an argument of the command.
     let create = ["keys", "create", "--tenant", tenant, "--scope", scopes];
     run(&if place[0] == "--set" { [place, &create].concat() } else { [&create, place].concat() })

@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod dashboard;
 mod demo;
 mod exports;
 mod front_door;

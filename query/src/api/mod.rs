@@ -11,6 +11,7 @@ mod live;
 mod many;
 mod openapi;
 mod openapi_files;
+mod page;
 mod shares;
 mod webhooks;
 
@@ -58,6 +59,8 @@ pub fn router(query: Query) -> Router {
         .route_layer(from_fn(answered::unless_known))
         // All of the above needs a credential, what is below needs none.
         .route_layer(from_fn_with_state(query.gate.clone(), guard))
+        .route("/", get(page::index).route_layer(from_fn(answered::unless_known)))
+        .route("/assets/{name}", get(page::asset))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

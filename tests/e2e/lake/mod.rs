@@ -5,6 +5,7 @@ mod bad_input;
 mod corrections;
 mod oracle;
 mod outages;
+mod page;
 mod stage;
 
 use std::sync::atomic::{AtomicU64, Ordering};

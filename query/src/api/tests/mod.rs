@@ -7,6 +7,7 @@ mod documentation;
 mod faults;
 mod layers;
 mod live;
+mod page;
 mod parameters;
 mod questions;
 pub(crate) mod stage;

@@ -1,0 +1,53 @@
+// Keeps the page open in a browser, for a test that stops and starts what is behind it. Each line that comes in names what
+// the badge has to say, or a text that has to stand on the page; when it does, what is shown goes out as a line of JSON.
+
+import { createInterface } from "node:readline";
+import { accessible, drawn, launch, ORIGIN, open, picture } from "./browser.mjs";
+
+/** How long the badge may take. */
+const PATIENCE = 90_000;
+
+const browser = await launch();
+const { page, faults } = await open(browser);
+let loads = 0;
+page.on("load", () => loads++);
+await page.goto(`${ORIGIN}/?traffic=all&interval=all&compare=none`);
+
+const text = async id => ((await page.getByTestId(id).count()) ? page.getByTestId(id).textContent() : null);
+
+async function shown() {
+  const clicks = page.getByTestId("clicks");
+  return {
+    badge: await text("freshness"),
+    notice: await text("notice"),
+    clicks: (await clicks.count()) ? Number((await clicks.getAttribute("title")).replaceAll(",", "")) : null,
+    loads,
+    faults,
+  };
+}
+
+/** The badge and the numbers come by two ways: what is told is what stays the same for a moment. */
+async function settled(badge) {
+  await page.waitForFunction(
+    badge => document.querySelector("[data-testid=freshness]")?.textContent.includes(badge),
+    badge,
+    { timeout: PATIENCE },
+  );
+  const asked = page.waitForResponse(response => response.url().endsWith("/v1/query"), { timeout: 8000 });
+  await asked.catch(() => null);
+  await drawn(page);
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { badge, text: words, picture: name } = JSON.parse(line);
+  try {
+    if (badge) await settled(badge);
+    else await page.getByText(words).first().waitFor({ timeout: PATIENCE });
+    await accessible(page, name);
+    await picture(page, name);
+    console.log(JSON.stringify(await shown()));
+  } catch (error) {
+    console.log(JSON.stringify({ never: badge ?? words, error: String(error), ...(await shown()) }));
+  }
+}
+await browser.close();

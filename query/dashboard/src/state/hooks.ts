@@ -1,0 +1,89 @@
+/** The view in the address, the session that keeps it up to date, and the clock, for components. */
+
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import type { Credential } from "../api/access.ts";
+import { NOTHING, Session, type Shown } from "./session.ts";
+import { formatView, parseView, type View } from "./view.ts";
+
+/** What a step in the view means for the browser's history: `step` can be gone back from. */
+export type Change = (view: View, kind?: "step" | "touch") => void;
+
+export function useView(): [View, Change] {
+  const [view, setView] = useState(() => parseView(location.search));
+  useEffect(() => {
+    const back = () => setView(parseView(location.search));
+    addEventListener("popstate", back);
+    return () => removeEventListener("popstate", back);
+  }, []);
+  const change = useCallback<Change>((next, kind = "step") => {
+    const place = `${location.pathname}${formatView(next)}${location.hash}`;
+    if (kind === "step") history.pushState(null, "", place);
+    else history.replaceState(null, "", place);
+    setView(next);
+  }, []);
+  return [view, change];
+}
+
+export interface Current extends Shown {
+  /** What is shown belongs to the view before. */
+  old: boolean;
+}
+
+/** What is known of a view. While a new range of the same link loads, what was there stays, and says that it is old. */
+export function useSession(view: View, timezone: string, credential: Credential | null, round: number): Current {
+  const [current, setCurrent] = useState<Current>({ ...NOTHING, old: false });
+  const link = useRef(view.link);
+  // Which tab is open, and what the list of links is searched for, is not asked for together.
+  const { tabs, search, ...asked } = view;
+  const key = JSON.stringify([asked, timezone, credential?.token, round]);
+  useEffect(() => {
+    const same = link.current === view.link;
+    link.current = view.link;
+    setCurrent(before => {
+      const kept = { freshness: before.freshness, lostAt: before.lostAt };
+      return same && before.answer
+        ? { ...NOTHING, ...kept, answer: before.answer, compared: before.compared, live: before.live, old: true }
+        : { ...NOTHING, ...kept, old: false };
+    });
+    const session = new Session(view, timezone, credential, shown =>
+      setCurrent(before => ({
+        ...shown,
+        answer: shown.answer ?? before.answer,
+        compared: shown.answer ? shown.compared : before.compared,
+        live: shown.live ?? before.live,
+        freshness: shown.freshness ?? before.freshness,
+        old: before.old && shown.answer === null,
+      })),
+    );
+    session.begin();
+    return () => session.end();
+  }, [key]);
+  return current;
+}
+
+/** The present, every so often. */
+export function useNow(everyMs: number): Date {
+  const [now, setNow] = useState(() => new Date());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(new Date()), everyMs);
+    return () => clearInterval(timer);
+  }, [everyMs]);
+  return now;
+}
+
+/** Counts up whenever the colours change: a canvas does not notice by itself. */
+export function useColors(): number {
+  const [changes, setChanges] = useState(0);
+  useEffect(() => {
+    const changed = () => setChanges(before => before + 1);
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    const chosen = new MutationObserver(changed);
+    system.addEventListener("change", changed);
+    chosen.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    return () => {
+      system.removeEventListener("change", changed);
+      chosen.disconnect();
+    };
+  }, []);
+  return changes;
+}
