@@ -26,6 +26,8 @@ mod redirect;
 mod router;
 #[cfg(feature = "http")]
 mod sender;
+#[cfg(feature = "http")]
+mod sighting;
 
 pub use emitter::{DropReason, Emitter, EmitterConfig, Tally};
 #[cfg(feature = "http")]

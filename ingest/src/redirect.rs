@@ -6,15 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use linktide_common::address;
-use linktide_common::click::{Click, Kind, Trigger};
-use linktide_common::id::TenantId;
+use linktide_common::click::{Kind, Trigger, edge};
 use linktide_common::problem::{Problem, ProblemKind};
 
 use crate::links::Link;
 use crate::router::Ingest;
+use crate::sighting::Sighting;
 
 /// Leads to where a link leads.
 #[utoipa::path(
@@ -69,45 +68,26 @@ fn follow(
             format!("no link is called `{}`", slug.chars().take(80).collect::<String>()),
         )
     })?;
+    let answer = lead_on(&link);
     if ingest.config.track {
-        track(ingest, &link, peer, method, headers, trigger);
+        let kind = if method == Method::HEAD { Kind::Preview } else { Kind::Click };
+        track(ingest, link, Sighting::of(headers, peer, ingest.config.trusted_proxies, kind, trigger));
     }
-    // Nothing on the way may keep the answer: a click that is not seen is not counted.
-    let headers = [(header::LOCATION, link.destination.as_str()), (header::CACHE_CONTROL, "private, no-store")];
-    Ok((StatusCode::FOUND, headers).into_response())
+    Ok(answer)
 }
 
-/// Emits the click. Here only what the request has is taken, in one piece; the click is made of it on the emitter's thread.
-fn track(ingest: &Ingest, link: &Arc<Link>, peer: Peer, method: &Method, headers: &HeaderMap, trigger: Trigger) {
-    let told = [header::USER_AGENT, header::REFERER, header::ACCEPT_LANGUAGE];
-    let told = told.map(|name| headers.get(name).map(HeaderValue::as_bytes));
-    let lengths = told.map(|text| text.map(<[u8]>::len));
-    let texts: Vec<u8> = told.map(Option::unwrap_or_default).concat();
-    let ip = address::seen(headers, peer.map(|peer| peer.0.0.ip()), ingest.config.trusted_proxies);
-    let kind = if method == Method::HEAD { Kind::Preview } else { Kind::Click };
-    let (link, size) = (Arc::clone(link), texts.len() + link.texts());
+/// The redirect. Nothing on the way may keep it: a click that is not seen is not counted.
+fn lead_on(link: &Link) -> Response {
+    let headers = [(header::LOCATION, link.destination.as_str()), (header::CACHE_CONTROL, "private, no-store")];
+    (StatusCode::FOUND, headers).into_response()
+}
+
+/// Emits the click. Here only what the request has is taken; the click is made of it on the emitter's thread.
+fn track(ingest: &Ingest, link: Arc<Link>, seen: Sighting) {
+    let (size, edge, now) = (seen.size() + link.texts(), ingest.config.edge.clone(), ingest.clock.now());
     ingest.emitter.emit_later(size, move || {
-        let mut rest = texts.as_slice();
-        let [user_agent, referrer, language] = lengths.map(|length| {
-            let (text, others) = rest.split_at(length?);
-            rest = others;
-            Some(String::from_utf8_lossy(text).into_owned())
-        });
-        Click {
-            tenant_id: TenantId(0),
-            link_id: link.link_id,
-            click_id: None,
-            clicked_at: None,
-            ip,
-            user_agent,
-            referrer,
-            language,
-            destination: Some(link.destination.clone()),
-            slug: Some(link.slug.clone()),
-            title: link.title.clone(),
-            kind,
-            trigger,
-            imported: false,
-        }
+        let mut click = seen.into_click(&link);
+        edge::resolve(&mut click, edge.as_deref(), now);
+        click
     });
 }

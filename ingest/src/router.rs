@@ -8,6 +8,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
 use linktide_common::access::{Gate, guard};
+use linktide_common::click::edge::EdgeKey;
 use linktide_common::clock::Clock;
 use linktide_common::log::LogWriter;
 use utoipa::OpenApi;
@@ -35,6 +36,8 @@ pub struct IngestConfig {
     pub ack_within: Duration,
     /// Whether redirects are emitted as clicks.
     pub track: bool,
+    /// Whose signature under signals is believed.
+    pub edge: Option<Arc<EdgeKey>>,
 }
 
 impl Default for IngestConfig {
@@ -47,6 +50,7 @@ impl Default for IngestConfig {
             quotas: QuotaConfig::default(),
             ack_within: Duration::from_secs(10),
             track: true,
+            edge: None,
         }
     }
 }

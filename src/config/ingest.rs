@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ByteSize, Span};
+use super::{ByteSize, Hidden, Span};
 
 /// How clicks come in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,11 @@ pub struct Ingest {
     pub leave: Span,
     /// How long the emitter may take to empty its buffer at the end.
     pub drain: Span,
+    /// The secret that an edge signs its signals with, of 16 bytes at least; never shown. Without it, none is believed.
+    #[serde(skip_serializing)]
+    pub edge_secret: Option<Hidden>,
+    /// How old such a signature may be, and how far ahead.
+    pub edge_fresh: Span,
     /// What a tenant may send to the collector.
     pub quota: Quota,
 }
@@ -58,6 +63,8 @@ impl Default for Ingest {
             rate: 10_000,
             leave: Span::seconds(3),
             drain: Span::seconds(10),
+            edge_secret: None,
+            edge_fresh: Span::seconds(60),
             quota: Quota::default(),
         }
     }

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use linktide_batch::ColdClass;
-use linktide_common::enrich::VisitorIdentity;
+use linktide_common::enrich::{BotConfig, VisitorIdentity};
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Jwt, Limits};
@@ -42,6 +42,8 @@ pub struct Config {
     pub lake: Lake,
     /// What is learnt from a click.
     pub enrich: Enrich,
+    /// Who is taken for a bot.
+    pub bots: BotConfig,
     /// The last hours.
     pub speed: Speed,
     /// Raw clicks in open tables.

@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use linktide_batch::{ArchiveConfig, NightlyConfig, Recount, Recounter};
+use linktide_common::click::edge::EdgeKey;
 use linktide_common::click::limits;
-use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
+use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload, Rules};
 use linktide_common::secret::Secret;
 use linktide_ingest::{EmitterConfig, IngestConfig, LinkFile, QuotaConfig, Rate};
 use linktide_speed::SpeedConfig;
@@ -29,13 +30,15 @@ use linktide_speed::reader::{Held, SpeedReader};
 use linktide_speed::view::{Limits, RedisConfig, RedisView};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Quota};
+use crate::config::{Config, Ingest, Quota};
 
 pub use query::QueryService;
 pub use speed::SpeedService;
 pub use standalone::Services;
 
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
+/// Bytes that a secret of the configuration needs at least.
+const SHORTEST_SECRET: usize = 16;
 
 /// The secret that every process makes the same salts from.
 fn salt_key(config: &Config) -> anyhow::Result<&Path> {
@@ -44,13 +47,24 @@ fn salt_key(config: &Config) -> anyhow::Result<&Path> {
     )
 }
 
-fn enrichment(config: &Config, salt_key: &Path) -> anyhow::Result<EnrichConfig> {
-    Ok(EnrichConfig {
-        salt_secret: secret_file(salt_key, "the secret of salts")?,
+fn enricher(config: &Config, salt_key: &Path) -> anyhow::Result<Arc<Enricher>> {
+    enricher_of(config, secret_file(salt_key, "the secret of salts")?)
+}
+
+/// The one function over all clicks, with salts of its own making.
+pub(crate) fn enricher_of(config: &Config, salt_secret: Secret) -> anyhow::Result<Arc<Enricher>> {
+    let enrich = EnrichConfig {
+        salt_secret,
         visitor: config.enrich.visitor,
         geo: geo_files(config),
         floor_days: floor_days(config),
-    })
+    };
+    Ok(Arc::new(Enricher::with_bots(enrich, config.bots.clone())?))
+}
+
+/// What stored clicks are looked at again by.
+pub(crate) fn rules(config: &Config) -> anyhow::Result<Arc<Rules>> {
+    Ok(Arc::new(Rules::with_bots(geo_files(config), config.bots.clone())?))
 }
 
 fn archive_config(config: &Config) -> ArchiveConfig {
@@ -73,7 +87,7 @@ pub(crate) fn nightly_config(config: &Config) -> NightlyConfig {
 }
 
 /// The files that places are looked up in.
-pub(crate) fn geo_files(config: &Config) -> GeoFiles {
+fn geo_files(config: &Config) -> GeoFiles {
     GeoFiles { city: config.enrich.geoip.clone(), asn: config.enrich.asn.clone() }
 }
 
@@ -156,7 +170,20 @@ fn door(config: &Config) -> anyhow::Result<IngestConfig> {
         quotas: quotas(&ingest.quota)?,
         ack_within: ingest.ack_within.0,
         track: ingest.track,
+        edge: edge(ingest)?,
     })
+}
+
+/// Whose signature under signals is believed. A secret that can be guessed would let anybody sign.
+pub(crate) fn edge(ingest: &Ingest) -> anyhow::Result<Option<Arc<EdgeKey>>> {
+    let Some(secret) = &ingest.edge_secret else { return Ok(None) };
+    let bytes = secret.0.as_bytes().to_vec();
+    anyhow::ensure!(
+        bytes.len() >= SHORTEST_SECRET,
+        "ingest.edge_secret has {} bytes: give it at least {SHORTEST_SECRET}, chosen at random",
+        bytes.len()
+    );
+    Ok(Some(Arc::new(EdgeKey::new(Secret::new(bytes), ingest.edge_fresh.0))))
 }
 
 /// A quota that can never be met would be a door that is shut without saying so.
@@ -178,7 +205,7 @@ fn quotas(quota: &Quota) -> anyhow::Result<QuotaConfig> {
     Ok(QuotaConfig { clicks, bytes, tenants: quota.tenants })
 }
 
-/// Takes newer GeoIP databases and links; a broken file leaves what is in use.
+/// Takes newer GeoIP databases, lists of bots and links; a broken file leaves what is in use.
 async fn look_at_files(
     enricher: Arc<Enricher>,
     links: Arc<LinkFile>,
@@ -192,12 +219,14 @@ async fn look_at_files(
         }
         let (enricher, links) = (Arc::clone(&enricher), Arc::clone(&links));
         tokio::task::spawn_blocking(move || {
-            match enricher.reload() {
-                Reload::Unchanged => {}
-                Reload::Replaced => {
-                    tracing::info!(rules = enricher.rules_version(), "newer GeoIP databases are in use")
+            for looked in enricher.reload() {
+                match looked {
+                    Reload::Unchanged => {}
+                    Reload::Replaced => {
+                        tracing::info!(rules = enricher.rules_version(), "newer databases or lists are in use")
+                    }
+                    Reload::Kept(error) => tracing::error!(%error, "a file of rules is broken; the old ones stay"),
                 }
-                Reload::Kept(error) => tracing::error!(%error, "a GeoIP database is broken; the old one stays"),
             }
             reload(&links);
         })

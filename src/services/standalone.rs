@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use linktide_batch::{Archiver, Flusher, Lake, Nightly, NightlyConfig, Recounter};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::{Enricher, Rules};
+use linktide_common::enrich::Rules;
 use linktide_common::id::Epoch;
 use linktide_common::intake::Intake;
 use linktide_common::log::LogWriter;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{self, Entrance};
 use super::tasks::Tasks;
-use super::{archive_config, door, emitter, enrichment, http, look_at_files, nightly_config, query, recounter, speed};
+use super::{archive_config, door, emitter, enricher, http, look_at_files, nightly_config, query, recounter, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -62,7 +62,7 @@ impl Services {
         access::refuse_strangers(&config.access, config.api.listen)?;
         let door = door(config)?;
         let log = open_log(config, data, &clock)?;
-        let enricher = Arc::new(Enricher::new(enrichment(config, &data.join("salt.key"))?)?);
+        let enricher = enricher(config, &data.join("salt.key"))?;
         let links = Arc::new(config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open)?);
         let folder = data.join("lake");
         let lake = if config.log.sync { Lake::in_folder(&folder) } else { Lake::in_folder_unsynced(&folder) }?;

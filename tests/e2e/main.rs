@@ -14,3 +14,4 @@ mod lake;
 mod real_log;
 mod seam;
 mod speed;
+mod verdicts;
