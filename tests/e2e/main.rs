@@ -12,6 +12,7 @@ mod jobs;
 mod kill;
 mod lake;
 mod real_log;
+mod recognition;
 mod seam;
 mod speed;
 mod verdicts;
