@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Jwt, Limits};
 pub use export::{Export, Webhook};
-pub use ingest::{Ingest, Quota};
+pub use ingest::{Captcha, Challenge, Ingest, Quota};
 pub use load::{ConfigError, Problem, Sources, load};
 pub use values::{ByteSize, Hidden, Settings, Span, Threshold};
 

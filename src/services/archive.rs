@@ -28,11 +28,12 @@ pub async fn run(
     let lake = lake::open(&config.lake, Access::Write, fail_fast).await?;
     let log = kafka::open(&config.kafka, fail_fast).await?;
     let enricher = enricher(config, salt_key(config)?)?;
+    let rules = enricher.rules();
     let reader = Box::new(log.reader(&kafka::group(&config.kafka, "archive"))?);
-    let intake = Intake::new("archive", reader, enricher.clone(), Clock::system(), config.log.copy_window);
+    let intake = Intake::new("archive", reader, enricher, Clock::system(), config.log.copy_window);
     let (archiver, _flusher) = Archiver::open(lake, intake, Clock::system(), archive_config(config)).await?;
     let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
-    tasks.spawn(look_at_files(enricher, LinkFile::none().into(), stop.clone()));
+    tasks.spawn(look_at_files(rules, LinkFile::none().into(), stop.clone()));
     if let Some(listen) = listen {
         tasks.spawn(probes::serve(listen, || std::future::ready(Ok(())), stop.clone()));
     }

@@ -45,8 +45,9 @@ impl SpeedService {
         connect(&view, fail_fast).await?;
         let log = kafka::open(&config.kafka, fail_fast).await?;
         let enricher = enricher(config, salt_key)?;
+        let rules = enricher.rules();
         let reader = Box::new(log.reader(&kafka::group(&config.kafka, "speed"))?);
-        let intake = Intake::new("speed", reader, Arc::clone(&enricher), Clock::system(), config.log.copy_window);
+        let intake = Intake::new("speed", reader, enricher, Clock::system(), config.log.copy_window);
         if lake.publications().latest().await?.is_none() {
             tracing::warn!(
                 lake = config.lake.url,
@@ -56,7 +57,7 @@ impl SpeedService {
         let worker =
             SpeedWorker::new(intake, Arc::clone(&view) as Arc<dyn View>, lake.publications().watch(), speed(config));
         let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
-        tasks.spawn(look_at_files(enricher, LinkFile::none().into(), stop.clone()));
+        tasks.spawn(look_at_files(rules, LinkFile::none().into(), stop.clone()));
         tasks.spawn(schedule::follow(lake, config.lake.look_every.0, stop.clone()));
         if let Some(listen) = listen {
             let ready = Arc::clone(&view);

@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod challenge;
 mod demo;
 mod exports;
 mod front_door;

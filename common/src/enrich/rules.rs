@@ -10,6 +10,7 @@ use super::bot::{self, BotConfig, BotRules, Evidence, Level, ListError, Looked, 
 use super::geoip::{GeoError, GeoFiles, GeoIp};
 use super::{Agent, Device, Geo, Text};
 use crate::bucket::{Day, Timestamp};
+use crate::click::Click;
 
 /// Lists and databases, without the secrets that enrichment needs.
 pub struct Rules {
@@ -98,6 +99,16 @@ impl Rules {
     /// What a user agent says of itself, taken to be a person's.
     pub fn agent(&self, user_agent: Option<&str>) -> Agent {
         self.bots.in_force().facts(user_agent).agent.clone()
+    }
+
+    /// How a click would be taken if it came at `now`.
+    pub fn level(&self, click: &Click, now: Timestamp) -> Level {
+        let rules = self.bots.in_force();
+        let facts = rules.facts(click.user_agent.as_deref());
+        let asn = click.ip.and_then(|ip| self.geo.locate(ip).asn);
+        let (day, ip) = (Day::of(click.clicked_at.unwrap_or(now)), click.ip);
+        let seen = Seen { agent: &facts.bot, day, ip, asn, signals: click.signals.as_deref() };
+        rules.weigh(&rules.find(&seen, Evidence::default())).level
     }
 
     /// What is thought of a click by its user agent, where `stored` was thought of it before. A reason that other signs
