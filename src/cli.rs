@@ -14,7 +14,7 @@ use linktide_common::clock::Clock;
 use crate::config::{self, Config, Sources};
 use crate::services::ingest::FrontDoor;
 use crate::services::{self, QueryService, Services, SpeedService};
-use crate::{demo, import, jobs, keys, people, telemetry};
+use crate::{demo, explain, import, jobs, keys, people, telemetry};
 
 /// The exit code where trying again may help: `EX_TEMPFAIL` of `sysexits.h`.
 const TRY_AGAIN: u8 = 75;
@@ -195,6 +195,11 @@ enum Command {
     /// The links with the most clicks
     #[command(after_help = "Example:\n  linktide top --last 30d --limit 20\n  linktide top --search sale")]
     Top(people::Top),
+    /// What is made of a click and why: place, agent, referrer, each sign of a bot, the verdict; nothing is sent
+    #[command(
+        after_help = "Example:\n  linktide explain '{\"link_id\": 1, \"user_agent\": \"curl/8.5.0\"}'\n  linktide --config linktide.toml explain --json - < click.json"
+    )]
+    Explain(explain::Options),
     /// Make what Linktide needs elsewhere, or tell how it differs from what is needed; what is there is never changed
     #[command(
         after_help = "Example:\n  linktide --config linktide.toml provision kafka --dry-run\n  linktide --set kafka.brokers=kafka:9092 provision kafka\n  linktide provision s3 --lake s3://clicks/linktide"
@@ -367,6 +372,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status(service) => say(&people::status(&service).await?),
         Command::Stats(asked) => say(&people::stats(&asked).await?),
         Command::Top(asked) => say(&people::top(&asked).await?),
+        Command::Explain(options) => say(&explain::run(&config, &options)?),
         Command::Provision { what: ProvisionCommand::Kafka { dry_run } } => {
             services::kafka::provision(&config.kafka, dry_run, say).await
         }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -11,7 +10,6 @@ use linktide_batch::{
 };
 use linktide_common::bucket::{Day, Hour};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::Rules;
 use linktide_common::id::{LinkId, Subject, TenantId};
 
 use crate::cli::say;
@@ -90,7 +88,7 @@ pub(crate) async fn lake(config: &Config, tables: &Tables, access: Access) -> an
 /// Opens the tables, and jobs over them that tell what they are doing.
 async fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly)> {
     let lake = lake(config, tables, Access::Write).await?;
-    let rules = Arc::new(Rules::load(services::geo_files(config))?);
+    let rules = services::rules(config)?;
     let nightly = Nightly::new(lake.clone(), Clock::system(), rules, services::nightly_config(config));
     let nightly = nightly.telling(|stage| {
         // Progress that nobody can read is no reason to stop.
