@@ -67,11 +67,20 @@ async fn suspected_clicks_count_as_peoples_and_are_shown_before_and_after_the_ni
     assert_eq!(by_reason(&linktide, "human").await, people);
     assert_eq!(by_reason(&linktide, "bot").await, bots);
 
+    assert_eq!(by_reason(&linktide, "suspected").await, people[1..]);
+
     linktide.roll_up(NOW.next()).await;
     assert_eq!(by_reason(&linktide, "human").await, people);
+    assert_eq!(by_reason(&linktide, "suspected").await, people[1..]);
     assert_eq!(by_reason(&linktide, "bot").await, bots);
     let summary = linktide.get("/v1/account/summary?interval=24h").await;
     assert_eq!((&summary["results"]["clicks"], &summary["results"]["bots"]), (&json!(4), &json!(2)));
+    let suspected = linktide.get("/v1/account/summary?interval=24h&traffic=suspected").await;
+    assert_eq!(suspected["results"]["clicks"], 2);
+    assert_eq!(suspected["query"]["filters"], json!({"bot_reason": "suspected:*"}));
+    let export = format!("{}/v1/account/export?interval=24h&traffic=suspected&format=ndjson", linktide.url);
+    let export = reqwest::get(export).await.unwrap().text().await.unwrap();
+    assert_eq!(export.lines().count(), 2, "{export}");
     linktide.services.stop().await.unwrap();
 }
 

@@ -310,6 +310,12 @@ fn of_traffic(traffic: Traffic, previews: bool) -> Option<Expr> {
 fn through(filter: &Filter) -> Expr {
     let column = || col(filter.dimension().name());
     let values: Vec<Expr> = filter.values().map(lit).collect();
+    if filter.beginnings().next().is_some() {
+        let value = || coalesce(vec![column(), lit(NONE)]);
+        let begin = filter.beginnings().map(|beginning| starts_with(value(), lit(beginning)));
+        let named = begin.fold(value().in_list(values, false), Expr::or);
+        return if filter.excludes() { !named } else { named };
+    }
     if filter.excludes() || filter.values().any(|value| value == NONE) {
         return coalesce(vec![column(), lit(NONE)]).in_list(values, filter.excludes());
     }
