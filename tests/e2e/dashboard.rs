@@ -79,6 +79,11 @@ impl OpenPage {
         self.asks(&json!({ "text": text, "picture": picture }))
     }
 
+    /// Waits until it shows more clicks than that.
+    pub(crate) fn until_above(&mut self, clicks: u64) -> Value {
+        self.asks(&json!({ "above": clicks }))
+    }
+
     fn asks(&mut self, what: &Value) -> Value {
         writeln!(self.asked, "{what}").unwrap();
         let mut line = String::new();
