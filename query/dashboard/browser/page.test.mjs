@@ -220,6 +220,31 @@ test("a click on a short link appears within three seconds, too", async () => {
   });
 });
 
+test("a click that came between the numbers and the stream is not overlooked", async () => {
+  await withPage({}, async page => {
+    let go;
+    const held = new Promise(resolve => {
+      go = resolve;
+    });
+    await page.route("**/live?**", async route => {
+      await held;
+      await route.continue();
+    });
+    await show(page, "/?link=3&interval=24h&traffic=all");
+    const clicks = number(await page.getByTestId("clicks").getAttribute("title"));
+    await click({ link_id: "3" });
+    const counted = async () => (await ask("/v1/links/3/summary?interval=24h&traffic=all")).results.clicks > clicks;
+    while (!(await counted()));
+    assert.equal(number(await page.getByTestId("clicks").getAttribute("title")), clicks);
+    go();
+    await page.waitForFunction(
+      clicks => Number(document.querySelector("[data-testid=clicks]").title.replaceAll(",", "")) > clicks,
+      clicks,
+      { timeout: 3000 },
+    );
+  });
+});
+
 test("no serious fault of accessibility, in light and dark, on a desk and on a phone", async () => {
   for (const colorScheme of ["light", "dark"])
     for (const viewport of [

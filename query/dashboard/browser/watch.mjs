@@ -29,7 +29,7 @@ async function shown() {
 
 async function exceeded(clicks) {
   await page.waitForFunction(
-    clicks => Number(document.querySelector("[data-testid=clicks]").title.replaceAll(",", "")) > clicks,
+    clicks => Number(document.querySelector("[data-testid=clicks]")?.title.replaceAll(",", "")) > clicks,
     clicks,
     { timeout: PATIENCE },
   );
