@@ -50,7 +50,7 @@ pub(crate) fn browser(file: &str, url: &str) -> Option<Command> {
 async fn passes(mut command: Command) {
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
     // What was measured is worth reading.
     told.lines().filter(|line| line.contains("measured:")).for_each(|line| eprintln!("{line}"));
 }
