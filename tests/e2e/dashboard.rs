@@ -50,7 +50,7 @@ pub(crate) fn browser(file: &str, url: &str) -> Option<Command> {
 async fn passes(mut command: Command) {
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
     // What was measured is worth reading.
     told.lines().filter(|line| line.contains("measured:")).for_each(|line| eprintln!("{line}"));
 }
@@ -77,6 +77,11 @@ impl OpenPage {
     /// The same for a text anywhere on the page.
     pub(crate) fn until_it_says(&mut self, text: &str, picture: &str) -> Value {
         self.asks(&json!({ "text": text, "picture": picture }))
+    }
+
+    /// Waits until it shows more clicks than that.
+    pub(crate) fn until_above(&mut self, clicks: u64) -> Value {
+        self.asks(&json!({ "above": clicks }))
     }
 
     fn asks(&mut self, what: &Value) -> Value {

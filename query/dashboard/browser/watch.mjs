@@ -1,5 +1,6 @@
 // Keeps the page open in a browser, for a test that stops and starts what is behind it. Each line that comes in names what
-// the badge has to say, or a text that has to stand on the page; when it does, what is shown goes out as a line of JSON.
+// the badge has to say, a text that has to stand on the page, or a number that clicks have to exceed; when they do, what is
+// shown goes out as a line of JSON, with how long that took.
 
 import { createInterface } from "node:readline";
 import { accessible, drawn, launch, ORIGIN, open, picture } from "./browser.mjs";
@@ -26,6 +27,14 @@ async function shown() {
   };
 }
 
+async function exceeded(clicks) {
+  await page.waitForFunction(
+    clicks => Number(document.querySelector("[data-testid=clicks]")?.title.replaceAll(",", "")) > clicks,
+    clicks,
+    { timeout: PATIENCE },
+  );
+}
+
 /** The badge and the numbers come by two ways: what is told is what stays the same for a moment. */
 async function settled(badge) {
   await page.waitForFunction(
@@ -39,15 +48,18 @@ async function settled(badge) {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { badge, text: words, picture: name } = JSON.parse(line);
+  const { badge, text: words, above, picture: name } = JSON.parse(line);
+  const asked = performance.now();
   try {
     if (badge) await settled(badge);
-    else await page.getByText(words).first().waitFor({ timeout: PATIENCE });
-    await accessible(page, name);
-    await picture(page, name);
-    console.log(JSON.stringify(await shown()));
+    else if (words) await page.getByText(words).first().waitFor({ timeout: PATIENCE });
+    else await exceeded(above);
+    const took = Math.round(performance.now() - asked);
+    await accessible(page, line);
+    if (name) await picture(page, name);
+    console.log(JSON.stringify({ took, ...(await shown()) }));
   } catch (error) {
-    console.log(JSON.stringify({ never: badge ?? words, error: String(error), ...(await shown()) }));
+    console.log(JSON.stringify({ never: line, error: String(error), ...(await shown()) }));
   }
 }
 await browser.close();

@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type Credential, forgetKey, keepKey, knownCredential } from "./api/access.ts";
+import type { Problem } from "./api/types.ts";
 import icon from "./icon.svg";
 import { Kinds, Sources } from "./parts/breakdowns.tsx";
 import { ExportDialog } from "./parts/export.tsx";
@@ -19,9 +20,18 @@ import { ThemeButton } from "./parts/theme.tsx";
 import { Toolbar } from "./parts/toolbar.tsx";
 import { type Current, useSession, useView } from "./state/hooks.ts";
 import { USUAL, type View } from "./state/view.ts";
+import { knowsZone } from "./words/format.ts";
 
 function ownZone(): string {
-  return Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+  const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return own && knowsZone(own) ? own : "UTC";
+}
+
+/** The zone of the address, or why there is none. */
+function zoneOf(view: View, own: string): [string, Problem | null] {
+  if (!view.timezone || knowsZone(view.timezone)) return [view.timezone ?? own, null];
+  const detail = `This browser knows no time zone \`${view.timezone}\`.`;
+  return ["UTC", { type: "", title: "Unknown time zone", status: 0, detail }];
 }
 
 /** A share link opens its own link, whatever else the address says. */
@@ -53,8 +63,9 @@ export function App() {
   const view = viewFor(addressed, credential);
   // A browser may name a zone that the service does not know.
   const [own, setOwn] = useState(ownZone);
-  const timezone = view.timezone ?? own;
-  const current = useSession(view, timezone, credential, round);
+  const [timezone, nowhere] = zoneOf(view, own);
+  const session = useSession(view, timezone, credential, round);
+  const current = nowhere ? { ...session, problem: session.problem ?? nowhere } : session;
   const title = titleOf(view, current);
   useEffect(() => {
     document.title = `${title} · Linktide`;

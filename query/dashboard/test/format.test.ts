@@ -7,6 +7,7 @@ import {
   bucketName,
   change,
   count,
+  date,
   delta,
   moment,
   percent,
@@ -66,6 +67,7 @@ test("moments are of the zone that was chosen, not of the reader's machine", () 
     "Sun 25 Oct, 02:00–02:00",
   );
   assert.equal(bucketName("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z", "month", "UTC"), "November 2026");
+  assert.equal(date(now, "Asia/Kolkata"), "2026-11-27");
   assert.equal(bucketMark("2026-11-26T00:00:00Z", "hour", "UTC"), "26 Nov");
   assert.equal(bucketMark("2026-11-26T05:00:00Z", "hour", "UTC"), "05:00");
   assert.equal(rangeDays("2026-11-01T00:00:00Z", "2026-11-08T00:00:00Z", "UTC"), "1 Nov – 7 Nov 2026");

@@ -67,18 +67,19 @@ test("all parts are asked in one body, and only what rollups hold is asked under
   const { body, dimensions } = questionsOf(
     { ...USUAL, link: "7", filter: { dimension: "country", value: "US" } },
     "UTC",
+    "2026-11-26",
   );
   const filtered = body.questions.filter(question => question.country === "US").map(question => question.ask);
   assert.deepEqual(filtered, ["summary", "timeseries", "heatmap"]);
   assert.ok(body.questions.every(question => question.link_id === "7"));
   assert.deepEqual(dimensions.slice(0, 2), ["country", "region"]);
   assert.ok(body.questions.length <= 50);
-  const account = questionsOf(USUAL, "UTC").body.questions;
+  const account = questionsOf(USUAL, "UTC", "2026-11-26").body.questions;
   assert.equal(account.at(-1)?.ask, "links");
   assert.deepEqual(placeDimensions({ dimension: "city", value: "Bonn, DE-NW" }), ["country", "region", "city"]);
 });
 
 test("all of time is compared with nothing", () => {
-  const [summary] = questionsOf({ ...USUAL, when: { interval: "all" } }, "UTC").body.questions;
+  const [summary] = questionsOf({ ...USUAL, when: { interval: "all" } }, "UTC", "2026-11-26").body.questions;
   assert.equal(summary?.compare, undefined);
 });

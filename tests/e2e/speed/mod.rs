@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod oracle;
+mod page;
 pub(crate) mod stage;
 
 use std::time::{Duration, Instant};

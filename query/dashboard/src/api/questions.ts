@@ -23,6 +23,8 @@ export interface Asked {
 /** All parts of the page. */
 export interface Answer {
   summary: Summary;
+  /** Clicks since midnight, as the live stream tells them: where it tells others, there are newer ones. */
+  today: Pick<Summary, "clicks" | "bots">;
   range: Range;
   series: Bucket[];
   heatmap: Heatmap;
@@ -70,12 +72,13 @@ const PANELS: Dimension[] = [
 ];
 
 /** Rollups count one dimension at a time: under a filter, other dimensions are asked without it, and the page says so. */
-export function questionsOf(view: View, timezone: string): Asked {
+export function questionsOf(view: View, timezone: string, today: string): Asked {
   const subject = view.link ? { link_id: view.link } : {};
   const filter = filterParameter(view.filter);
   const compare = view.compare === "none" || isAll(view) ? {} : { compare: view.compare };
   const questions: Question[] = [
     { ask: "summary", ...subject, ...compare, ...filter },
+    { ask: "summary", ...subject, start: today, end: today },
     { ask: "timeseries", ...subject, unit: unitOf(view), ...filter },
     { ask: "heatmap", ...subject, ...filter },
   ];
@@ -100,14 +103,15 @@ function isAll(view: View): boolean {
 export function readAnswer(asked: Asked, answers: Answers): Answer {
   const of = <T>(ask: string) =>
     answers.results.filter(result => result.ask === ask).map(result => result.results as T);
-  const [summary] = of<Summary>("summary");
+  const [summary, today] = of<Summary>("summary");
   const [series] = of<Bucket[]>("timeseries");
   const [heatmap] = of<Heatmap>("heatmap");
   const [first] = answers.results;
-  if (!summary || !series || !heatmap || !first) throw new Error("an answer lacks what was asked for");
+  if (!summary || !today || !series || !heatmap || !first) throw new Error("an answer lacks what was asked for");
   const breakdowns = of<Breakdown[]>("breakdown").flat();
   return {
     summary,
+    today,
     range: first.range,
     series,
     heatmap,

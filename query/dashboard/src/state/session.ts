@@ -2,7 +2,7 @@
  * Keeps one view up to date for as long as it is looked at.
  *
  * 1. All parts are asked in one request, at one watermark.
- * 2. They are asked again when the live stream tells of a click, when what is known of freshness changes, and when a look at
+ * 2. They are asked again when the live stream tells of clicks that they do not hold, when what is known of freshness changes, and when a look at
  *    the view's ETag finds it changed (a late click, a correction): never on a timer alone, and never faster than they come.
  * 3. What has been drawn stays while nobody answers; trying again goes on, ever more slowly, and ends with the first answer.
  */
@@ -13,14 +13,13 @@ import { follow, pause, wait } from "../api/live.ts";
 import {
   type Answer,
   type Answers,
-  type Asked,
   filterParameter,
   questionsOf,
   readAnswer,
   whenParameters,
 } from "../api/questions.ts";
 import type { Bucket, Freshness, Problem, Told } from "../api/types.ts";
-import { day } from "../words/format.ts";
+import { date } from "../words/format.ts";
 import { unitOf, type View } from "./view.ts";
 
 /** Between two requests for all parts. */
@@ -59,7 +58,6 @@ export const NOTHING: Shown = {
 export class Session {
   private shown = NOTHING;
   private readonly ended = new AbortController();
-  private readonly asked: Asked;
   private readonly subject: string;
   private wake: (() => void) | null = null;
   private due = false;
@@ -71,7 +69,6 @@ export class Session {
     private readonly credential: Credential | null,
     private readonly show: (shown: Shown) => void,
   ) {
-    this.asked = questionsOf(view, timezone);
     this.subject = view.link ? `/v1/links/${view.link}` : "/v1/account";
   }
 
@@ -139,10 +136,14 @@ export class Session {
 
   /** Asks once: whether that was answered or refused for good, or how long to wait, in milliseconds. */
   private async ask(): Promise<"answered" | "refused" | number> {
+    const told = this.shown.live;
     try {
-      const answers = await postJson<Answers>("/v1/query", this.asked.body, this.credential, this.signal);
-      const answer = readAnswer(this.asked, answers);
+      const asked = questionsOf(this.view, this.timezone, date(new Date(), this.timezone));
+      const answers = await postJson<Answers>("/v1/query", asked.body, this.credential, this.signal);
+      const answer = readAnswer(asked, answers);
       this.update({ answer, freshness: answer.freshness, lostAt: null, problem: null, waiting: null });
+      // What the stream told while this was on its way may be newer than it.
+      if (this.shown.live !== told) this.heard(this.shown.live);
       void this.compare(answer);
       return "answered";
     } catch (error) {
@@ -220,19 +221,24 @@ export class Session {
     const query = new URLSearchParams({ timezone: this.timezone, traffic: this.view.traffic });
     const listener = {
       told: (live: Told) => {
-        const before = this.shown.live;
         this.update({ live });
-        if (before && (before.clicks !== live.clicks || before.bots !== live.bots)) this.again();
+        this.heard(live);
       },
       connected: (connected: boolean) => this.update({ connected }),
     };
     void follow(`${this.subject}/live?${query}`, this.credential, listener, this.stream.signal);
   }
 
+  /** Asks again where the stream counts others than the answer does. Without an answer, one is on its way. */
+  private heard(live: Told | null) {
+    const today = this.shown.answer?.today;
+    if (live && today && (live.clicks !== today.clicks || live.bots !== today.bots)) this.again();
+  }
+
   /** A stream goes on with its day; for a new one it is opened anew. */
   private turnDay() {
     const since = this.shown.live?.since;
-    if (!since || day(new Date(since), this.timezone) === day(new Date(), this.timezone)) return;
+    if (!since || date(new Date(since), this.timezone) === date(new Date(), this.timezone)) return;
     this.stream.abort();
     this.stream = new AbortController();
     this.update({ live: null });

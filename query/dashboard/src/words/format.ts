@@ -60,11 +60,28 @@ function inZone(timezone: string, options: Intl.DateTimeFormatOptions): Intl.Dat
   return format;
 }
 
+/** Whether the browser has the clocks of a zone. */
+export function knowsZone(timezone: string): boolean {
+  try {
+    inZone(timezone, {});
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const DAY: Intl.DateTimeFormatOptions = { day: "numeric", month: "short" };
 const TIME: Intl.DateTimeFormatOptions = { hour: "2-digit", minute: "2-digit" };
 
 export function day(at: Date, timezone: string, options: Intl.DateTimeFormatOptions = {}): string {
   return inZone(timezone, { ...DAY, ...options }).format(at);
+}
+
+/** The day of the zone, as the API writes it: 2026-11-26. */
+export function date(at: Date, timezone: string): string {
+  const parts = inZone(timezone, { year: "numeric", month: "2-digit", day: "2-digit" }).formatToParts(at);
+  const of = (type: string) => parts.find(part => part.type === type)?.value ?? "";
+  return `${of("year")}-${of("month")}-${of("day")}`;
 }
 
 /** `Thu 26 Nov`: browsers do not agree on whether a comma stands between the two. */
