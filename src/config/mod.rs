@@ -7,6 +7,8 @@ mod access;
 mod export;
 mod ingest;
 mod load;
+#[cfg(test)]
+mod page;
 mod values;
 
 use std::net::SocketAddr;
