@@ -42,3 +42,5 @@ pub mod secret;
 pub mod sketch;
 #[cfg(feature = "layers")]
 pub mod tick;
+#[cfg(feature = "layers")]
+pub mod visitors;

@@ -1,6 +1,6 @@
 //! Asking both layers at one watermark.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -308,11 +308,13 @@ impl Query {
         };
         let (days, quarters, values, filtered, visitors, labels) =
             tokio::try_join!(days, quarters, values, filtered, visitors, labels)?;
-        let mut history = History {
-            visitors: visitors.into_iter().collect(),
-            label: labels.into_values().next(),
-            ..History::default()
-        };
+        let (mut sketches, mut by_day) = (HashMap::new(), BTreeMap::new());
+        for (range, found) in visitors {
+            by_day.extend(found.days);
+            sketches.insert(range, found.sketch);
+        }
+        let mut history =
+            History { visitors: sketches, days: by_day, label: labels.into_values().next(), ..History::default() };
         for row in days {
             history.first = [history.first, row.first].into_iter().flatten().min();
             history.last = history.last.max(row.last);

@@ -158,6 +158,13 @@ pub(crate) fn whole_hours(hours: &ops::Range<Hour>) -> Range {
     Range::new(hours.start.first_quarter(), hours.end.first_quarter())
 }
 
+/// What the UTC days that a range touches have beside its whole hours: at most one range before and one behind it.
+pub(crate) fn beside_in_days(range: Range) -> Vec<Range> {
+    let (hours, days) = (whole_hours(&range.hours_touched()), Range::of_days(range.days_touched()));
+    let beside = [Range::new(days.start, hours.start), Range::new(hours.end, days.end)];
+    beside.into_iter().filter(|rest| !range.is_empty() && !rest.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use linktide_common::bucket::{Unit, Zone, buckets};

@@ -74,6 +74,9 @@ pub struct Api {
     pub recent_cache: ByteSize,
     /// What clients may take up.
     pub connections: Connections,
+    /// Visitors of a link or tenant on a UTC day up to which they are counted one by one, 128 at most, or `off`: what is more
+    /// is estimated.
+    pub exact_visitors: Threshold,
     /// How often a live stream looks for new counts.
     pub live_every: Span,
     /// The most live streams of a process.
@@ -89,6 +92,7 @@ impl Default for Api {
             file_cache: ByteSize(256 << 20),
             recent_cache: ByteSize(32 << 20),
             connections: Connections::default(),
+            exact_visitors: Threshold(Some(128)),
             live_every: Span::seconds(1),
             live_streams: 1_000,
         }

@@ -1,8 +1,10 @@
 //! `link_stats_daily`: tenant, link and event day, for long ranges.
+//!
+//! Visitors stand twice in it: as a sketch, and one by one while they are few (`visitor_hashes`, null where they are more).
 
 use deltalake::arrow::datatypes::{DataType, Field};
 
-use super::columns::{date, instant_type, number, optional, schema, text};
+use super::columns::{date, hashes_type, instant_type, number, optional, schema, text};
 use super::rollup::Rollup;
 use crate::table::Definition;
 
@@ -23,6 +25,7 @@ fn fields() -> Vec<Field> {
         optional("last_click", instant_type()),
         number("unique_ips"),
         optional("sketch", DataType::Binary),
+        optional("visitor_hashes", hashes_type()),
     ]
 }
 
@@ -45,27 +48,29 @@ impl Rollup for Daily {
     fn clicks() -> String {
         "SELECT tenant_id, link_id, day AS day_bucket, click AS total_clicks, bot AS bot_clicks, preview AS previews,
                 CASE WHEN click = 1 THEN clicked_at END AS first_click,
-                CASE WHEN click = 1 THEN clicked_at END AS last_click, visitor, CAST(NULL AS BYTEA) AS sketch
+                CASE WHEN click = 1 THEN clicked_at END AS last_click, visitor, CAST(NULL AS BYTEA) AS sketch,
+                visitor_hashes(visitor) AS visitor_hashes
          FROM everyone"
             .to_owned()
     }
 
     fn kept() -> String {
         "SELECT tenant_id, link_id, day_bucket, total_clicks, bot_clicks, previews, first_click, last_click,
-                CAST(NULL AS BYTEA) AS visitor, sketch
+                CAST(NULL AS BYTEA) AS visitor, sketch, visitor_hashes
          FROM kept"
             .to_owned()
     }
 
     fn sums() -> String {
         "sum(total_clicks) AS total_clicks, sum(bot_clicks) AS bot_clicks, sum(previews) AS previews,
-         min(first_click) AS first_click, max(last_click) AS last_click, visitors(visitor, sketch) AS sketch"
+         min(first_click) AS first_click, max(last_click) AS last_click, visitors(visitor, sketch) AS sketch,
+         visitors_union(visitor_hashes) AS visitor_hashes"
             .to_owned()
     }
 
     fn columns() -> String {
         "tenant_id, link_id, day_bucket, total_clicks, bot_clicks, previews, first_click, last_click,
-         visitors_count(sketch) AS unique_ips, sketch"
+         visitors_count(sketch) AS unique_ips, sketch, visitor_hashes"
             .to_owned()
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Most cells of a fold hold a click or two, so it is small: lists instead of maps until there is much to find.
 
-use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::click::Kind;
 use linktide_common::count::Counts;
 use linktide_common::enrich::EnrichedClick;
 use linktide_common::label::Label;
+use linktide_common::visitors::VisitorSet;
 use rustc_hash::FxHashMap;
 
 use super::visitors::Visitors;
@@ -52,6 +53,15 @@ impl FoldCell {
         for value in values {
             *self.values.at((quarter, *value)) += one;
         }
+    }
+
+    /// Visitors by event day, while they are few.
+    pub(crate) fn visitors_by_day(&self) -> Series<Day, VisitorSet> {
+        let mut days = Series::default();
+        for (hour, visitors) in self.visitors.iter() {
+            visitors.add_to(days.at(hour.day()));
+        }
+        days
     }
 
     /// Keeps the click's label, where it is later than the one there is.

@@ -4,6 +4,7 @@ use linktide_common::bucket::{Quarter, Timestamp};
 use linktide_common::click::{Kind, Trigger};
 use linktide_common::enrich::{Agent, EnrichedClick, Geo, Referrer, SaltedHash, Utm};
 use linktide_common::id::{ClickId, Offset};
+use linktide_common::visitors::{MOST, short};
 use uuid::Uuid;
 
 use super::*;
@@ -130,6 +131,7 @@ pub(crate) async fn check(view: &dyn View) {
     large_dimension_stops_growing_and_sums_hold(view).await;
     tenant_with_too_many_links_keeps_totals(view).await;
     visitors_are_the_same_few_or_many(view).await;
+    visitors_are_known_one_by_one_while_they_are_few(view).await;
     what_is_erased_is_gone_and_the_rest_stays(view).await;
     cleared_view_begins_again(view).await;
 }
@@ -390,6 +392,58 @@ async fn visitors_are_the_same_few_or_many(view: &dyn View) {
     let slice = read(view, Subject::Link(TENANT, LinkId(30)), W.next()).await;
     let registers = |sketch: &Sketch| sketch.registers().collect::<Vec<_>>();
     assert_eq!(registers(&slice.visitors[0].1), registers(&plain));
+}
+
+async fn visitors_are_known_one_by_one_while_they_are_few(view: &dyn View) {
+    let (early, at) = (W.next().start(), Hour(W.0 + 2).start());
+    let whole = |link| Subject::Link(TENANT, LinkId(link));
+    let from = |link, received, number: u64| {
+        let hash = SaltedHash((u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 64).to_be_bytes());
+        EnrichedClick { visitor: Some(hash), ..click(link, received, at) }
+    };
+    let set = |numbers: std::ops::Range<u64>| -> VisitorSet {
+        numbers.map(|number| short(&from(0, at, number).visitor.unwrap().0)).collect()
+    };
+    let most = MOST as u64;
+    for (link, visitors) in [(40, 1), (41, 2), (42, most), (43, most + 1), (44, 3_000)] {
+        // Some twice, in several flushes, and of two received hours.
+        let (half, all): (Vec<_>, Vec<_>) =
+            ((0..visitors.div_ceil(2)).collect(), (0..visitors).rev().chain(0..visitors).collect());
+        let first: Vec<_> = half.iter().map(|number| from(link, early, *number)).collect();
+        let second: Vec<_> = all.iter().map(|number| from(link, at, *number)).collect();
+        assert_eq!(next(view, &first).await, Flushed::Applied);
+        for part in second.chunks(100.max(second.len() / 3)) {
+            assert_eq!(next(view, part).await, Flushed::Applied);
+        }
+        for _ in 0..2 {
+            let found = read(view, whole(link), W).await.days;
+            assert_eq!(found, [(Day::of(at), Arc::new(set(0..visitors)))], "{visitors} visitors");
+        }
+        assert_eq!(read(view, whole(link), W).await.days[0].1.members().is_some(), visitors <= most);
+    }
+    // Days of event time, late clicks among them; bots, previews and whoever is not known are no visitors.
+    let yesterday = Day(Day::of(at).0 - 1);
+    let mut clicks = vec![from(45, at, 1), from(45, at, 2), from(45, at, 3), from(45, at, 4)];
+    clicks[1].clicked_at = yesterday.start();
+    (clicks[2].bot, clicks[3].kind) = (Some("ua:test".into()), Kind::Preview);
+    assert_eq!(next(view, &clicks).await, Flushed::Applied);
+    let days = read(view, whole(45), W).await.days;
+    assert_eq!(days, [(yesterday, Arc::new(set(2..3))), (Day::of(at), Arc::new(set(1..2)))]);
+    let today = Want { range: Range::new(Quarter::of(at), Quarter::of(at).next()), ..everything() };
+    assert_eq!(view.read(whole(45), W, &today).await.unwrap().days, days[1..]);
+    assert_eq!(next(view, &[EnrichedClick { visitor: None, ..click(46, at, at) }]).await, Flushed::Applied);
+    assert_eq!(read(view, whole(46), W).await.days, [(Day::of(at), Arc::new(VisitorSet::MANY))], "who is not known");
+    // Of an erased hour nobody is left, and whoever came later stays.
+    let later = [from(41, at, 7)];
+    assert_eq!(next(view, &later).await, Flushed::Applied);
+    view.erase(&Tombstone::new(whole(41), Hour::of(at), 0)).await.unwrap();
+    assert_eq!(read(view, whole(41), W).await.days[0].1.members().map(<[i64]>::len), Some(3));
+    view.erase(&Tombstone::new(whole(41), Hour::of(at).next(), 0)).await.unwrap();
+    assert_eq!(read(view, whole(41), W).await.days, []);
+    // What is forgotten with a received hour leaves those of the next one.
+    assert_eq!(next(view, &[from(47, early, 1), from(47, at, 2)]).await, Flushed::Applied);
+    view.forget_behind(&publication(Hour::of(at), 0)).await.unwrap();
+    assert_eq!(read(view, whole(47), Hour::of(at)).await.days, [(Day::of(at), Arc::new(set(2..3)))]);
 }
 
 async fn cleared_view_begins_again(view: &dyn View) {

@@ -1,6 +1,6 @@
 //! A plain model of history, made of the log alone, and the same as foreign readers find it in the tables.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use linktide_common::bucket::{Hour, QUARTERS_PER_HOUR, Quarter, Timestamp};
@@ -9,6 +9,7 @@ use linktide_common::dimension::Dimension;
 use linktide_common::enrich::{EnrichedClick, Enricher, Stamp};
 use linktide_common::id::{Epoch, LinkId, Offset, PartitionId, TenantId};
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::MOST;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
@@ -37,6 +38,8 @@ pub(super) struct Rolled {
     values: BTreeMap<(Owner, String, String, String), [i64; 2]>,
     /// Registers of people by owner and hour or day.
     sketches: BTreeMap<(Owner, String), Vec<u8>>,
+    /// People by owner and day, nobody where they are too many.
+    members: BTreeMap<(Owner, String), BTreeSet<i64>>,
 }
 
 impl Oracle {
@@ -111,12 +114,15 @@ impl Oracle {
                 let person = click.kind != Kind::Preview && click.bot.is_none();
                 if let Some(visitor) = click.visitor.filter(|_| person) {
                     let instant = Quarter::of(click.clicked_at).hour().start().to_string();
+                    let members = rolled.members.entry((owner, instant[..10].to_owned())).or_default();
+                    members.insert(i64::from_be_bytes(visitor.0[..8].try_into().unwrap()));
                     for window in [&instant[..10], &instant[..13]] {
                         sketches.entry((owner, window.to_owned())).or_default().insert(&visitor.0);
                     }
                 }
             }
         }
+        rolled.members.values_mut().filter(|members| members.len() > MOST).for_each(BTreeSet::clear);
         let registers = sketches.into_iter().map(|(key, sketch)| (key, sketch.registers().collect()));
         Rolled { sketches: registers.collect(), ..rolled }
     }
@@ -167,6 +173,7 @@ impl Rolled {
             let at = |column: usize, none: i64| row[column].as_i64().unwrap_or(none);
             let counts = [number(&row[3]), number(&row[4]), number(&row[5]), at(6, i64::MAX), at(7, i64::MIN)];
             assert!(self.days.insert((owner, day.clone()), counts).is_none(), "two rows of a key: {row}");
+            self.take_members(owner, day.clone(), &row[10], &row[11]);
             self.take_sketch(owner, day, &row[8], &row[9]);
         }
     }
@@ -178,6 +185,17 @@ impl Rolled {
             let counts = [number(&row[5]), number(&row[6])];
             assert_eq!((number(&row[7]), number(&row[8])), (counts[0], counts[1]), "its quarters do not add up: {row}");
             assert!(self.values.insert(key, counts).is_none(), "two rows of a key: {row}");
+        }
+    }
+
+    /// A list without people is of a day without them; none at all is of one with too many.
+    fn take_members(&mut self, owner: Owner, day: String, members: &Value, length: &Value) {
+        let listed: Option<BTreeSet<i64>> = members.as_array().map(|list| list.iter().map(number).collect());
+        if let Some(listed) = &listed {
+            assert_eq!(listed.len(), usize::try_from(number(length)).unwrap(), "each once");
+        }
+        if listed.as_ref().is_none_or(|listed| !listed.is_empty()) {
+            self.members.insert((owner, day), listed.unwrap_or_default());
         }
     }
 
@@ -206,6 +224,7 @@ impl Rolled {
             ("hours", differences(&self.hours, &expected.hours)),
             ("days", differences(&self.days, &expected.days)),
             ("values", differences(&self.values, &expected.values)),
+            ("visitors", differences(&self.members, &expected.members)),
         ] {
             let some = &differ[..differ.len().min(5)];
             assert!(differ.is_empty(), "{what}: {} {kind} differ, such as {some:#?}", differ.len());
@@ -252,7 +271,7 @@ pub(super) const HOURS: &str =
 /// What is asked of `link_stats_daily`.
 pub(super) const DAYS: &str =
     "SELECT tenant_id, link_id, CAST(day_bucket AS VARCHAR), total_clicks, bot_clicks, previews,
-    epoch_ms(first_click), epoch_ms(last_click), unique_ips, sketch FROM t";
+    epoch_ms(first_click), epoch_ms(last_click), unique_ips, sketch, visitor_hashes, len(visitor_hashes) FROM t";
 /// What is asked of `link_stats_dimension`.
 pub(super) const VALUES: &str =
     "SELECT tenant_id, link_id, dimension, CAST(day_bucket AS VARCHAR), value, click_count, bot_count,

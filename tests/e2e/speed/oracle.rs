@@ -3,7 +3,7 @@
 //! The keys are read here by their documented form alone, so that a mistake of the product's reader cannot hide one of its
 //! writer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fred::prelude::*;
 use linktide_common::bucket::{Hour, Quarter};
@@ -11,6 +11,7 @@ use linktide_common::click::Kind;
 use linktide_common::dimension::{Dimension, NONE};
 use linktide_common::enrich::EnrichedClick;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::MOST;
 
 /// Everything that is counted, whatever hour it was received in.
 #[derive(Debug, Default, PartialEq)]
@@ -23,6 +24,8 @@ pub(super) struct Counted {
     top: BTreeMap<(String, i32, String, &'static str), u64>,
     /// Registers by the sketch's name.
     visitors: BTreeMap<String, Vec<u8>>,
+    /// By subject and event date: 64 bits of each hash, nobody where they are too many.
+    members: BTreeMap<(String, String), BTreeSet<i64>>,
     /// Event time of the first and last click of each subject.
     seen: BTreeMap<String, (i64, i64)>,
 }
@@ -60,6 +63,8 @@ impl Oracle {
             }
             if let (Some(visitor), "") = (click.visitor, who) {
                 let instant = quarter.hour().start().to_string();
+                let members = self.counted.members.entry((subject.clone(), instant[..10].to_owned())).or_default();
+                members.insert(i64::from_be_bytes(visitor.0[..8].try_into().unwrap()));
                 for window in [&instant[..10], &instant[..13]] {
                     self.sketches.entry(format!("{kind}:{subject}:uv:{window}")).or_default().insert(&visitor.0);
                 }
@@ -74,11 +79,17 @@ impl Oracle {
 
     pub(super) fn into_counted(self) -> Counted {
         let registers = self.sketches.into_iter().map(|(name, sketch)| (name, sketch.registers().collect()));
-        Counted { visitors: registers.collect(), ..self.counted }
+        Counted { visitors: registers.collect(), ..self.counted }.with_few()
     }
 }
 
 impl Counted {
+    /// Those that are too many are nobody in particular.
+    fn with_few(mut self) -> Self {
+        self.members.values_mut().filter(|members| members.len() > MOST).for_each(BTreeSet::clear);
+        self
+    }
+
     /// Everything there is in Redis, of one server or of all masters of a cluster.
     pub(super) async fn read(redis: &Client, keys: &[String]) -> Self {
         let mut counted = Self::default();
@@ -94,6 +105,11 @@ impl Counted {
                         redis.zrange(key.as_str(), 0, -1, None, false, None, true).await.unwrap();
                     counted.take_top(tenant, members);
                 }
+                ["visitors", subject, _, date] => {
+                    let members: Vec<i64> = redis.custom(fred::cmd!("SMEMBERS"), vec![key.as_str()]).await.unwrap();
+                    assert!(!members.is_empty() && members.len() <= 2 * MOST, "{key}: {}", members.len());
+                    counted.members.entry((subject.to_owned(), date.to_owned())).or_default().extend(members);
+                }
                 ["link" | "tenant", _, "uv", _] => {
                     let bytes: Vec<u8> = redis.get(key.as_str()).await.unwrap();
                     counted.visitors.insert(name.to_owned(), Sketch::from_bytes(&bytes).unwrap().registers().collect());
@@ -102,7 +118,7 @@ impl Counted {
                 _ => panic!("an unknown key: {key}"),
             }
         }
-        counted
+        counted.with_few()
     }
 
     fn take_totals(&mut self, subject: &str, first: i32, fields: &BTreeMap<String, String>) {
@@ -167,6 +183,7 @@ impl Counted {
             ("cells", differences(&self.cells, &oracle.cells)),
             ("top links", differences(&self.top, &oracle.top)),
             ("first and last", differences(&self.seen, &oracle.seen)),
+            ("visitors", differences(&self.members, &oracle.members)),
             ("sketches' names", differences(&names(self), &names(oracle))),
         ];
         for (kind, differ) in all {

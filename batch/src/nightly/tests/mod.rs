@@ -15,7 +15,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::*;
 use crate::tables::daily::Daily;
 use crate::tables::slot::{Slot, third_of};
-use world::{START, World, archiver, rollups, rows_of};
+use linktide_common::id::{LinkId, Subject};
+use world::{START, TENANT, World, archiver, rollups, rows_of};
 
 /// Where an increment may end.
 const STEPS: [&str; 9] = [
@@ -185,6 +186,37 @@ async fn parts_cut_at_received_hours_add_up_to_the_whole_row_by_row() {
     assert!(!marks.is_empty());
     assert_eq!(marks, rows_of::<RateBots>(&whole).await);
     world.check().await;
+}
+
+#[tokio::test]
+async fn visitors_are_told_one_by_one_up_to_the_switch_whatever_the_cadence() {
+    let mut world = World::new(12).await;
+    // All on today, on few links: a link has some dozens of visitors, the tenant more than a set holds.
+    (world.links, world.hosts, world.spread) = (4, 250, 60_000);
+    world.archive_through(START).await;
+    let whole = Lake::in_folder_unsynced(&world.folder.path().join("whole")).unwrap();
+    let mut other = archiver(&world.log, &world.enricher, &whole, &world.clock).await;
+    other.step(Duration::from_millis(1)).await.unwrap();
+    let mut hour = START;
+    for _ in 0..5 {
+        world.send_now(110).await;
+        hour = hour.next();
+        world.archive_through(hour).await;
+        assert!(matches!(world.nightly(None).run(None).await.unwrap(), Outcome::Published { .. }));
+    }
+    while !other.has_committed(hour.start()) {
+        other.step(Duration::from_millis(1)).await.unwrap();
+    }
+    let at_once = Nightly { lake: whole.clone(), ..world.nightly(None) };
+    assert!(matches!(at_once.run(None).await.unwrap(), Outcome::Published { .. }));
+    assert_eq!(rollups(&world.lake).await, rollups(&whole).await);
+    assert_eq!(world.check_visitors().await, (true, true), "some are known one by one, some are too many");
+    // What is erased takes whoever came to no other link out of the tenant's set; what was too many stays so.
+    world.nightly(None).correct(Correct::Erase(Subject::Link(TENANT, LinkId(0)))).await.unwrap();
+    world.erased(0).await;
+    world.check_visitors().await;
+    let other = world.remade(|link| link != LinkId(0)).await;
+    assert_eq!(rollups(&world.lake).await, rollups(&other.lake).await);
 }
 
 #[tokio::test]

@@ -59,6 +59,10 @@ local function delete(kind, name, tenant, hour, below, last)
         goes_on = sketches(totals .. later, later, stay) or goes_on
     end
     for sketch in pairs(gone) do
+        -- A date's visitors are of this received hour alone; its sketch is of all.
+        if #sketch == 10 then
+            redis.call('UNLINK', prefix .. 'visitors:' .. name .. ':' .. hour .. ':' .. sketch)
+        end
         if not stay[sketch] then
             redis.call('UNLINK', prefix .. kind .. name .. ':uv:' .. sketch)
         end

@@ -4,6 +4,7 @@
 -- ARGV[1]  MessagePack: { places, gaps, cells }, as write.rs packs it
 -- ARGV[2]  fields of a breakdown from which on no value of a large dimension is added
 -- ARGV[3]  breakdowns of one tenant's links in this shard from which on links get none
+-- ARGV[4]  members of a set of visitors above which they are too many, and nobody is added
 --
 -- Scripts do not roll back. So positions advance first, and whatever fails behind that is counted and told, never tried
 -- again: trying again would count what did not fail twice.
@@ -15,7 +16,7 @@ local positions = KEYS[1]
 local prefix = string.match(positions, '^{.-}:')
 local batch = cmsgpack.unpack(ARGV[1])
 local places, gaps, cells = batch[1], batch[2], batch[3]
-local most_fields, most_breakdowns = tonumber(ARGV[2]), tonumber(ARGV[3])
+local most_fields, most_breakdowns, most_visitors = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 -- 1. Where the shard stands.
 local asked = { 'held_from' }
@@ -179,11 +180,22 @@ local function add_visitors(key, few, many)
     end
 end
 
+-- Members are whole numbers, which Redis keeps in eight bytes each.
+local function add_to_sets(key, days, is_new)
+    for _, day in ipairs(days) do
+        local set = key .. day[1]
+        if is_new or (run('SCARD', set) or 0) <= most_visitors then
+            run('SADD', set, unpack(day, 2))
+        end
+    end
+end
+
 local registered = {}
 local held_from = tonumber(stands[1] or 0)
 for _, cell in ipairs(cells) do
     local name, hour, tenant, totals, first, last = cell[1], cell[2], cell[3], cell[4], cell[5], cell[6]
     local values, large, few, many, top, label = cell[7], cell[8], cell[9], cell[10], cell[11], cell[12]
+    local days = cell[13]
     if tonumber(hour) >= held_from then
         local totals_key = prefix .. 'totals:' .. name .. ':' .. hour
         local left_out = add_totals(totals_key, totals, first, last)
@@ -202,6 +214,7 @@ for _, cell in ipairs(cells) do
                     add(key, values)
                 end
                 add_visitors(prefix .. (top and 'link:' or 'tenant:') .. name .. ':uv:', few, many)
+                add_to_sets(prefix .. 'visitors:' .. name .. ':' .. hour .. ':', days, length == 0)
             end
         end
         if top then

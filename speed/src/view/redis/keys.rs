@@ -6,6 +6,7 @@
 //! | `{s<n>}:totals:<subject>:<received hour>` | hash | `<quarter>` people, `<quarter>b` bots, `<quarter>p` previews; `f` and `l`, event time of the first and last; `x` where the breakdown was left out |
 //! | `{s<n>}:cell:<subject>:<received hour>` | hash | `<quarter><dimension>:<value>` people, `…!<value>` bots; `<quarter><dimension>+` and `-`, those whose value was left out |
 //! | `{s<n>}:link:<subject>:uv:<date>`, `…T<hour>` | HyperLogLog | visitors that are people, by event time; `tenant:` for a whole tenant |
+//! | `{s<n>}:visitors:<subject>:<received hour>:<date>` | set | visitors that are people, by event date: 64 bits of each one's hash as a signed number; more than 128 members: too many to be told, whoever they are |
 //! | `{s<n>}:top:<tenant>:<received hour>` | sorted set | `<event hour>\|<link>` → people, `…\|b` bots, `…\|p` previews |
 //! | `{s<n>}:label:<subject>` | string | the stamp that orders labels, and the label |
 //! | `{s<n>}:tenants:<received hour>` | set | tenants that have anything here |
@@ -17,7 +18,7 @@
 
 use std::fmt::{self, Write as _};
 
-use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::dimension::Dimension;
 use linktide_common::id::{Epoch, LinkId, Offset, PartitionId, Subject, TenantId};
 use linktide_common::intake::Gap;
@@ -62,6 +63,10 @@ pub(super) fn visitors(subject: Subject, hour: Hour) -> String {
     format!("{{s{}}}:{kind}:{}:uv:{}", Shard::of(subject).index(), Name(subject), date_and_hour(hour))
 }
 
+pub(super) fn visitor_set(subject: Subject, received: Hour, day: Day) -> String {
+    format!("{{s{}}}:visitors:{}:{}:{}", Shard::of(subject).index(), Name(subject), received.0, date(day))
+}
+
 pub(super) fn top(shard: Shard, tenant: TenantId, received: Hour) -> String {
     format!("{{s{}}}:top:{tenant}:{}", shard.index(), received.0)
 }
@@ -78,6 +83,13 @@ pub(super) fn label(subject: Subject) -> String {
 pub(super) fn date_and_hour(hour: Hour) -> String {
     let mut text = hour.start().to_string();
     text.truncate("2026-11-25T14".len());
+    text
+}
+
+/// `2026-11-25`
+pub(super) fn date(day: Day) -> String {
+    let mut text = day.start().to_string();
+    text.truncate("2026-11-25".len());
     text
 }
 
@@ -261,5 +273,6 @@ mod tests {
     fn hour_is_written_as_a_date() {
         assert_eq!(date_and_hour(Hour(0)), "1970-01-01T00");
         assert_eq!(date_and_hour(Hour(498_754)), "2026-11-24T10");
+        assert_eq!(date(Hour(498_754).day()), "2026-11-24");
     }
 }

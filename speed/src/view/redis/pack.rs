@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use linktide_common::bucket::Hour;
 use linktide_common::id::{Epoch, Subject};
 use linktide_common::log::Positions;
+use linktide_common::visitors::MOST;
 use rmp::encode::{write_array_len, write_nil, write_str, write_str_len, write_uint};
 
 use super::keys::{self, Name, Who};
@@ -72,7 +73,7 @@ impl Packer {
     }
 
     fn cell(&mut self, subject: Subject, received: Hour, cell: &FoldCell, dictionary: &Dictionary) {
-        self.list(12);
+        self.list(13);
         self.formatted(format_args!("{}", Name(subject)));
         self.number(received.0);
         self.number(subject.tenant());
@@ -93,6 +94,7 @@ impl Packer {
             Some(label) => self.str(&keys::label_text(label)),
             None => write_nil(&mut self.bytes).expect(WRITES),
         }
+        self.visitor_sets(cell);
     }
 
     fn totals(&mut self, received: Hour, cell: &FoldCell) {
@@ -147,6 +149,26 @@ impl Packer {
                 self.list(2);
                 self.str(&keys::date_and_hour(*hour));
                 self.raw(sketch.as_bytes());
+            }
+        }
+    }
+
+    /// Visitors by event day, where they are too many any that are too many.
+    fn visitor_sets(&mut self, cell: &FoldCell) {
+        let days = cell.visitors_by_day();
+        self.list(days.iter().count());
+        for (day, set) in days.iter() {
+            match set.members() {
+                Some(members) => {
+                    self.list(1 + members.len());
+                    self.str(&keys::date(*day));
+                    members.iter().for_each(|visitor| self.number(visitor));
+                }
+                None => {
+                    self.list(1 + MOST + 1);
+                    self.str(&keys::date(*day));
+                    (0..=MOST).for_each(|any| self.number(any));
+                }
             }
         }
     }

@@ -6,12 +6,13 @@ use std::ops;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use linktide_common::bucket::{Hour, Quarter, Range};
+use linktide_common::bucket::{Day, Hour, Quarter, Range};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
 use linktide_common::id::Subject;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::VisitorSet;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -80,7 +81,15 @@ impl Settled {
             }
         }
         let mut visitors: BTreeMap<Hour, Arc<Sketch>> = BTreeMap::new();
+        let mut days: BTreeMap<Day, Arc<VisitorSet>> = BTreeMap::new();
         if want.visitors {
+            let touched = want.range.days_touched();
+            days.extend(self.slice.days.iter().filter(|(day, _)| touched.contains(day)).cloned());
+            // Each is of the hours it was received in alone.
+            for (day, set) in recent.days {
+                let known = days.entry(day).or_default();
+                Arc::make_mut(known).merge(&set);
+            }
             let hours = want.range.hours_touched();
             let kept = self.slice.visitors.iter().filter(|(hour, _)| hours.contains(hour)).cloned();
             visitors.extend(kept.chain(recent.visitors));
@@ -89,6 +98,7 @@ impl Settled {
             totals: totals.into_iter().collect(),
             values,
             visitors: visitors.into_iter().collect(),
+            days: days.into_iter().collect(),
             first: [self.slice.first, recent.first].into_iter().flatten().min(),
             last: self.slice.last.max(recent.last),
             guarded: self.slice.guarded || recent.guarded,
@@ -101,7 +111,8 @@ impl Settled {
         let values = self.slice.values.iter().flat_map(|(_, by_value)| &by_value.values);
         let values: usize = values.map(|(text, series)| VALUE + text.len() + QUARTER * series.len()).sum();
         let visitors: usize = self.slice.visitors.iter().map(|(_, sketch)| QUARTER + sketch.as_bytes().len()).sum();
-        ENTRY + QUARTER * self.slice.totals.len() + values + visitors
+        let days: usize = self.slice.days.iter().map(|(_, set)| QUARTER + set.capacity()).sum();
+        ENTRY + QUARTER * self.slice.totals.len() + values + visitors + days
     }
 }
 
