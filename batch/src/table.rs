@@ -29,7 +29,8 @@ use crate::error::BatchError;
 use crate::metrics;
 use crate::tables::parquet::{Encoded, Encoder};
 
-/// Raised when an older Linktide could no longer write a table; kept in its properties. Format 1 had no visitors one by one.
+/// Raised when an older Linktide could no longer write a table; kept in its properties. Format 1 had neither
+/// visitors one by one nor repeats.
 const FORMAT: u32 = 2;
 const FORMAT_KEY: &str = "linktide.format";
 /// What a reader and a writer have to know of Delta's protocol: what every engine does.

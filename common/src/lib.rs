@@ -37,6 +37,8 @@ pub mod problem;
 pub mod publication;
 #[cfg(feature = "http")]
 pub mod rate;
+#[cfg(feature = "layers")]
+pub mod repeat;
 pub mod secret;
 #[cfg(feature = "layers")]
 pub mod sketch;

@@ -45,8 +45,17 @@ use files::{File, Files};
 use open::Part;
 pub use open::Tables;
 
-const DAY: Names =
-    &["tenant_id", "link_id", "day_bucket", "total_clicks", "bot_clicks", "previews", "first_click", "last_click"];
+const DAY: Names = &[
+    "tenant_id",
+    "link_id",
+    "day_bucket",
+    "total_clicks",
+    "bot_clicks",
+    "previews",
+    "repeats",
+    "first_click",
+    "last_click",
+];
 const DAY_VISITORS: Names = &["tenant_id", "link_id", "day_bucket", "sketch", "visitor_hashes"];
 const HOUR_SKETCH: Names = &["tenant_id", "link_id", "hour_bucket", "sketch"];
 const VALUE: Names = &["tenant_id", "link_id", "dimension", "day_bucket", "value", "click_count", "bot_count"];
@@ -197,7 +206,11 @@ impl Snapshot {
             each_value(&columns, &names, sums, |row, day| {
                 let bots = counted(bots.value(row));
                 let humans = counted(clicks.value(row)).saturating_sub(bots);
-                if in_days.contains(&day) { Counts { humans, bots, previews: 0 } } else { Counts::default() }
+                if in_days.contains(&day) {
+                    Counts { humans, bots, previews: 0, repeats: 0 }
+                } else {
+                    Counts::default()
+                }
             })
         });
         let mut sums = whole.await?;

@@ -13,7 +13,7 @@ const W: Hour = Hour(480_000);
 pub(crate) const TENANT: TenantId = TenantId(7);
 const EPOCH: Epoch = Epoch(0);
 const PARTITION: PartitionId = PartitionId(0);
-const COUNTED: Counts = Counts { humans: 1, bots: 0, previews: 0 };
+const COUNTED: Counts = Counts { humans: 1, bots: 0, previews: 0, repeats: 0 };
 
 /// Limits under which the suite sees them work.
 pub(crate) const LIMITS: Limits = Limits { cell_fields: 40, tenant_cells: 3 };
@@ -166,7 +166,7 @@ async fn what_was_counted_is_read(view: &dyn View) {
     assert_eq!(next(view, &[click(1, second, first), bot, preview]).await, Flushed::Applied);
 
     let slice = read(view, Subject::Link(TENANT, LinkId(1)), W).await;
-    let count = |humans, bots, previews| Counts { humans, bots, previews };
+    let count = |humans, bots, previews| Counts { humans, bots, previews, repeats: 0 };
     let quarter = |at| Quarter::of(at);
     assert_eq!(
         slice.totals,

@@ -133,7 +133,7 @@ impl Breakdown {
 }
 
 fn clicks(counts: ValueCounts) -> Counts {
-    Counts { humans: counts.humans, bots: counts.bots, previews: 0 }
+    Counts { humans: counts.humans, bots: counts.bots, previews: 0, repeats: 0 }
 }
 
 /// Clicks without those of `other`, which are among them. Previews have no values.
@@ -141,6 +141,6 @@ fn less(counts: Counts, other: Counts) -> Counts {
     Counts {
         humans: counts.humans.saturating_sub(other.humans),
         bots: counts.bots.saturating_sub(other.bots),
-        previews: 0,
+        ..Counts::default()
     }
 }

@@ -97,6 +97,7 @@ struct Plain {
     visitors: BTreeMap<Option<LinkId>, BTreeSet<(u8, Day)>>,
     /// Clicks that are a bot's for their rate alone.
     rate_bots: u64,
+    repeats: u64,
 }
 
 impl World {
@@ -203,6 +204,8 @@ impl World {
             *often.entry(minute(sent)).or_default() += 1;
         }
         let mut plain = Plain::default();
+        // By link, address, day and hour of receipt: when people clicked.
+        let mut people: BTreeMap<_, Vec<Timestamp>> = BTreeMap::new();
         let is_erased = |sent: &&Sent| self.erased.iter().any(|erased| erased.covers(sent));
         for sent in self.clicks.iter().filter(|sent| !is_erased(sent)) {
             let too_often = self.config.rate_bots.is_some_and(|most| often.get(&minute(sent)) > Some(&most));
@@ -212,7 +215,11 @@ impl World {
                 humans: u64::from(!sent.preview && !bot),
                 bots: u64::from(!sent.preview && bot),
                 previews: u64::from(sent.preview),
+                repeats: 0,
             };
+            if counts.humans > 0 {
+                people.entry((sent.link, sent.host, Day::of(sent.at), sent.received)).or_default().push(sent.at);
+            }
             let quarter = Quarter::of(sent.at);
             for owner in [None, Some(sent.link)] {
                 *plain.totals.entry((owner, quarter)).or_default() += counts;
@@ -224,7 +231,22 @@ impl World {
                 }
             }
         }
+        let window = i64::from(self.config.repeats.of(TENANT).unwrap_or_default());
+        for ((link, ..), mut clicks) in people {
+            clicks.sort_unstable();
+            for pair in clicks.windows(2).filter(|pair| window > 0 && pair[1].millis_since(pair[0]) <= window) {
+                for owner in [None, Some(link)] {
+                    plain.totals.entry((owner, Quarter::of(pair[1]))).or_default().repeats += 1;
+                }
+                plain.repeats += 1;
+            }
+        }
         plain
+    }
+
+    /// How many clicks of all that were sent and not erased are repeats.
+    pub(super) fn repeats(&self) -> u64 {
+        self.plain().repeats
     }
 
     /// Visitors of each owner and day are told one by one where they are few, and not where they are many; tells whether

@@ -266,7 +266,9 @@ impl World {
     async fn visit(&self, link: u64, visitors: std::ops::Range<u32>, at: Timestamp) {
         let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";
         let click = |visitor: u32| {
-            let id = Uuid::from_u128(u128::from(link) << 96 | u128::from(visitor) << 64 | at.as_millis() as u128);
+            let id = Uuid::from_u128(
+                u128::from(link) << 96 | u128::from(visitor) << 64 | u128::try_from(at.as_millis()).unwrap(),
+            );
             let ip = std::net::Ipv4Addr::from_bits(0x0a00_0000 + visitor).to_string();
             let click = json!({
                 "link_id": link, "click_id": id.to_string(), "clicked_at": at.as_millis(), "ip": ip, "user_agent": agent,
