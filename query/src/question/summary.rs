@@ -27,6 +27,9 @@ pub(super) struct Ask {
 pub(crate) struct Summary {
     /// Clicks of the traffic asked for.
     clicks: u64,
+    /// Clicks of people without repeats, those that closely follow another click of the same visitor on the same link; null
+    /// under a filter, of other traffic, and where the tenant has no window for repeats.
+    unique_clicks: Option<u64>,
     /// Clicks of machines.
     bots: u64,
     /// HEAD requests; null under a filter, since they have no values.
@@ -70,6 +73,7 @@ struct Compared {
     with: &'static str,
     range: ResolvedRange,
     clicks: u64,
+    unique_clicks: Option<u64>,
     bots: u64,
     previews: Option<u64>,
     /// Estimate of its visitors.
@@ -128,6 +132,7 @@ impl Ask {
                 with,
                 range: ResolvedRange::new(range, zone),
                 clicks: then.counts.clicks(traffic),
+                unique_clicks: question.unique_clicks(answer, then.counts),
                 bots: then.counts.bots,
                 previews: whole.then_some(then.counts.previews),
                 uniques: then.visitors.map(Visitors::count),
@@ -141,6 +146,7 @@ impl Ask {
         let seen = |at: Option<linktide_common::bucket::Timestamp>| at.filter(|_| whole).map(|at| zone.format(at));
         Summary {
             clicks: now.counts.clicks(traffic),
+            unique_clicks: question.unique_clicks(answer, now.counts),
             bots: now.counts.bots,
             previews: whole.then_some(now.counts.previews),
             uniques: now.visitors.map(|visitors| uniques(visitors, question, query)),

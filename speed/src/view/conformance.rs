@@ -1,10 +1,15 @@
 //! What every view must do: one suite for all adapters.
 
+use std::time::Duration;
+
 use linktide_common::bucket::{Quarter, Timestamp};
 use linktide_common::click::{Kind, Trigger};
 use linktide_common::enrich::{Agent, EnrichedClick, Geo, Referrer, SaltedHash, Utm};
 use linktide_common::id::{ClickId, Offset};
+use linktide_common::repeat::Windows;
 use linktide_common::visitors::{MOST, short};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
 use super::*;
@@ -60,10 +65,14 @@ fn fold(from: u64, clicks: &[EnrichedClick]) -> Fold {
 }
 
 fn fold_at(standing: Standing, from: u64, clicks: &[EnrichedClick]) -> Fold {
+    fold_with(&Arc::default(), standing, from, clicks)
+}
+
+fn fold_with(windows: &Arc<Windows>, standing: Standing, from: u64, clicks: &[EnrichedClick]) -> Fold {
     // Received time never runs back.
     let known = standing.iter().filter_map(|shard| shard.get(&PARTITION)).map(|position| position.received_at);
     let before = known.max().unwrap_or(W.start());
-    let mut fold = Fold::new(EPOCH, standing, at(from));
+    let mut fold = Fold::with_windows(EPOCH, standing, at(from), Arc::clone(windows));
     for (offset, click) in (from..).zip(clicks) {
         fold.add(PARTITION, Offset(offset), click);
     }
@@ -82,7 +91,12 @@ async fn next(view: &dyn View, clicks: &[EnrichedClick]) -> Flushed {
 
 fn everything() -> Want {
     let range = Range::new(Quarter(0), Quarter(W.first_quarter().0 + 96));
-    Want { range, dimensions: vec![Dimension::Language, Dimension::Country, Dimension::UtmSource], visitors: true }
+    Want {
+        range,
+        dimensions: vec![Dimension::Language, Dimension::Country, Dimension::UtmSource],
+        visitors: true,
+        repeats: true,
+    }
 }
 
 fn publication(watermark: Hour, cut: u64) -> Publication {
@@ -132,6 +146,7 @@ pub(crate) async fn check(view: &dyn View) {
     tenant_with_too_many_links_keeps_totals(view).await;
     visitors_are_the_same_few_or_many(view).await;
     visitors_are_known_one_by_one_while_they_are_few(view).await;
+    repeats_are_counted_in_whatever_order_and_parts_clicks_come(view).await;
     what_is_erased_is_gone_and_the_rest_stays(view).await;
     cleared_view_begins_again(view).await;
 }
@@ -392,6 +407,83 @@ async fn visitors_are_the_same_few_or_many(view: &dyn View) {
     let slice = read(view, Subject::Link(TENANT, LinkId(30)), W.next()).await;
     let registers = |sketch: &Sketch| sketch.registers().collect::<Vec<_>>();
     assert_eq!(registers(&slice.visitors[0].1), registers(&plain));
+}
+
+async fn repeats_are_counted_in_whatever_order_and_parts_clicks_come(view: &dyn View) {
+    const WINDOW: i64 = 30_000;
+    let held = view.held().await.unwrap().from.unwrap();
+    let (tenant, other) = (TenantId(TENANT.0 + 2), TenantId(TENANT.0 + 3));
+    let windows = Arc::new(Windows::new(Some(Duration::from_millis(30_000)), [(other, None)]));
+    let mut random = StdRng::seed_from_u64(5);
+    // By link, visitor and received hour: when somebody clicked.
+    let mut people: BTreeMap<(u64, u64, Hour), Vec<Timestamp>> = BTreeMap::new();
+    for hour in [held, held.next()] {
+        let mut clicks = Vec::new();
+        for _ in 0..200 {
+            let (link, number) = (random.random_range(701..703), random.random_range(0..4));
+            let late = random.random_range(0..1_200_000) + 5_000_000 * i64::from(random.random_bool(0.2));
+            let at = hour.start().plus_millis(600_000 - late);
+            let mut click = EnrichedClick { tenant_id: tenant, ..click(link, hour.start(), at) };
+            click.visitor = Some(SaltedHash((u128::from(number) << 64).to_be_bytes()));
+            match random.random_range(0..10) {
+                0 => click.bot = Some("ua:test".into()),
+                1 => click.kind = Kind::Preview,
+                2 => click.tenant_id = other,
+                _ => people.entry((link, number, hour)).or_default().push(at),
+            }
+            clicks.push(click);
+        }
+        while !clicks.is_empty() {
+            let rest = clicks.split_off(random.random_range(1..60).min(clicks.len()));
+            let standing = view.standing(EPOCH).await.unwrap();
+            let from = standing[0][&PARTITION].offset.0;
+            let fold = fold_with(&windows, standing, from, &clicks);
+            assert_eq!(view.flush(fold.clone()).await.unwrap(), Flushed::Applied);
+            assert_eq!(view.flush(fold).await.unwrap(), Flushed::Mismatch, "a replay");
+            clicks = rest;
+        }
+    }
+    let plain = |only: Option<u64>, from: Hour| {
+        let mut repeats: BTreeMap<Quarter, u64> = BTreeMap::new();
+        for ((link, _, hour), clicks) in &people {
+            let mut clicks = clicks.clone();
+            clicks.sort_unstable();
+            for pair in clicks.windows(2).filter(|pair| pair[1].millis_since(pair[0]) <= WINDOW) {
+                if only.is_none_or(|only| only == *link) && *hour >= from {
+                    *repeats.entry(Quarter::of(pair[1])).or_default() += 1;
+                }
+            }
+        }
+        repeats
+    };
+    let counted = async |subject, from| {
+        let totals = read(view, subject, from).await.totals.into_iter();
+        let repeats =
+            totals.filter(|(_, counts)| counts.repeats > 0).map(|(quarter, counts)| (quarter, counts.repeats));
+        repeats.collect::<BTreeMap<_, _>>()
+    };
+    assert!(plain(None, held).values().sum::<u64>() > 50 && plain(None, held).len() > 4);
+    for from in [held, held.next()] {
+        for link in [701, 702] {
+            assert_eq!(counted(Subject::Link(tenant, LinkId(link)), from).await, plain(Some(link), from));
+        }
+        for _ in 0..2 {
+            assert_eq!(counted(Subject::Tenant(tenant), from).await, plain(None, from));
+        }
+    }
+    assert_eq!(counted(Subject::Tenant(other), held).await, BTreeMap::new(), "a tenant without a window");
+    let without = Want { repeats: false, ..everything() };
+    let totals = view.read(Subject::Tenant(tenant), held, &without).await.unwrap().totals;
+    assert!(totals.iter().all(|(_, counts)| counts.repeats == 0), "nobody looks into every shard for nothing");
+    // An erased link's are gone, and its tenant's stay until the watermark has passed, as its clicks do.
+    view.erase(&Tombstone::new(Subject::Link(tenant, LinkId(701)), held.next(), 0)).await.unwrap();
+    let left = plain(Some(701), held.next());
+    assert_eq!(counted(Subject::Link(tenant, LinkId(701)), held).await, left);
+    assert_eq!(counted(Subject::Tenant(tenant), held).await, plain(None, held));
+    view.forget_behind(&publication(held.next(), 0)).await.unwrap();
+    assert_eq!(counted(Subject::Tenant(tenant), held.next()).await, plain(None, held.next()));
+    view.erase(&Tombstone::new(Subject::Tenant(tenant), Hour(held.0 + 2), 0)).await.unwrap();
+    assert_eq!(counted(Subject::Tenant(tenant), held.next()).await, BTreeMap::new());
 }
 
 async fn visitors_are_known_one_by_one_while_they_are_few(view: &dyn View) {

@@ -50,6 +50,7 @@ impl<'a> Gathered<'a> {
     /// Counts of a quarter; `left_out` where the breakdown of these clicks is.
     pub(super) fn total(&mut self, quarter: Quarter, counts: Counts, left_out: bool) {
         self.guarded |= left_out;
+        let counts = Counts { repeats: if self.want.repeats { counts.repeats } else { 0 }, ..counts };
         if self.want.range.contains(quarter) {
             *self.totals.at(quarter) += counts;
             if left_out {

@@ -83,6 +83,8 @@ pub struct Want {
     pub dimensions: Vec<Dimension>,
     /// Whether visitors are counted.
     pub visitors: bool,
+    /// Whether repeats are counted; those of a tenant lie with its links, in every shard.
+    pub repeats: bool,
 }
 
 /// Clicks by value of a dimension.

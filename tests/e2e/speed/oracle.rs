@@ -6,17 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fred::prelude::*;
-use linktide_common::bucket::{Hour, Quarter};
+use linktide_common::bucket::{Hour, Quarter, Timestamp};
 use linktide_common::click::Kind;
 use linktide_common::dimension::{Dimension, NONE};
-use linktide_common::enrich::EnrichedClick;
+use linktide_common::enrich::{EnrichedClick, SaltedHash};
 use linktide_common::sketch::Sketch;
 use linktide_common::visitors::MOST;
 
 /// Everything that is counted, whatever hour it was received in.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Counted {
-    /// By subject, event quarter, and `""` for people, `b` for bots, `p` for previews.
+    /// By subject, event quarter, and `""` for people, `b` for bots, `p` for previews, `r` for repeats; a tenant's are in all
+    /// shards.
     totals: BTreeMap<(String, i32, &'static str), u64>,
     /// By subject, event quarter, dimension, value, and whether bots are counted.
     cells: BTreeMap<(String, i32, &'static str, String, bool), u64>,
@@ -35,6 +36,8 @@ pub(super) struct Counted {
 pub(super) struct Oracle {
     counted: Counted,
     sketches: BTreeMap<String, Sketch>,
+    /// By tenant, link, visitor and received hour: when somebody clicked.
+    people: BTreeMap<(String, String, SaltedHash, Hour), Vec<Timestamp>>,
 }
 
 impl Oracle {
@@ -47,6 +50,10 @@ impl Oracle {
         };
         let tenant = click.tenant_id.to_string();
         let link = click.link_id.to_string();
+        if let (Some(visitor), "") = (click.visitor, who) {
+            let key = (tenant.clone(), format!("{tenant}/{link}"), visitor, Hour::of(click.received_at));
+            self.people.entry(key).or_default().push(click.clicked_at);
+        }
         *self.counted.top.entry((tenant.clone(), quarter.hour().0, link.clone(), who)).or_default() += 1;
         for (kind, subject) in [("link", format!("{tenant}/{link}")), ("tenant", tenant)] {
             *self.counted.totals.entry((subject.clone(), quarter.0, who)).or_default() += 1;
@@ -77,7 +84,16 @@ impl Oracle {
         self.counted.totals.iter().filter(|((of, ..), _)| of == subject).map(|(_, count)| count).sum()
     }
 
-    pub(super) fn into_counted(self) -> Counted {
+    pub(super) fn into_counted(mut self) -> Counted {
+        for ((tenant, link, ..), mut clicks) in std::mem::take(&mut self.people) {
+            clicks.sort_unstable();
+            for pair in clicks.windows(2).filter(|pair| pair[1].millis_since(pair[0]) <= 30_000) {
+                for subject in [&tenant, &link] {
+                    let key = (subject.clone(), Quarter::of(pair[1]).0, "r");
+                    *self.counted.totals.entry(key).or_default() += 1;
+                }
+            }
+        }
         let registers = self.sketches.into_iter().map(|(name, sketch)| (name, sketch.registers().collect()));
         Counted { visitors: registers.collect(), ..self.counted }.with_few()
     }
@@ -114,7 +130,14 @@ impl Counted {
                     let bytes: Vec<u8> = redis.get(key.as_str()).await.unwrap();
                     counted.visitors.insert(name.to_owned(), Sketch::from_bytes(&bytes).unwrap().registers().collect());
                 }
-                ["positions" | "breakdowns"] | ["tenants", _] | ["label", ..] => {}
+                ["repeats", tenant, hour] => {
+                    for (quarter, count) in hash(redis, key).await {
+                        let quarter = first_quarter(hour) + quarter.parse::<i32>().unwrap();
+                        *counted.totals.entry((tenant.to_owned(), quarter, "r")).or_default() +=
+                            count.parse::<u64>().unwrap();
+                    }
+                }
+                ["positions" | "breakdowns"] | ["visits", ..] | ["tenants", _] | ["label", ..] => {}
                 _ => panic!("an unknown key: {key}"),
             }
         }
@@ -129,7 +152,7 @@ impl Counted {
                 *seen = (seen.0.min(at), seen.1.max(at));
                 continue;
             }
-            let who = ["b", "p"].into_iter().find(|who| field.ends_with(who)).unwrap_or_default();
+            let who = ["b", "p", "r"].into_iter().find(|who| field.ends_with(who)).unwrap_or_default();
             let quarter: i32 = field.trim_end_matches(who).parse().unwrap();
             *self.totals.entry((subject.to_owned(), first + quarter, who)).or_default() +=
                 value.parse::<u64>().unwrap();

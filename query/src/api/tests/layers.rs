@@ -51,6 +51,7 @@ struct World {
 struct Plain {
     link: u64,
     host: u8,
+    received: Hour,
     at: Timestamp,
     bot: bool,
     language: &'static str,
@@ -146,14 +147,17 @@ impl World {
         let ahead = if random.random_bool(0.1) { 240_000 } else { -random.random_range(0..ago) };
         let (at, bot) = (self.clock.now().plus_millis(ahead), random.random_bool(0.3));
         let (link, language) = (random.random_range(1..4), ["en", "hi", "ne"][random.random_range(0..3)]);
-        let (host, id) = (random.random_range(0..40u8), Uuid::from_u128(random.random()));
+        // A few of them click all the time.
+        let hosts = if random.random_bool(0.5) { 2 } else { 40 };
+        let (host, id) = (random.random_range(0..hosts), Uuid::from_u128(random.random()));
         let agent =
             if bot { "curl/8.5.0" } else { "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0" };
         let click = json!({
             "link_id": link, "click_id": id.to_string(), "clicked_at": at.as_millis(), "language": language,
             "ip": format!("203.0.113.{host}"), "user_agent": agent, "slug": format!("s{link}"),
         });
-        self.plain.push(Plain { link, host, at, bot, language });
+        let received = Hour::of(self.clock.now());
+        self.plain.push(Plain { link, host, received, at, bot, language });
         Append { key: ClickId(id), payload: Bytes::from(click.to_string()) }
     }
 
@@ -225,8 +229,14 @@ impl World {
         let summary = self.get(&format!("/v1/{subject}/summary?{when}")).await;
         assert_eq!(summary["results"]["clicks"], expected, "{subject} {when}");
         self.check_visitors(asked, when, &summary["results"]["uniques"]);
+        self.check_repeats(asked, when, &summary["results"]["unique_clicks"]);
         let series = self.get(&format!("/v1/{subject}/timeseries?{when}&unit={unit}")).await;
         assert_eq!(sum(&series["results"]), expected, "{subject} {when} {unit}");
+        if asked.traffic == "human" {
+            let buckets = series["results"].as_array().unwrap().iter();
+            let unique: u64 = buckets.map(|bucket| bucket["unique_clicks"].as_u64().unwrap()).sum();
+            assert_eq!(summary["results"]["unique_clicks"], unique, "{subject} {when} {unit}");
+        }
         for limit in [1, 1000] {
             let place = format!("/v1/{subject}/breakdown?{when}&by=language,device&limit={limit}");
             let answer = self.get(&place).await;
@@ -260,6 +270,27 @@ impl World {
             assert_eq!((&uniques["method"], &uniques["standard_error"]), (&json!("hll"), &json!(0.008125)), "{when}");
             assert!((estimate - count).abs() <= 2.0 + count * 0.03, "{when}: {estimate} for {count}");
         }
+    }
+
+    /// Of people's clicks, those that follow no other one of the same address closely.
+    fn check_repeats(&self, asked: &Asked, when: &str, unique: &Value) {
+        if asked.traffic != "human" {
+            assert_eq!(unique, &json!(null), "{when}");
+            return;
+        }
+        let mut people: BTreeMap<_, Vec<Timestamp>> = BTreeMap::new();
+        for click in self.plain.iter().filter(|click| !click.bot && (asked.link == 0 || click.link == asked.link)) {
+            let key = (click.link, click.host, Day::of(click.at), click.received);
+            people.entry(key).or_default().push(click.at);
+        }
+        let mut expected = 0;
+        for clicks in people.values_mut() {
+            clicks.sort_unstable();
+            let close = |place: usize| place > 0 && clicks[place].millis_since(clicks[place - 1]) <= 30_000;
+            let within = |place: &usize| asked.range.contains(&Quarter::of(clicks[*place])) && !close(*place);
+            expected += (0..clicks.len()).filter(within).count();
+        }
+        assert_eq!(unique, expected, "{when}");
     }
 
     /// Clicks of people on a link, each from an address of its own.

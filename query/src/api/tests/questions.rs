@@ -76,6 +76,7 @@ async fn summary_counts_people_and_names_the_rest() {
         },
         "last_click": "2026-11-24T10:02:00Z",
         "previews": 1,
+        "unique_clicks": 2,
         "uniques": {
           "estimate": 1,
           "identity": "ip",
@@ -140,7 +141,8 @@ async fn timeseries_has_no_holes() {
         ],
         "partial": false,
         "previews": 0,
-        "start": "2026-11-23T00:00:00+05:30"
+        "start": "2026-11-23T00:00:00+05:30",
+        "unique_clicks": null
       },
       {
         "bots": 1,
@@ -152,7 +154,8 @@ async fn timeseries_has_no_holes() {
         ],
         "partial": true,
         "previews": 1,
-        "start": "2026-11-24T00:00:00+05:30"
+        "start": "2026-11-24T00:00:00+05:30",
+        "unique_clicks": null
       }
     ]
     "#);

@@ -4,11 +4,12 @@ use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
+use linktide_common::repeat::Visits;
 use linktide_common::sketch::Sketch;
 use linktide_common::visitors::VisitorSet;
 use rustc_hash::FxHashMap;
 
-use crate::fold::{Dictionary, FoldCell};
+use crate::fold::{Dictionary, FoldCell, quarter_of};
 use crate::series::{Series, ValueCounts};
 use crate::view::gathered::Gathered;
 
@@ -28,6 +29,8 @@ struct Breakdown {
     fields: usize,
     left_out: Series<(Quarter, Dimension), ValueCounts>,
     visitors: Series<Hour, Sketch>,
+    /// When each visitor clicked.
+    visits: FxHashMap<i64, Visits>,
     /// By event day.
     days: Series<Day, VisitorSet>,
 }
@@ -39,6 +42,21 @@ impl Cell {
 
     pub(super) fn has_breakdown(&self) -> bool {
         self.breakdown.is_some()
+    }
+
+    /// Counts what became a repeat with what a fold counted of a link; says what did.
+    pub(super) fn repeat(&mut self, fold: &FoldCell, received: Hour, window: u32) -> Series<Quarter, u64> {
+        let (visitors, mut repeats) = fold.visits(received, window);
+        if let Some(breakdown) = &mut self.breakdown {
+            for (visitor, visits) in visitors {
+                let again = |at| *repeats.at(quarter_of(received, at)) += 1;
+                breakdown.visits.entry(visitor).or_default().add(&visits, window, again);
+            }
+        }
+        for (quarter, count) in repeats.iter() {
+            self.totals.at(*quarter).repeats += count;
+        }
+        repeats
     }
 
     /// Adds what a fold counted; values of large dimensions only while there are fewer than `most` fields.

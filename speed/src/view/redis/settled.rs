@@ -35,6 +35,8 @@ pub(super) struct Settled {
     pub(super) dimensions: Vec<Dimension>,
     /// The event hours whose visitors were read; none where nobody asked for visitors.
     pub(super) visitors_of: Option<ops::Range<Hour>>,
+    /// Whether repeats of a tenant's links were read.
+    pub(super) repeats: bool,
     /// All of it, and the state it was read at.
     pub(super) slice: Slice,
     read_at: Instant,
@@ -43,7 +45,14 @@ pub(super) struct Settled {
 impl Settled {
     pub(super) fn new(hours: ops::Range<Hour>, want: &Want, slice: Slice) -> Self {
         let visitors_of = want.visitors.then(|| want.range.hours_touched());
-        Self { hours, dimensions: want.dimensions.clone(), visitors_of, slice, read_at: Instant::now() }
+        Self {
+            hours,
+            dimensions: want.dimensions.clone(),
+            visitors_of,
+            repeats: want.repeats,
+            slice,
+            read_at: Instant::now(),
+        }
     }
 
     /// Whether it holds all that is wanted of its hours.
@@ -52,7 +61,9 @@ impl Settled {
             let hours = want.range.hours_touched();
             self.visitors_of.as_ref().is_some_and(|of| of.start <= hours.start && of.end >= hours.end)
         };
-        want.dimensions.iter().all(|dimension| self.dimensions.contains(dimension)) && (!want.visitors || visitors())
+        want.dimensions.iter().all(|dimension| self.dimensions.contains(dimension))
+            && (!want.visitors || visitors())
+            && (!want.repeats || self.repeats)
     }
 
     /// Whether a view in this state still gives the same: one that was set back is to be read as it is, and a partition
@@ -70,7 +81,8 @@ impl Settled {
         let wanted = |quarter: &Quarter| want.range.contains(*quarter);
         let mut totals: BTreeMap<Quarter, Counts> = recent.totals.into_iter().collect();
         for (quarter, counts) in self.slice.totals.iter().filter(|(quarter, _)| wanted(quarter)) {
-            *totals.entry(*quarter).or_default() += *counts;
+            let repeats = if want.repeats { counts.repeats } else { 0 };
+            *totals.entry(*quarter).or_default() += Counts { repeats, ..*counts };
         }
         let whole = self.slice.totals.iter().all(|(quarter, _)| wanted(quarter));
         let mut values = recent.values;
@@ -162,6 +174,7 @@ impl Kept {
         want.dimensions.extend(&known.dimensions);
         want.dimensions.sort_unstable();
         want.dimensions.dedup();
+        want.repeats |= known.repeats;
         want
     }
 

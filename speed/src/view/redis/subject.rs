@@ -31,6 +31,8 @@ struct Answered {
     held: Held,
     label: Option<Label>,
     cells: Vec<(Hour, Fields, Value)>,
+    /// Repeats of a tenant's links, by received hour.
+    repeats: Vec<(Hour, Fields)>,
 }
 
 impl RedisView {
@@ -44,9 +46,14 @@ impl RedisView {
             let end = Hour(newest.load(Ordering::Relaxed)).max(start);
             // What is kept is of more than this question where others asked for more.
             let wider = if known.is_some() { want.clone() } else { self.kept.widened(subject, want) };
-            let answered = self.cells(subject, start, end, !wider.dimensions.is_empty()).await?;
+            let mut answered = self.cells(subject, start, end, !wider.dimensions.is_empty()).await?;
             let begun = answered.held.positions.values().map(|position| Hour::of(position.received_at).next()).max();
             newest.store(begun.map_or(i32::MIN, |hour| hour.0), Ordering::Relaxed);
+            if subject.link().is_none() && wider.repeats {
+                let (held, repeats) = self.repeats(subject.tenant(), start..end).await?;
+                // They lie in every shard, and one of them may be behind.
+                (answered.held, answered.repeats) = (answered.held.and(&held), repeats);
+            }
             if known.as_ref().is_some_and(|settled| !settled.stands(&answered.held)) {
                 known = None;
                 continue;
@@ -76,7 +83,7 @@ impl RedisView {
         for hour in hours(start, Some(end)) {
             cells.push((hour, parse(next())?, if with_values { next() } else { Value::Nil }));
         }
-        Ok(Answered { held, label: label.and_then(|text| keys::parse_label(&text)), cells })
+        Ok(Answered { held, label: label.and_then(|text| keys::parse_label(&text)), cells, repeats: Vec::new() })
     }
 
     /// What was kept and what was read, cut to what is wanted. Of what was read, hours that are over are kept.
@@ -89,7 +96,7 @@ impl RedisView {
         wider: &Want,
         answered: Answered,
     ) -> Result<Slice, ViewError> {
-        let Answered { held, label, cells } = answered;
+        let Answered { held, label, cells, repeats } = answered;
         let over = if known.is_some() { start } else { settled::over(&held).map_or(start, |over| over.max(start)) };
         let everything = Want { range: ALWAYS, ..wider.clone() };
         let (mut settling, mut recent) = (Gathered::new(&everything), Gathered::new(want));
@@ -101,6 +108,15 @@ impl RedisView {
             };
             gather_totals(*hour, totals, into, visited);
             gather_values(*hour, values, into)?;
+        }
+        for (hour, by_quarter) in &repeats {
+            let into = if *hour < over { &mut settling } else { &mut recent };
+            for (quarter, count) in by_quarter {
+                let Some((quarter, repeats)) = keys::parse_quarter(*hour, quarter).zip(count.parse().ok()) else {
+                    continue;
+                };
+                into.total(quarter, Counts { repeats, ..Counts::default() }, false);
+            }
         }
         let mut held = held;
         let settled = match known {
