@@ -29,8 +29,9 @@ use crate::error::BatchError;
 use crate::metrics;
 use crate::tables::parquet::{Encoded, Encoder};
 
-/// Raised when an older Linktide could no longer write a table; kept in its properties.
-const FORMAT: u32 = 1;
+/// Raised when an older Linktide could no longer write a table; kept in its properties. Format 1 had neither
+/// visitors one by one nor repeats.
+const FORMAT: u32 = 2;
 const FORMAT_KEY: &str = "linktide.format";
 /// What a reader and a writer have to know of Delta's protocol: what every engine does.
 const READER: i32 = 1;
@@ -129,6 +130,11 @@ impl Table {
         let found = state.schema();
         let lacking = |field: &&Arc<deltalake::arrow::datatypes::Field>| found.field(field.name()).is_none();
         match self.definition.schema.fields().iter().find(lacking) {
+            Some(field) if format.is_some_and(|format| format < FORMAT) => Err(BatchError::Refused(format!(
+                "table {name} has format {}, of an older linktide, without the column {}; roll its clicks up anew, or go on with the older one",
+                format.unwrap_or_default(),
+                field.name()
+            ))),
             Some(field) => Err(BatchError::Corrupt {
                 what: format!("table {name}"),
                 reason: format!("it has no column {}", field.name()),

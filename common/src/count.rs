@@ -14,6 +14,10 @@ pub struct Counts {
     pub bots: u64,
     /// HEAD requests.
     pub previews: u64,
+    /// Those of `humans` that closely follow a click of the same visitor on the same link. Not known by value of a dimension,
+    /// and 0 there.
+    #[serde(default)]
+    pub repeats: u64,
 }
 
 impl Counts {
@@ -39,6 +43,7 @@ impl AddAssign for Counts {
         self.humans += other.humans;
         self.bots += other.bots;
         self.previews += other.previews;
+        self.repeats += other.repeats;
     }
 }
 

@@ -37,8 +37,12 @@ pub mod problem;
 pub mod publication;
 #[cfg(feature = "http")]
 pub mod rate;
+#[cfg(feature = "layers")]
+pub mod repeat;
 pub mod secret;
 #[cfg(feature = "layers")]
 pub mod sketch;
 #[cfg(feature = "layers")]
 pub mod tick;
+#[cfg(feature = "layers")]
+pub mod visitors;

@@ -1,9 +1,9 @@
 //! What both layers gave, added up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use linktide_common::bucket::{Hour, Quarter, Range, Timestamp};
+use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
@@ -12,6 +12,7 @@ use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::publication::Publication;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::VisitorSet;
 use linktide_speed::reader::{ByValue, LinksSlice, Slice};
 
 use crate::freshness::{Away, Basis};
@@ -25,9 +26,27 @@ pub(crate) struct History {
     pub(crate) values: HashMap<(Dimension, Range), HashMap<Text, Counts>>,
     pub(crate) filtered: Vec<(Filter, Totals)>,
     pub(crate) visitors: HashMap<Range, Sketch>,
+    /// Those of the days that the ranges touch.
+    pub(crate) days: BTreeMap<Day, VisitorSet>,
     pub(crate) label: Option<Label>,
     pub(crate) first: Option<Timestamp>,
     pub(crate) last: Option<Timestamp>,
+}
+
+/// How many visitors there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visitors {
+    /// They were counted one by one.
+    Exact(u64),
+    /// A sketch estimates them.
+    Estimate(u64),
+}
+
+impl Visitors {
+    pub(crate) fn count(self) -> u64 {
+        let (Self::Exact(count) | Self::Estimate(count)) = self;
+        count
+    }
 }
 
 /// What both layers gave of a subject.
@@ -36,8 +55,11 @@ pub(crate) struct Answer {
     history: History,
     recent_values: Vec<(Dimension, Arc<ByValue>)>,
     recent_visitors: Vec<(Hour, Arc<Sketch>)>,
+    recent_days: Vec<(Day, Arc<VisitorSet>)>,
     /// Whether the speed layer left out values or visitors, because there were too many.
     pub(crate) guarded: bool,
+    /// Whether it left out all that it knows of visitors, of some clicks.
+    crowded: bool,
 }
 
 impl Answer {
@@ -50,9 +72,10 @@ impl Answer {
     ) -> Self {
         let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
         let mut history = history.unwrap_or_default();
-        let (mut recent_values, mut recent_visitors, mut guarded) = (Vec::new(), Vec::new(), false);
+        let (mut recent_values, mut recent_visitors, mut recent_days) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut guarded, mut crowded) = (false, false);
         let speed = recent.map(|slice| {
-            guarded = slice.is_guarded();
+            (guarded, crowded) = (slice.is_guarded(), slice.guarded);
             history.first = [history.first, slice.first].into_iter().flatten().min();
             history.last = history.last.max(slice.last);
             history.label = later(history.label.take(), slice.label);
@@ -64,11 +87,11 @@ impl Answer {
                 }
             }
             history.totals.recent = slice.totals.into_iter().collect();
-            (recent_values, recent_visitors) = (slice.values, slice.visitors);
+            (recent_values, recent_visitors, recent_days) = (slice.values, slice.visitors, slice.days);
             slice.held
         });
         let basis = Basis { publication, speed, batch };
-        Self { basis, history, recent_values, recent_visitors, guarded }
+        Self { basis, history, recent_values, recent_visitors, recent_days, guarded, crowded }
     }
 
     /// All clicks, or those that a filter which was asked about lets through.
@@ -76,6 +99,11 @@ impl Answer {
         static NOTHING: Totals = Totals::EMPTY;
         let Some(filter) = filter else { return &self.history.totals };
         self.history.filtered.iter().find(|(known, _)| known == filter).map_or(&NOTHING, |(_, totals)| totals)
+    }
+
+    /// Clicks of people that follow no other click of the same visitor closely; none where that is not known of all of them.
+    pub(crate) fn unique_clicks(&self, counts: Counts) -> Option<u64> {
+        (!self.crowded).then(|| counts.humans.saturating_sub(counts.repeats))
     }
 
     /// Counts by value of a dimension in a range that was asked about.
@@ -88,8 +116,36 @@ impl Answer {
         merge::add(history.map(|(value, counts)| (value, *counts)), recent.filter(|(_, counts)| !counts.is_zero()))
     }
 
-    /// Visitors of the whole hours of a range that was asked about.
-    pub(crate) fn visitors(&self, range: Range) -> Sketch {
+    /// Visitors of the whole hours of a range that was asked about: one by one where there are no more than `most` on each
+    /// UTC day of it, and else as a sketch tells.
+    pub(crate) fn visitors(&self, range: Range, most: Option<usize>) -> Visitors {
+        let exact = most.and_then(|most| self.exact_visitors(range, most));
+        exact.map_or_else(|| Visitors::Estimate(self.sketch(range).count()), Visitors::Exact)
+    }
+
+    /// Sets are of whole days. So they answer where nobody came on these days beside the range's hours, and where every layer
+    /// that has clicks of them knows everyone.
+    fn exact_visitors(&self, range: Range, most: usize) -> Option<u64> {
+        if self.basis.batch.is_err() || matches!(self.basis.speed, Err(Away::Failed(_))) {
+            return None;
+        }
+        let beside = merge::beside_in_days(range).into_iter().flat_map(|rest| self.history.totals.by_quarter(rest));
+        if beside.into_iter().any(|(_, counts)| counts.humans > 0) {
+            return None;
+        }
+        let touched = range.days_touched();
+        let mut days: BTreeMap<Day, VisitorSet> =
+            self.history.days.range(touched.clone()).map(|(day, set)| (*day, set.clone())).collect();
+        for (day, set) in self.recent_days.iter().filter(|(day, _)| touched.contains(day)) {
+            days.entry(*day).or_default().merge(set);
+        }
+        let few = |set: &VisitorSet| set.members().is_some_and(|members| members.len() <= most);
+        // Salts are of a day, so hardly anyone is in two sets; a sketch, too, would count whoever is once.
+        let all: HashSet<i64> = days.values().flat_map(|set| set.members().unwrap_or_default()).copied().collect();
+        days.values().all(few).then_some(all.len() as u64)
+    }
+
+    fn sketch(&self, range: Range) -> Sketch {
         let mut union = self.history.visitors.get(&range).cloned().unwrap_or_default();
         let hours = range.hours_touched();
         let recent = self.recent_visitors.iter().filter(|(hour, _)| hours.contains(hour));

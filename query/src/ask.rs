@@ -1,6 +1,6 @@
 //! Asking both layers at one watermark.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ impl Query {
         now: Timestamp,
     ) -> Result<(Quarter, Vec<String>), Problem> {
         let range = Range::new(Quarter(0), Quarter::of(now).next());
-        let want = Want { range, dimensions: Vec::new(), visitors: false };
+        let want = Want { range, dimensions: Vec::new(), visitors: false, repeats: false };
         let (publication, history, recent) = match at {
             At::Past(past) => (Arc::clone(past), self.in_time(self.tables.at(past)).await, Ok(Slice::default())),
             At::Newest => {
@@ -184,7 +184,12 @@ impl Query {
     /// What the speed layer has of a subject, apart from what was erased: an old cell may still be there.
     async fn recent(&self, publication: &Publication, subject: Subject, needs: &Needs) -> Result<Slice, ViewError> {
         let range = needs.span().unwrap_or_else(|| Range::new(Quarter(0), Quarter(0)));
-        let want = Want { range, dimensions: needs.dimensions(), visitors: !needs.visitors.is_empty() };
+        let want = Want {
+            range,
+            dimensions: needs.dimensions(),
+            visitors: !needs.visitors.is_empty(),
+            repeats: needs.repeats,
+        };
         self.read(publication, subject, &want).await
     }
 
@@ -211,7 +216,7 @@ impl Query {
         for link in of_tenant.filter(|tombstone| tombstone.received_before > from).filter_map(|erased| erased.link_id) {
             slice.links.retain(|(listed, _)| *listed != link);
             slice.labels.retain(|(listed, _)| *listed != link);
-            let want = Want { range, dimensions: Vec::new(), visitors: false };
+            let want = Want { range, dimensions: Vec::new(), visitors: false, repeats: false };
             let left = self.read(publication, Subject::Link(tenant, link), &want).await?;
             let counts = left.totals.iter().fold(Counts::default(), |sum, (_, counts)| sum + *counts);
             slice.links.extend((!counts.is_zero()).then_some((link, counts)));
@@ -308,11 +313,13 @@ impl Query {
         };
         let (days, quarters, values, filtered, visitors, labels) =
             tokio::try_join!(days, quarters, values, filtered, visitors, labels)?;
-        let mut history = History {
-            visitors: visitors.into_iter().collect(),
-            label: labels.into_values().next(),
-            ..History::default()
-        };
+        let (mut sketches, mut by_day) = (HashMap::new(), BTreeMap::new());
+        for (range, found) in visitors {
+            by_day.extend(found.days);
+            sketches.insert(range, found.sketch);
+        }
+        let mut history =
+            History { visitors: sketches, days: by_day, label: labels.into_values().next(), ..History::default() };
         for row in days {
             history.first = [history.first, row.first].into_iter().flatten().min();
             history.last = history.last.max(row.last);

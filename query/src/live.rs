@@ -68,7 +68,7 @@ struct Newer {
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { humans, bots, previews } = self.counts;
+        let Counts { humans, bots, previews, .. } = self.counts;
         write!(f, "{}-{humans}-{bots}-{previews}", self.since.0)
     }
 }
@@ -81,7 +81,7 @@ impl FromStr for Mark {
         let mut part = || parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit())).ok_or(());
         let since = Quarter(part()?.parse().map_err(drop)?);
         let mut count = || part()?.parse().map_err(drop);
-        let counts = Counts { humans: count()?, bots: count()?, previews: count()? };
+        let counts = Counts { humans: count()?, bots: count()?, previews: count()?, repeats: 0 };
         let is_instant = Timestamp::from_millis(i64::from(since.0) * 900_000).is_some();
         if parts.next().is_some() || !is_instant { Err(()) } else { Ok(Self { since, counts }) }
     }
@@ -95,7 +95,9 @@ impl Live {
         wanted.subject(self.subject, Needs { sums: vec![range], ..Needs::default() });
         let answers = query.ask(&At::Newest, &wanted).await?;
         let answer = answers.of(self.subject);
-        Ok((Mark { since, counts: answer.totals(None).within(range).sum() }, answer.basis.clone()))
+        // A mark knows no repeats: what is read from an id equals what was written.
+        let counts = Counts { repeats: 0, ..answer.totals(None).within(range).sum() };
+        Ok((Mark { since, counts }, answer.basis.clone()))
     }
 
     /// An event at `mark`, behind the one at `before`.
@@ -134,7 +136,8 @@ mod tests {
 
     #[test]
     fn mark_is_read_as_it_is_written_and_nothing_else_is() {
-        let mark = Mark { since: Quarter(1_992_192), counts: Counts { humans: 3, bots: u64::MAX, previews: 0 } };
+        let mark =
+            Mark { since: Quarter(1_992_192), counts: Counts { humans: 3, bots: u64::MAX, previews: 0, repeats: 0 } };
         assert_eq!(mark.to_string().parse(), Ok(mark));
         for text in ["", "1-2-3", "1-2-3-4-5", "2147483647-0-0-0", "1--1-2-3", "a-1-2-3", "1-2-3-18446744073709551616"]
         {

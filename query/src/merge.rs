@@ -158,6 +158,13 @@ pub(crate) fn whole_hours(hours: &ops::Range<Hour>) -> Range {
     Range::new(hours.start.first_quarter(), hours.end.first_quarter())
 }
 
+/// What the UTC days that a range touches have beside its whole hours: at most one range before and one behind it.
+pub(crate) fn beside_in_days(range: Range) -> Vec<Range> {
+    let (hours, days) = (whole_hours(&range.hours_touched()), Range::of_days(range.days_touched()));
+    let beside = [Range::new(days.start, hours.start), Range::new(hours.end, days.end)];
+    beside.into_iter().filter(|rest| !range.is_empty() && !rest.is_empty()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use linktide_common::bucket::{Unit, Zone, buckets};
@@ -197,7 +204,7 @@ mod tests {
             let mut stored: BTreeMap<Quarter, Counts> = BTreeMap::new();
             for (quarter, batch, bot) in clicks {
                 let quarter = Quarter(ORIGIN + quarter);
-                let counts = Counts { humans: u64::from(!bot), bots: u64::from(bot), previews: 0 };
+                let counts = Counts { humans: u64::from(!bot), bots: u64::from(bot), previews: 0, repeats: 0 };
                 if range.contains(quarter) {
                     plain += counts;
                 }
@@ -232,7 +239,7 @@ mod tests {
             let mut layers: [HashMap<u8, Counts>; 2] = Default::default();
             for (quarter, value, batch, bot) in clicks {
                 if range.contains(Quarter(ORIGIN + quarter)) {
-                    let counts = Counts { humans: u64::from(!bot), bots: u64::from(bot), previews: 0 };
+                    let counts = Counts { humans: u64::from(!bot), bots: u64::from(bot), previews: 0, repeats: 0 };
                     plain += counts;
                     *layers[usize::from(batch)].entry(value).or_default() += counts;
                 }
@@ -247,7 +254,7 @@ mod tests {
 
         #[test]
         fn listed_and_other_are_the_total(values in prop::collection::vec((0u8..20, 0u64..9, 0u64..9), 0..60), limit in 1usize..9) {
-            let counts = add(values.iter().map(|(value, humans, bots)| (*value, Counts { humans: *humans, bots: *bots, previews: 0 })), []);
+            let counts = add(values.iter().map(|(value, humans, bots)| (*value, Counts { humans: *humans, bots: *bots, previews: 0, repeats: 0 })), []);
             for traffic in [Traffic::Human, Traffic::Bot, Traffic::All] {
                 let total = counts.values().map(|counts| counts.clicks(traffic)).sum();
                 let (listed, rest) = top(counts.clone(), traffic, total, limit);

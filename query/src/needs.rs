@@ -25,6 +25,8 @@ pub(crate) struct Needs {
     /// Its first and its last click of all, whatever the ranges.
     pub(crate) seen: bool,
     pub(crate) label: bool,
+    /// Whether repeats are among the counts.
+    pub(crate) repeats: bool,
 }
 
 impl Needs {
@@ -45,6 +47,7 @@ impl Needs {
         join(&mut self.visitors, other.visitors);
         self.seen |= other.seen;
         self.label |= other.label;
+        self.repeats |= other.repeats;
     }
 
     /// The whole days that are read from history, every one where first and last clicks are asked for.

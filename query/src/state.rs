@@ -10,6 +10,8 @@ use linktide_common::clock::Clock;
 use linktide_common::enrich::VisitorIdentity;
 use linktide_common::pool::{Pool, PoolConfig};
 use linktide_common::publication::{Publication, PublicationStore};
+use linktide_common::repeat::Windows;
+use linktide_common::visitors::MOST;
 use linktide_speed::reader::SpeedReader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,13 @@ pub struct QueryConfig {
     pub stale_after: Duration,
     /// What uniques count.
     pub visitor: VisitorIdentity,
+    /// Visitors of a subject on a UTC day up to which they are counted one by one, as far as [`MOST`] are known; none: always
+    /// by sketches.
+    ///
+    /// [`MOST`]: linktide_common::visitors::MOST
+    pub exact_visitors: Option<usize>,
+    /// When a click is a repeat: the windows that the layers count by.
+    pub repeats: Windows,
     /// How often a live stream looks for new counts.
     pub live_every: Duration,
     /// The most live streams of this process.
@@ -38,6 +47,8 @@ impl Default for QueryConfig {
             deadline: Duration::from_secs(5),
             stale_after: Duration::from_secs(60),
             visitor: VisitorIdentity::Ip,
+            exact_visitors: Some(MOST),
+            repeats: Windows::new(Some(Duration::from_secs(30)), []),
             live_every: Duration::from_secs(1),
             live_streams: 1_000,
         }

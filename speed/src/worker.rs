@@ -21,6 +21,7 @@ use linktide_common::id::PartitionId;
 use linktide_common::intake::{Batch, Intake, IntakeError, What};
 use linktide_common::log::Positions;
 use linktide_common::publication::{Publication, Tombstone};
+use linktide_common::repeat::Windows;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -46,6 +47,8 @@ pub struct SpeedConfig {
     pub poll_records: usize,
     /// How long cells behind the watermark stay for queries that began before it moved.
     pub keep_behind: Duration,
+    /// When a click is a repeat of the one before it.
+    pub repeats: Windows,
 }
 
 impl Default for SpeedConfig {
@@ -55,6 +58,7 @@ impl Default for SpeedConfig {
             fold_clicks: 200_000,
             poll_records: 10_000,
             keep_behind: Duration::from_secs(30),
+            repeats: Windows::new(Some(Duration::from_secs(30)), []),
         }
     }
 }
@@ -76,6 +80,7 @@ pub struct SpeedWorker {
     view: Arc<dyn View>,
     publications: watch::Receiver<Option<Arc<Publication>>>,
     config: SpeedConfig,
+    windows: Arc<Windows>,
     fold: Fold,
     flushing: Option<Flushing>,
     flushed_at: Instant,
@@ -112,6 +117,7 @@ impl SpeedWorker {
             intake,
             view,
             publications,
+            windows: Arc::new(config.repeats.clone()),
             config,
             fold,
             flushing: None,
@@ -296,7 +302,7 @@ impl SpeedWorker {
                 gaps.push(gap);
             }
         }
-        self.fold = Fold::new(epoch, standing, self.intake.positions());
+        self.fold = Fold::with_windows(epoch, standing, self.intake.positions(), Arc::clone(&self.windows));
         gaps.into_iter().for_each(|gap| self.fold.lost(gap));
         Ok(())
     }

@@ -11,18 +11,22 @@ mod load;
 mod page;
 mod values;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use linktide_batch::ColdClass;
 use linktide_common::enrich::{BotConfig, VisitorIdentity};
+use linktide_common::id::TenantId;
+use linktide_common::repeat::Windows;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Jwt, Limits};
 pub use export::{Export, Webhook};
 pub use ingest::{Captcha, Challenge, Ingest, Quota};
 pub use load::{ConfigError, Problem, Sources, load};
-pub use values::{ByteSize, Hidden, Settings, Span, Threshold};
+pub use values::{ByteSize, Hidden, Settings, Span, Threshold, Window};
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -52,6 +56,8 @@ pub struct Config {
     pub archive: Archive,
     /// Rolling up.
     pub nightly: Nightly,
+    /// Which clicks are repeats of others.
+    pub repeats: Repeats,
     /// What is kept, and how long.
     pub retention: Retention,
     /// Rows as files.
@@ -78,6 +84,9 @@ pub struct Api {
     pub recent_cache: ByteSize,
     /// What clients may take up.
     pub connections: Connections,
+    /// Visitors of a link or tenant on a UTC day up to which they are counted one by one, 128 at most, or `off`: what is more
+    /// is estimated.
+    pub exact_visitors: Threshold,
     /// How often a live stream looks for new counts.
     pub live_every: Span,
     /// The most live streams of a process.
@@ -93,6 +102,7 @@ impl Default for Api {
             file_cache: ByteSize(256 << 20),
             recent_cache: ByteSize(32 << 20),
             connections: Connections::default(),
+            exact_visitors: Threshold(Some(128)),
             live_every: Span::seconds(1),
             live_streams: 1_000,
         }
@@ -347,6 +357,31 @@ pub struct Nightly {
 impl Default for Nightly {
     fn default() -> Self {
         Self { every: Span::hours(1), rate_bots: Threshold(Some(300)), audit: true }
+    }
+}
+
+/// Which clicks of people are repeats: those that closely follow another click of the same visitor on the same link. The same
+/// for every process of a Linktide.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Repeats {
+    /// How closely, or `off`.
+    pub window: Window,
+    /// Tenants that have another window, or none.
+    pub tenants: BTreeMap<TenantId, Window>,
+}
+
+impl Default for Repeats {
+    fn default() -> Self {
+        Self { window: Window(Some(Duration::from_secs(30))), tenants: BTreeMap::new() }
+    }
+}
+
+impl Repeats {
+    /// What the layers count by.
+    #[must_use]
+    pub fn windows(&self) -> Windows {
+        Windows::new(self.window.0, self.tenants.iter().map(|(tenant, window)| (*tenant, window.0)))
     }
 }
 

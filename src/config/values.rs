@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use linktide_common::repeat::LONGEST;
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
@@ -128,6 +129,33 @@ impl fmt::Display for Threshold {
     }
 }
 
+/// How long behind a click another one is its repeat, up to an hour, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window(pub Option<Duration>);
+
+impl FromStr for Window {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self(None)),
+            _ => match text.parse() {
+                Ok(Span(window)) if (Duration::from_millis(1)..=LONGEST).contains(&window) => Ok(Self(Some(window))),
+                _ => Err(format!("`{text}` is no window; write a duration of up to an hour, such as 30s, or off")),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(window) => Span(window).fmt(f),
+            None => f.write_str("off"),
+        }
+    }
+}
+
 /// A secret: read, and never shown.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
@@ -200,6 +228,7 @@ macro_rules! as_text {
 
 as_text!(Span);
 as_text!(ByteSize);
+as_text!(Window);
 
 impl Serialize for Threshold {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -252,6 +281,12 @@ mod tests {
         }
         for text in ["", "5", "s", "-5s", "5 s", "99999999999999999999d", "1.5h"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+        for text in ["30s", "1ms", "1h", "off"] {
+            assert_eq!(text.parse::<Window>().unwrap().to_string(), text);
+        }
+        for text in ["", "0s", "1h 1ms", "30"] {
+            assert!(text.parse::<Window>().is_err(), "{text}");
         }
         for text in ["", "64", "64MB", "-1KiB", "99999999999GiB"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");

@@ -79,11 +79,15 @@ fn count(value: &Value, name: &str) -> u64 {
 fn totals(summary: &Value) -> Vec<String> {
     let (uniques, then) = (&summary["uniques"], &summary["comparison"]);
     let error = uniques["standard_error"].as_f64().unwrap_or_default() * 100.0;
+    let (sign, about) = match uniques["method"].as_str() {
+        Some("exact") => ('=', String::new()),
+        _ => ('≈', format!("±{error:.1} %, ")),
+    };
     vec![
         format!("{:>12}  clicks    {}", number(count(summary, "clicks")), change(then["clicks_change"].as_f64())),
         format!(
-            "{:>12}  visitors  {} (±{error:.1} %, each day's counted anew)",
-            number(count(uniques, "estimate")),
+            "{:>12}  visitors  {} ({about}each day's counted anew)",
+            format!("{sign} {}", number(count(uniques, "estimate"))),
             change(then["uniques_change"].as_f64()),
         ),
         format!("{:>12}  bots", number(count(summary, "bots"))),

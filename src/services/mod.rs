@@ -90,6 +90,7 @@ fn archive_config(config: &Config) -> ArchiveConfig {
 pub(crate) fn nightly_config(config: &Config) -> NightlyConfig {
     NightlyConfig {
         rate_bots: config.nightly.rate_bots.0,
+        repeats: config.repeats.windows(),
         raw_days: config.retention.raw_days,
         publications: config.retention.publications.0,
         log: config.kafka.retention.0,
@@ -107,6 +108,7 @@ fn speed(config: &Config) -> SpeedConfig {
         flush_interval: config.speed.flush_interval.0,
         keep_behind: config.speed.keep_behind.0,
         fold_clicks: config.speed.fold_clicks,
+        repeats: config.repeats.windows(),
         ..SpeedConfig::default()
     }
 }

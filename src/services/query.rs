@@ -107,6 +107,8 @@ pub(super) fn query(
         deadline: config.api.deadline.0,
         stale_after: config.api.stale_after.0,
         visitor: config.enrich.visitor,
+        exact_visitors: config.api.exact_visitors.0.map(|most| most as usize),
+        repeats: config.repeats.windows(),
         live_every: config.api.live_every.0,
         live_streams: config.api.live_streams,
     };

@@ -2,6 +2,7 @@
 //!
 //! - `clicks`: one row a click, with its buckets, what it counts as, and its value in each dimension,
 //! - `everyone`: the same, and each once more without its link, for its tenant,
+//! - `repeated`: how many repeats a link, and its tenant, had in a quarter of an hour,
 //!
 //! are what the tables' queries begin with. A place that could not be looked up is looked up again, and what `marks` names
 //! is a bot's.
@@ -12,7 +13,9 @@ use std::ops::Range;
 use linktide_common::bucket::{Day, Hour, QUARTERS_PER_DAY, QUARTERS_PER_HOUR};
 use linktide_common::dimension::{Dimension, NONE};
 use linktide_common::enrich::SUSPECTED;
+use linktide_common::id::TenantId;
 use linktide_common::publication::{CutEntry, Tombstone};
+use linktide_common::repeat::Windows;
 
 use super::session::Session;
 use crate::error::BatchError;
@@ -36,10 +39,60 @@ pub(super) struct Judgement {
     pub(super) places: bool,
 }
 
-/// Makes the views of those clicks of `raw` that `condition` takes.
-pub(super) async fn open(session: &Session, condition: &str, judgement: Judgement) -> Result<(), BatchError> {
+/// Makes the views of those clicks of `raw` that `condition` takes. Repeats are told by `windows`.
+pub(super) async fn open(
+    session: &Session,
+    condition: &str,
+    judgement: Judgement,
+    windows: &Windows,
+) -> Result<(), BatchError> {
     session.view("clicks", &clicks(condition, judgement)).await?;
-    session.view("everyone", &everyone()).await
+    session.view("everyone", &everyone()).await?;
+    // Sorting all clicks of people is done once; what comes of it is little.
+    session.keep("repeated", &repeated(condition, judgement, windows)).await?;
+    Ok(())
+}
+
+/// Repeats by link, by tenant, and by quarter. Hashes of visitors are of a UTC day, so none follows a click of the day before,
+/// and event days can be rolled up one by one.
+fn repeated(condition: &str, judgement: Judgement, windows: &Windows) -> String {
+    let (day, _) = divided("quarter", i64::from(QUARTERS_PER_DAY));
+    let (hour, in_hour) = divided("quarter", i64::from(QUARTERS_PER_HOUR));
+    let received = divided("CAST(received_at AS BIGINT)", HOUR_US).0;
+    format!(
+        "WITH people AS (
+             SELECT tenant_id, link_id, clicked_at, {window} AS longest,
+                    CAST(clicked_at AS BIGINT) - lag(CAST(clicked_at AS BIGINT)) OVER (
+                        PARTITION BY tenant_id, link_id, coalesce(visitor, ip_hash), {received}
+                        ORDER BY clicked_at, partition, \"offset\") AS behind
+             FROM ({judged})
+             WHERE NOT preview AND bot_reason IS NULL AND NOT too_often AND coalesce(visitor, ip_hash) IS NOT NULL
+                   AND {window} > 0),
+         quarters AS (
+             SELECT tenant_id, link_id, {quarter} AS quarter, count(*) AS repeats FROM people
+             WHERE behind <= longest GROUP BY tenant_id, link_id, {quarter}),
+         owners AS (
+             SELECT * FROM quarters
+             UNION ALL SELECT tenant_id, CAST(NULL AS BIGINT) AS link_id, quarter, repeats FROM quarters)
+         SELECT tenant_id, link_id, arrow_cast(arrow_cast({day}, 'Int32'), 'Date32') AS day,
+                arrow_cast({hour} * {HOUR_US}, 'Timestamp(Microsecond, Some(\"UTC\"))') AS hour, {in_hour} AS in_hour,
+                sum(repeats) AS repeats
+         FROM owners GROUP BY tenant_id, link_id, quarter",
+        window = window_of("tenant_id", windows),
+        judged = judged(condition, judgement.marked),
+        quarter = divided("CAST(clicked_at AS BIGINT)", QUARTER_US).0,
+    )
+}
+
+/// A tenant's window in microseconds, 0 where there is none.
+fn window_of(tenant: &str, windows: &Windows) -> String {
+    let micros = |window: Option<u32>| i64::from(window.unwrap_or_default()) * 1000;
+    let (window, tenants) = windows.parts();
+    if tenants.is_empty() {
+        return micros(window).to_string();
+    }
+    let own = |(id, window): (&TenantId, &Option<u32>)| format!("WHEN {} THEN {} ", signed(id.0), micros(*window));
+    format!("CASE {tenant} {}ELSE {} END", tenants.iter().map(own).collect::<String>(), micros(window))
 }
 
 /// Makes the view `rated` of those clicks of `raw` whose address clicked more than `most` times in their minute, as far

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use linktide_common::bucket::Day;
 use linktide_common::id::Subject;
 use linktide_common::publication::{Publication, Tombstone};
+use linktide_common::repeat::Windows;
 use object_store::path::Path;
 
 use super::merge::Change;
@@ -123,7 +124,7 @@ impl Nightly {
         let days: BTreeSet<Day> = corrected.days.iter().copied().collect();
         let mut tables = match correction {
             Correction::Erase { tombstone } => self.erase(tombstone, &days, published, fence).await?,
-            _ => self.recompute(correction, raw_version, &days, published, fence).await?,
+            _ => self.recompute(correction, &plan.repeats, raw_version, &days, published, fence).await?,
         };
         tables.insert(click_event::NAME.to_owned(), raw_version);
         let tombstone = match correction {
@@ -170,6 +171,7 @@ impl Nightly {
     async fn recompute(
         &self,
         correction: &Correction,
+        repeats: &Windows,
         raw_version: u64,
         days: &BTreeSet<Day>,
         published: &Publication,
@@ -189,7 +191,7 @@ impl Nightly {
             clicks::on_days("clicked_at", days),
             clicks::not_erased(&published.tombstones)
         );
-        clicks::open(&session, &condition, self.judgement(marked)).await?;
+        clicks::open(&session, &condition, self.judgement(marked), repeats).await?;
         let (anew, watermark) = (Change::Recompute(days), published.watermark);
         // Where a click came from changes neither counts nor visitors.
         if *correction != Correction::Geo {

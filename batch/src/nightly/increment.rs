@@ -112,7 +112,7 @@ impl Nightly {
                 clicks::between(increment.cut_from, increment.cut_to) + &clicks::not_erased(&published.tombstones);
             let marks = self.mark(&session, &planned, increment, fence).await?;
             tables.extend(marks.map(|version| (RateBots::definition().name.to_owned(), version)));
-            clicks::open(&session, &planned, self.judgement(marks.is_some())).await?;
+            clicks::open(&session, &planned, self.judgement(marks.is_some()), &plan.repeats).await?;
             touched = touch(&session).await?;
         }
         self.reached("batch::increment::rolled")?;

@@ -35,6 +35,7 @@ use linktide_common::clock::Clock;
 use linktide_common::enrich::Rules;
 use linktide_common::id::Subject;
 use linktide_common::publication::{Announced, CutEntry, FORMAT, Publication, Tombstone};
+use linktide_common::repeat::Windows;
 
 use crate::error::BatchError;
 use crate::metrics;
@@ -55,6 +56,8 @@ pub use stage::{Outcome, Stage};
 pub struct NightlyConfig {
     /// Clicks of one address in one minute above which they are a bot's; none: no address is one for its rate.
     pub rate_bots: Option<u32>,
+    /// When a click is a repeat of the one before it.
+    pub repeats: Windows,
     /// Whole days of receipt before the watermark's whose raw clicks are kept; none: all are.
     pub raw_days: Option<u32>,
     /// How long a publication is kept once another has followed it.
@@ -70,6 +73,7 @@ impl Default for NightlyConfig {
         let days = |days: u64| Duration::from_secs(days * 86_400);
         Self {
             rate_bots: Some(300),
+            repeats: Windows::new(Some(Duration::from_secs(30)), []),
             raw_days: None,
             publications: days(30),
             log: days(7),
@@ -276,7 +280,8 @@ impl Nightly {
                 }
             };
             let rules_version = self.rules.version();
-            let plan = Plan { format: plan::FORMAT, number, raw_version: raw.version()?, rules_version, job };
+            let (raw_version, repeats) = (raw.version()?, self.config.repeats.clone());
+            let plan = Plan { format: plan::FORMAT, number, raw_version, rules_version, repeats, job };
             if !plan::create(&self.lake, &plan).await? {
                 // Someone else has the turn: theirs is the open one now.
                 continue;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use linktide_common::bucket::{Day, Hour};
 use linktide_common::publication::{CutEntry, Publication, Tombstone};
+use linktide_common::repeat::Windows;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::BatchError;
 use crate::tables::Lake;
 
-/// Raised when an older Linktide could no longer do what a plan says. Format 1 knew increments alone, without a kind.
-pub(crate) const FORMAT: u32 = 2;
+/// Raised when an older Linktide could no longer do what a plan says. Format 1 knew increments alone, without a kind; format 2
+/// no repeats.
+pub(crate) const FORMAT: u32 = 3;
 
 /// A job that is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub(crate) struct Plan {
     /// The version of `click_event` it reads.
     pub(crate) raw_version: u64,
     pub(crate) rules_version: String,
+    /// When clicks that it rolls up are repeats.
+    #[serde(default, skip_serializing_if = "Windows::is_off")]
+    pub(crate) repeats: Windows,
     #[serde(flatten)]
     pub(crate) job: Job,
 }
@@ -145,6 +150,8 @@ pub(crate) async fn create(lake: &Lake, plan: &Plan) -> Result<bool, BatchError>
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use linktide_common::id::{LinkId, Subject, TenantId};
 
     use super::*;
@@ -165,7 +172,8 @@ mod tests {
         let corrections = [Correction::Geo, Correction::Bots, Correction::Erase { tombstone }];
         let jobs = [Job::Compact { days: vec![Day(1), Day(2)] }, Job::Delete { through: Day(-1) }];
         for job in jobs.into_iter().chain(corrections.map(|correction| Job::Correct { correction })) {
-            let plan = Plan { format: FORMAT, number: 1, raw_version: 2, rules_version: "r".into(), job };
+            let repeats = Windows::new(Some(Duration::from_secs(30)), [(TenantId(3), None)]);
+            let plan = Plan { format: FORMAT, number: 1, raw_version: 2, rules_version: "r".into(), repeats, job };
             assert_eq!(read(&serde_json::to_vec(&plan).unwrap().into()).unwrap(), plan);
         }
         let newer = format!(r#"{{"format":{}}}"#, FORMAT + 1);

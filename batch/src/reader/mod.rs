@@ -22,7 +22,8 @@ use std::collections::HashMap;
 use std::ops;
 use std::sync::{Arc, LazyLock};
 
-use deltalake::arrow::array::{Array as _, RecordBatch};
+use deltalake::arrow::array::{Array as _, AsArray as _, RecordBatch};
+use deltalake::arrow::datatypes::Int64Type;
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
@@ -32,6 +33,7 @@ use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::publication::Publication;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::VisitorSet;
 
 pub use crate::error::BatchError;
 use crate::tables::columns::{Columns, Owner, counted, from_micros};
@@ -43,9 +45,18 @@ use files::{File, Files};
 use open::Part;
 pub use open::Tables;
 
-const DAY: Names =
-    &["tenant_id", "link_id", "day_bucket", "total_clicks", "bot_clicks", "previews", "first_click", "last_click"];
-const DAY_SKETCH: Names = &["tenant_id", "link_id", "day_bucket", "sketch"];
+const DAY: Names = &[
+    "tenant_id",
+    "link_id",
+    "day_bucket",
+    "total_clicks",
+    "bot_clicks",
+    "previews",
+    "repeats",
+    "first_click",
+    "last_click",
+];
+const DAY_VISITORS: Names = &["tenant_id", "link_id", "day_bucket", "sketch", "visitor_hashes"];
 const HOUR_SKETCH: Names = &["tenant_id", "link_id", "hour_bucket", "sketch"];
 const VALUE: Names = &["tenant_id", "link_id", "dimension", "day_bucket", "value", "click_count", "bot_count"];
 const VALUE_BY_QUARTER: Names =
@@ -91,6 +102,15 @@ pub struct DayRow {
     pub last: Option<Timestamp>,
 }
 
+/// Visitors of one subject.
+#[derive(Debug, Default)]
+pub struct Visitors {
+    /// Those of the hours that were asked for.
+    pub sketch: Sketch,
+    /// Those of each UTC day that the hours touch, each day once and in no order. On a day that is not there, nobody clicked.
+    pub days: Vec<(Day, VisitorSet)>,
+}
+
 impl Snapshot {
     /// What it shows.
     #[must_use]
@@ -132,19 +152,27 @@ impl Snapshot {
         .await
     }
 
-    /// Visitors of a subject in whole UTC hours: days from their own sketches, the hours at the edges from theirs.
+    /// Visitors of a subject in whole UTC hours: days from their own sketches, the hours at the edges from theirs. Whoever
+    /// came on one of the days that the hours touch, at whatever hour, is told beside them, while they are few.
     ///
     /// # Errors
     /// [`BatchError`] where a file cannot be read.
-    pub async fn visitors(&self, subject: Subject, hours: ops::Range<Hour>) -> Result<Sketch, BatchError> {
-        let (head, days, tail) = Range::cut_hours(hours);
-        let (by_day, in_days) = (self.daily.holding(&days), days);
-        let whole = self.scan(&self.daily, by_day, whose(subject), DAY_SKETCH, move |rows, union: &mut Sketch| {
+    pub async fn visitors(&self, subject: Subject, hours: ops::Range<Hour>) -> Result<Visitors, BatchError> {
+        let touched = Range::new(hours.start.first_quarter(), hours.end.first_quarter()).days_touched();
+        let (head, whole, tail) = Range::cut_hours(hours);
+        let files = self.daily.holding(&touched);
+        let by_day = self.scan(&self.daily, files, whose(subject), DAY_VISITORS, move |rows, found: &mut Visitors| {
             let columns = Columns::new(rows);
-            let buckets = columns.dates("day_bucket")?;
-            take_sketches(&columns, |row| in_days.contains(&Day(buckets.value(row))), union)
+            let (buckets, members) = (columns.dates("day_bucket")?, columns.lists("visitor_hashes")?);
+            let day = |row| Day(buckets.value(row));
+            for row in (0..rows.num_rows()).filter(|row| touched.contains(&day(*row))) {
+                let hashes = members.is_valid(row).then(|| members.value(row).as_primitive::<Int64Type>().clone());
+                let set = hashes.map_or(VisitorSet::MANY, |hashes| hashes.values().iter().copied().collect());
+                found.days.push((day(row), set));
+            }
+            take_sketches(&columns, |row| whole.contains(&day(row)), &mut found.sketch)
         });
-        let mut union = whole.await?;
+        let mut found = by_day.await?;
         for edge in [head, tail].into_iter().filter(|edge| !edge.is_empty()) {
             let files = self.hourly.holding(&(edge.start.day()..Hour(edge.end.0 - 1).day().next()));
             let part = self.scan(&self.hourly, files, whose(subject), HOUR_SKETCH, move |rows, union: &mut Sketch| {
@@ -153,9 +181,9 @@ impl Snapshot {
                 let within = |row| hourly::hour_at(buckets.value(row)).is_ok_and(|hour| edge.contains(&hour));
                 take_sketches(&columns, within, union)
             });
-            union.merge(&part.await?);
+            found.sketch.merge(&part.await?);
         }
-        Ok(union)
+        Ok(found)
     }
 
     /// Counts of a subject by value of each dimension asked for, each value once.
@@ -178,7 +206,11 @@ impl Snapshot {
             each_value(&columns, &names, sums, |row, day| {
                 let bots = counted(bots.value(row));
                 let humans = counted(clicks.value(row)).saturating_sub(bots);
-                if in_days.contains(&day) { Counts { humans, bots, previews: 0 } } else { Counts::default() }
+                if in_days.contains(&day) {
+                    Counts { humans, bots, previews: 0, repeats: 0 }
+                } else {
+                    Counts::default()
+                }
             })
         });
         let mut sums = whole.await?;

@@ -37,6 +37,11 @@ pub(crate) fn list(name: &str, item: DataType) -> Field {
     Field::new(name, DataType::List(Arc::new(Field::new("element", item, false))), false)
 }
 
+/// What a set of visitors is: their hashes in order.
+pub(crate) fn hashes_type() -> DataType {
+    DataType::List(Arc::new(Field::new("element", DataType::Int64, false)))
+}
+
 pub(crate) fn date(name: &str) -> Field {
     Field::new(name, DataType::Date32, false)
 }

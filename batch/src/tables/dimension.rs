@@ -101,7 +101,7 @@ impl<'a> QuarterLists<'a> {
         (0..quarters.values().len()).map(move |at| {
             let bots = counted(bots.value(at));
             let humans = counted(clicks.value(at)).saturating_sub(bots);
-            (quarters.value(at), Counts { humans, bots, previews: 0 })
+            (quarters.value(at), Counts { humans, bots, previews: 0, repeats: 0 })
         })
     }
 }

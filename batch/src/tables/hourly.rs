@@ -11,12 +11,16 @@ use crate::error::BatchError;
 use crate::table::Definition;
 
 /// Column names of the counts of each quarter of the hour.
-pub(crate) const QUARTERS: [[&str; 3]; 4] = [
-    ["clicks_00", "bots_00", "previews_00"],
-    ["clicks_15", "bots_15", "previews_15"],
-    ["clicks_30", "bots_30", "previews_30"],
-    ["clicks_45", "bots_45", "previews_45"],
+pub(crate) const QUARTERS: [[&str; 4]; 4] = [
+    ["clicks_00", "bots_00", "previews_00", "repeats_00"],
+    ["clicks_15", "bots_15", "previews_15", "repeats_15"],
+    ["clicks_30", "bots_30", "previews_30", "repeats_30"],
+    ["clicks_45", "bots_45", "previews_45", "repeats_45"],
 ];
+/// What a click is in each of these columns. Whether it is a repeat says `repeated`.
+const KINDS: [&str; 4] = ["click", "bot", "preview", "0"];
+
+const REPEATS: usize = 3;
 
 pub(crate) struct Hourly;
 
@@ -28,6 +32,7 @@ fn fields() -> Vec<Field> {
         number("total_clicks"),
         number("bot_clicks"),
         number("previews"),
+        number("repeats"),
         number("unique_ips"),
     ];
     fields.extend(QUARTERS.iter().flatten().map(|name| number(name)));
@@ -53,10 +58,16 @@ impl Rollup for Hourly {
 
     fn clicks() -> String {
         let counts = each(|quarter, kind, name| {
-            format!("CASE WHEN in_hour = {quarter} THEN {} ELSE 0 END AS {name}", ["click", "bot", "preview"][kind])
+            format!("CASE WHEN in_hour = {quarter} THEN {} ELSE 0 END AS {name}", KINDS[kind])
+        });
+        let repeats = each(|quarter, kind, name| {
+            let count = if kind == REPEATS { "repeats" } else { "0" };
+            format!("CASE WHEN in_hour = {quarter} THEN {count} ELSE 0 END AS {name}")
         });
         format!(
-            "SELECT tenant_id, link_id, hour AS hour_bucket, {counts}, visitor, CAST(NULL AS BYTEA) AS sketch FROM everyone"
+            "SELECT tenant_id, link_id, hour AS hour_bucket, {counts}, visitor, CAST(NULL AS BYTEA) AS sketch FROM everyone
+             UNION ALL SELECT tenant_id, link_id, hour AS hour_bucket, {repeats}, CAST(NULL AS BYTEA) AS visitor,
+                              CAST(NULL AS BYTEA) AS sketch FROM repeated"
         )
     }
 
@@ -73,11 +84,12 @@ impl Rollup for Hourly {
     fn columns() -> String {
         let total = |kind: usize| QUARTERS.map(|names| names[kind]).join(" + ");
         format!(
-            "tenant_id, link_id, hour_bucket, {} AS total_clicks, {} AS bot_clicks, {} AS previews,
+            "tenant_id, link_id, hour_bucket, {} AS total_clicks, {} AS bot_clicks, {} AS previews, {} AS repeats,
              visitors_count(sketch) AS unique_ips, {}, sketch",
             total(0),
             total(1),
             total(2),
+            total(REPEATS),
             each(|_, _, name| name.to_owned())
         )
     }
@@ -92,25 +104,26 @@ fn each(expression: impl Fn(usize, usize, &str) -> String) -> String {
     all.collect::<Vec<_>>().join(", ")
 }
 
-pub(crate) type CountColumns<'a> = [&'a Int64Array; 3];
+pub(crate) type CountColumns<'a> = [&'a Int64Array; 4];
 
 pub(crate) fn quarter_columns<'a>(columns: &Columns<'a>) -> Result<[CountColumns<'a>; 4], BatchError> {
-    let quarter = |names: [&str; 3]| count_columns(columns, names);
+    let quarter = |names: [&str; 4]| count_columns(columns, names);
     let [a, b, c, d] = QUARTERS;
     Ok([quarter(a)?, quarter(b)?, quarter(c)?, quarter(d)?])
 }
 
-/// Columns of all clicks, of those by bots, and of previews.
+/// Columns of all clicks, of those by bots, of previews, and of repeats.
 pub(crate) fn count_columns<'a>(
     columns: &Columns<'a>,
-    [clicks, bots, previews]: [&str; 3],
+    [clicks, bots, previews, repeats]: [&str; 4],
 ) -> Result<CountColumns<'a>, BatchError> {
-    Ok([columns.numbers(clicks)?, columns.numbers(bots)?, columns.numbers(previews)?])
+    Ok([columns.numbers(clicks)?, columns.numbers(bots)?, columns.numbers(previews)?, columns.numbers(repeats)?])
 }
 
-pub(crate) fn counts_at([clicks, bots, previews]: &CountColumns<'_>, row: usize) -> Counts {
+pub(crate) fn counts_at([clicks, bots, previews, repeats]: &CountColumns<'_>, row: usize) -> Counts {
     let bots = counted(bots.value(row));
-    Counts { humans: counted(clicks.value(row)).saturating_sub(bots), bots, previews: counted(previews.value(row)) }
+    let humans = counted(clicks.value(row)).saturating_sub(bots);
+    Counts { humans, bots, previews: counted(previews.value(row)), repeats: counted(repeats.value(row)) }
 }
 
 pub(crate) fn hour_at(us: i64) -> Result<Hour, BatchError> {

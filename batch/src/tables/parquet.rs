@@ -1,7 +1,7 @@
 //! How rows become a Parquet file, and what the table's log says of it.
 //!
 //! Zstandard, dictionaries, page index, pages of a thousand rows so that a point lookup reads little, and a Bloom filter
-//! on the link. Sketches have small pages of their own: whoever wants one decodes few others. Row groups are bounded by
+//! on the link. Sketches and visitors have small pages of their own: whoever wants one decodes few others. Row groups are bounded by
 //! bytes, so that what is encoded at once is. Statistics for the log are kept of whole numbers, dates and times alone.
 //!
 //! Rollups are looked up by a link: their row groups are small, so that all columns of some rows lie near one another and
@@ -121,6 +121,13 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
         properties = properties
             .set_column_dictionary_enabled(ColumnPath::from("sketch"), false)
             .set_column_data_page_size_limit(ColumnPath::from("sketch"), SKETCH_BYTES_A_PAGE);
+    }
+    if has("visitor_hashes") {
+        let members = ColumnPath::new(["visitor_hashes", "list", "element"].map(str::to_owned).to_vec());
+        properties = properties
+            .set_column_dictionary_enabled(members.clone(), false)
+            .set_column_data_page_size_limit(members.clone(), SKETCH_BYTES_A_PAGE)
+            .set_column_statistics_enabled(members, EnabledStatistics::None);
     }
     for (name, encoding) in DIFFERENCES.into_iter().filter(|(name, _)| has(name)) {
         properties = properties

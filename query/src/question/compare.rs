@@ -27,6 +27,8 @@ pub(crate) struct ComparedLink {
     link_id: String,
     /// Clicks of the traffic asked for.
     clicks: u64,
+    /// Clicks of people without repeats; null as in a summary.
+    unique_clicks: Option<u64>,
     /// Clicks of machines.
     bots: u64,
     /// HEAD requests; null under a filter, since they have no values.
@@ -61,6 +63,7 @@ impl Ask {
             ComparedLink {
                 link_id: link.to_string(),
                 clicks: counts.clicks(question.asked.traffic),
+                unique_clicks: question.unique_clicks(answer, counts),
                 bots: counts.bots,
                 previews: question.filter().is_none().then_some(counts.previews),
                 label: answer.label().map(LinkLabel::from),

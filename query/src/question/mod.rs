@@ -13,6 +13,7 @@ mod summary;
 mod timeseries;
 
 use linktide_common::bucket::{Bucket, Range, Timestamp, buckets};
+use linktide_common::count::{Counts, Traffic};
 use linktide_common::dimension::Dimension;
 use linktide_common::filter::Filter;
 use linktide_common::id::{LinkId, Subject, TenantId};
@@ -29,7 +30,7 @@ pub(crate) use links::{SORTS, TopLinks};
 pub(crate) use summary::Summary;
 pub(crate) use timeseries::TimeBucket;
 
-use crate::answer::Answers;
+use crate::answer::{Answer, Answers};
 use crate::ask::At;
 use crate::envelope::Echo;
 use crate::freshness::Basis;
@@ -104,6 +105,8 @@ pub(crate) struct Resolved {
     ask: Ask,
     range: Range,
     buckets: Vec<Bucket>,
+    /// Whether unique clicks are told: of people alone, of all of them, and where the tenant has a window.
+    unique: bool,
     /// What is not known of the range because a layer is away.
     unsure: Vec<String>,
 }
@@ -209,7 +212,9 @@ impl Question {
             buckets(range, unit, &asked.zone)
                 .map_err(|error| Problem::parameter("unit", unit.name(), error.to_string()))
         });
-        Ok(Resolved { asked, subject, ask, range, buckets: cut.transpose()?.unwrap_or_default(), unsure })
+        let windowed = query.config.repeats.of(subject.tenant()).is_some();
+        let unique = windowed && asked.traffic == Traffic::Human && asked.filters.is_empty();
+        Ok(Resolved { asked, subject, ask, range, buckets: cut.transpose()?.unwrap_or_default(), unique, unsure })
     }
 }
 
@@ -238,8 +243,13 @@ impl Resolved {
                 filtered: merge::disjoint(ranges).into_iter().map(|range| (filter.clone(), range)).collect(),
                 ..Needs::default()
             },
-            None => Needs { sums: ranges, ..Needs::default() },
+            None => Needs { sums: ranges, repeats: self.unique, ..Needs::default() },
         }
+    }
+
+    /// Of some counts, those of clicks that are no repeats.
+    fn unique_clicks(&self, answer: &Answer, counts: Counts) -> Option<u64> {
+        if self.unique { answer.unique_clicks(counts) } else { None }
     }
 
     fn filter(&self) -> Option<&Filter> {

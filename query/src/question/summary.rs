@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{LinkLabel, Resolved};
-use crate::answer::{Answer, Answers};
+use crate::answer::{Answer, Answers, Visitors};
 use crate::envelope::ResolvedRange;
 use crate::merge;
 use crate::needs::Needs;
@@ -27,6 +27,9 @@ pub(super) struct Ask {
 pub(crate) struct Summary {
     /// Clicks of the traffic asked for.
     clicks: u64,
+    /// Clicks of people without repeats, those that closely follow another click of the same visitor on the same link; null
+    /// under a filter, of other traffic, and where the tenant has no window for repeats.
+    unique_clicks: Option<u64>,
     /// Clicks of machines.
     bots: u64,
     /// HEAD requests; null under a filter, since they have no values.
@@ -48,11 +51,12 @@ pub(crate) struct Summary {
 /// Different visitors that are people.
 #[derive(Debug, Serialize, ToSchema)]
 struct Uniques {
-    /// How many there are, about.
+    /// How many there are, about where the method is `hll`.
     estimate: u64,
-    /// `hll`: a HyperLogLog of 16,384 registers.
+    /// `exact` where each was counted: there were few on each UTC day. `hll`: a HyperLogLog of 16,384 registers.
+    #[schema(examples("exact", "hll"))]
     method: &'static str,
-    /// Relative standard error of the estimate.
+    /// Relative standard error of the estimate; 0 where it is exact.
     standard_error: f64,
     /// What tells visitors apart: `ip` or `ip_user_agent`.
     identity: &'static str,
@@ -69,6 +73,7 @@ struct Compared {
     with: &'static str,
     range: ResolvedRange,
     clicks: u64,
+    unique_clicks: Option<u64>,
     bots: u64,
     previews: Option<u64>,
     /// Estimate of its visitors.
@@ -110,33 +115,41 @@ impl Ask {
         let ranges: Vec<Range> =
             [question.range].into_iter().chain(self.compared(question).map(|(_, range)| range)).collect();
         let visitors = if question.filter().is_some() { Vec::new() } else { ranges.clone() };
-        Needs { visitors, seen: question.filter().is_none(), label: true, ..question.sums(ranges) }
+        // Whether visitors can be counted one by one depends on who came on their days beside them.
+        let quarters = visitors.iter().flat_map(|range| merge::beside_in_days(*range)).collect();
+        Needs { visitors, quarters, seen: question.filter().is_none(), label: true, ..question.sums(ranges) }
     }
 
     pub(super) fn answer(&self, question: &Resolved, query: &Query, answers: &Answers) -> Summary {
         let answer = answers.of(question.subject);
         let (zone, traffic) = (&question.asked.zone, question.asked.traffic);
         let whole = question.filter().is_none();
-        let now = Counted::of(question, answer, question.range);
+        let most = query.config.exact_visitors;
+        let now = Counted::of(question, answer, question.range, most);
         let comparison = self.compared(question).map(|(with, range)| {
-            let then = Counted::of(question, answer, range);
+            let then = Counted::of(question, answer, range, most);
             Compared {
                 with,
                 range: ResolvedRange::new(range, zone),
                 clicks: then.counts.clicks(traffic),
+                unique_clicks: question.unique_clicks(answer, then.counts),
                 bots: then.counts.bots,
                 previews: whole.then_some(then.counts.previews),
-                uniques: then.visitors,
+                uniques: then.visitors.map(Visitors::count),
                 clicks_change: change(now.counts.clicks(traffic), then.counts.clicks(traffic)),
-                uniques_change: now.visitors.zip(then.visitors).and_then(|(now, then)| change(now, then)),
+                uniques_change: now
+                    .visitors
+                    .zip(then.visitors)
+                    .and_then(|(now, then)| change(now.count(), then.count())),
             }
         });
         let seen = |at: Option<linktide_common::bucket::Timestamp>| at.filter(|_| whole).map(|at| zone.format(at));
         Summary {
             clicks: now.counts.clicks(traffic),
+            unique_clicks: question.unique_clicks(answer, now.counts),
             bots: now.counts.bots,
             previews: whole.then_some(now.counts.previews),
-            uniques: now.visitors.map(|estimate| uniques(estimate, question, query)),
+            uniques: now.visitors.map(|visitors| uniques(visitors, question, query)),
             first_click: seen(answer.first()),
             last_click: seen(answer.last()),
             label: answer.label().map(LinkLabel::from),
@@ -147,22 +160,26 @@ impl Ask {
 
 struct Counted {
     counts: Counts,
-    visitors: Option<u64>,
+    visitors: Option<Visitors>,
 }
 
 impl Counted {
-    fn of(question: &Resolved, answer: &Answer, range: Range) -> Self {
+    fn of(question: &Resolved, answer: &Answer, range: Range, most: Option<usize>) -> Self {
         let counts = answer.totals(question.filter()).within(range).sum();
-        let visitors = question.filter().is_none().then(|| answer.visitors(range).count());
+        let visitors = question.filter().is_none().then(|| answer.visitors(range, most));
         Self { counts, visitors }
     }
 }
 
-fn uniques(estimate: u64, question: &Resolved, query: &Query) -> Uniques {
+fn uniques(visitors: Visitors, question: &Resolved, query: &Query) -> Uniques {
+    let (method, standard_error) = match visitors {
+        Visitors::Exact(_) => ("exact", 0.0),
+        Visitors::Estimate(_) => ("hll", STANDARD_ERROR),
+    };
     Uniques {
-        estimate,
-        method: "hll",
-        standard_error: STANDARD_ERROR,
+        estimate: visitors.count(),
+        method,
+        standard_error,
         identity: match query.config.visitor {
             VisitorIdentity::Ip => "ip",
             VisitorIdentity::IpUserAgent => "ip_user_agent",

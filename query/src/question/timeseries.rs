@@ -22,6 +22,8 @@ pub(crate) struct TimeBucket {
     end: String,
     /// Clicks of the traffic asked for.
     clicks: u64,
+    /// Clicks of people without repeats; null as in a summary.
+    unique_clicks: Option<u64>,
     /// Clicks of machines.
     bots: u64,
     /// HEAD requests; null under a filter, since they have no values.
@@ -48,6 +50,7 @@ pub(super) fn answer(question: &Resolved, answer: &Answer, basis: &Basis) -> Vec
             start,
             end: end.clone(),
             clicks: counts.clicks(question.asked.traffic),
+            unique_clicks: question.unique_clicks(answer, counts),
             bots: counts.bots,
             previews: whole.then_some(counts.previews),
             layers: merge::layers(bucket.range, watermark, by_layer, answered),

@@ -2,11 +2,13 @@
 //!
 //! Most cells of a fold hold a click or two, so it is small: lists instead of maps until there is much to find.
 
-use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::click::Kind;
 use linktide_common::count::Counts;
 use linktide_common::enrich::EnrichedClick;
 use linktide_common::label::Label;
+use linktide_common::repeat::Visits;
+use linktide_common::visitors::{VisitorSet, short};
 use rustc_hash::FxHashMap;
 
 use super::visitors::Visitors;
@@ -27,6 +29,9 @@ pub(crate) struct FoldCell {
     pub(crate) visitors: Series<Hour, Visitors>,
     pub(crate) first: Option<Timestamp>,
     pub(crate) last: Option<Timestamp>,
+    /// Clicks of people on the link, where they may be repeats: who, and how many milliseconds behind the start of the received
+    /// hour.
+    pub(crate) visits: Vec<(i64, i64)>,
     /// The latest label of the link.
     pub(crate) label: Option<Label>,
 }
@@ -54,6 +59,35 @@ impl FoldCell {
         }
     }
 
+    /// Visitors by event day, while they are few.
+    pub(crate) fn visitors_by_day(&self) -> Series<Day, VisitorSet> {
+        let mut days = Series::default();
+        for (hour, visitors) in self.visitors.iter() {
+            visitors.add_to(days.at(hour.day()));
+        }
+        days
+    }
+
+    /// Takes down who clicked on the link, and when.
+    pub(crate) fn visit(&mut self, click: &EnrichedClick, received: Hour) {
+        if let (Kind::Click, None, Some(visitor)) = (click.kind, &click.bot, click.visitor) {
+            self.visits.push((short(&visitor.0), click.clicked_at.millis_since(received.start())));
+        }
+    }
+
+    /// When each visitor clicked, and which of these clicks are repeats of others of them.
+    pub(crate) fn visits(&self, received: Hour, window: u32) -> (Vec<(i64, Visits)>, Series<Quarter, u64>) {
+        let (mut visitors, mut repeats) = (Vec::new(), Series::default());
+        let mut visits = self.visits.clone();
+        visits.sort_unstable();
+        for of_one in visits.chunk_by(|one, other| one.0 == other.0) {
+            let clicks = of_one.iter().map(|(_, at)| *at);
+            let visits = Visits::of(clicks, window, |at| *repeats.at(quarter_of(received, at)) += 1);
+            visitors.push((of_one[0].0, visits));
+        }
+        (visitors, repeats)
+    }
+
     /// Keeps the click's label, where it is later than the one there is.
     pub(crate) fn name(&mut self, click: &EnrichedClick) {
         let later = |known: &Label| (click.clicked_at, click.click_id) > (known.clicked_at, known.click_id);
@@ -63,6 +97,11 @@ impl FoldCell {
             self.label = Some(label);
         }
     }
+}
+
+/// The quarter of so many milliseconds behind the start of an hour.
+pub(crate) fn quarter_of(received: Hour, at: i64) -> Quarter {
+    Quarter::of(received.start().plus_millis(at))
 }
 
 /// Counts by quarter and value.

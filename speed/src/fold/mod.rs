@@ -4,6 +4,8 @@ mod cell;
 mod dictionary;
 mod visitors;
 
+use std::sync::Arc;
+
 use linktide_common::bucket::Hour;
 use linktide_common::click::Kind;
 use linktide_common::dimension::{Dimension, NONE};
@@ -11,11 +13,12 @@ use linktide_common::enrich::{EnrichedClick, Text};
 use linktide_common::id::{Epoch, Offset, PartitionId, Subject};
 use linktide_common::intake::Gap;
 use linktide_common::log::{Position, Positions};
+use linktide_common::repeat::Windows;
 use rustc_hash::FxHashMap;
 
 use crate::shard::{SHARDS, Shard};
 
-pub(crate) use cell::FoldCell;
+pub(crate) use cell::{FoldCell, quarter_of};
 pub(crate) use dictionary::Dictionary;
 pub(crate) use visitors::Visitors;
 
@@ -32,6 +35,8 @@ pub struct Fold {
     /// By the shard's place.
     pub(crate) shards: Vec<ShardFold>,
     pub(crate) dictionary: Dictionary,
+    /// When a click is a repeat.
+    pub(crate) windows: Arc<Windows>,
     /// Offsets that were gone from the log, told together with the positions behind them.
     pub(crate) gaps: Vec<Gap>,
     clicks: usize,
@@ -58,18 +63,25 @@ impl ShardFold {
 }
 
 impl Fold {
-    /// An empty fold that begins where each shard stands, and reads on from `read`.
+    /// An empty fold that begins where each shard stands, and reads on from `read`. Nothing is a repeat in it.
     #[must_use]
     pub fn new(epoch: Epoch, standing: Standing, read: Positions) -> Self {
+        Self::with_windows(epoch, standing, read, Arc::default())
+    }
+
+    /// The same, in which clicks within a tenant's window are repeats.
+    #[must_use]
+    pub fn with_windows(epoch: Epoch, standing: Standing, read: Positions, windows: Arc<Windows>) -> Self {
         let mut shards: Vec<_> = standing.into_iter().map(|from| ShardFold { from, ..ShardFold::default() }).collect();
         shards.resize_with(SHARDS, ShardFold::default);
-        Self { epoch, to: read, shards, dictionary: Dictionary::default(), gaps: Vec::new(), clicks: 0 }
+        Self { epoch, to: read, shards, dictionary: Dictionary::default(), windows, gaps: Vec::new(), clicks: 0 }
     }
 
     /// An empty fold that begins where this one ends.
     #[must_use]
     pub fn next(&self) -> Self {
-        Self::new(self.epoch, self.shards.iter().map(|shard| shard.to(&self.to)).collect(), self.to.clone())
+        let standing = self.shards.iter().map(|shard| shard.to(&self.to)).collect();
+        Self::with_windows(self.epoch, standing, self.to.clone(), Arc::clone(&self.windows))
     }
 
     /// Counts the click at an offset for its link and for its tenant, each where its shard has not counted it before.
@@ -86,6 +98,9 @@ impl Fold {
             cell.add(click, values);
             if subject.link().is_some() {
                 cell.name(click);
+                if self.windows.of(click.tenant_id).is_some() {
+                    cell.visit(click, received);
+                }
             }
         }
         self.clicks += 1;

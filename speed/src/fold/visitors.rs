@@ -2,11 +2,13 @@
 
 use linktide_common::enrich::SaltedHash;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::{MOST, VisitorSet, short};
 
 /// Hashes kept before the doubles among them are looked for.
 const KEPT: usize = 2048;
 /// With more different ones than that, a sketch merged whole costs a server less than its elements.
 const MANY: usize = KEPT / 2;
+const _: () = assert!(MANY > MOST, "whoever has only a sketch has more visitors than a set holds");
 
 /// Visitors that are people.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,15 @@ impl Visitors {
                 }
             }
             Self::Many(sketch) => drop(sketch.insert(&visitor.0)),
+        }
+    }
+
+    /// Adds each of them to a set.
+    pub(crate) fn add_to(&self, set: &mut VisitorSet) {
+        match self {
+            Self::Few(hashes) => hashes.iter().for_each(|hash| set.insert(short(&hash.0))),
+            // More than a set holds.
+            Self::Many(_) => *set = VisitorSet::MANY,
         }
     }
 

@@ -1,9 +1,15 @@
 //! What every view must do: one suite for all adapters.
 
+use std::time::Duration;
+
 use linktide_common::bucket::{Quarter, Timestamp};
 use linktide_common::click::{Kind, Trigger};
 use linktide_common::enrich::{Agent, EnrichedClick, Geo, Referrer, SaltedHash, Utm};
 use linktide_common::id::{ClickId, Offset};
+use linktide_common::repeat::Windows;
+use linktide_common::visitors::{MOST, short};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
 use super::*;
@@ -12,7 +18,7 @@ const W: Hour = Hour(480_000);
 pub(crate) const TENANT: TenantId = TenantId(7);
 const EPOCH: Epoch = Epoch(0);
 const PARTITION: PartitionId = PartitionId(0);
-const COUNTED: Counts = Counts { humans: 1, bots: 0, previews: 0 };
+const COUNTED: Counts = Counts { humans: 1, bots: 0, previews: 0, repeats: 0 };
 
 /// Limits under which the suite sees them work.
 pub(crate) const LIMITS: Limits = Limits { cell_fields: 40, tenant_cells: 3 };
@@ -60,10 +66,14 @@ fn fold(from: u64, clicks: &[EnrichedClick]) -> Fold {
 }
 
 fn fold_at(standing: Standing, from: u64, clicks: &[EnrichedClick]) -> Fold {
+    fold_with(&Arc::default(), standing, from, clicks)
+}
+
+fn fold_with(windows: &Arc<Windows>, standing: Standing, from: u64, clicks: &[EnrichedClick]) -> Fold {
     // Received time never runs back.
     let known = standing.iter().filter_map(|shard| shard.get(&PARTITION)).map(|position| position.received_at);
     let before = known.max().unwrap_or(W.start());
-    let mut fold = Fold::new(EPOCH, standing, at(from));
+    let mut fold = Fold::with_windows(EPOCH, standing, at(from), Arc::clone(windows));
     for (offset, click) in (from..).zip(clicks) {
         fold.add(PARTITION, Offset(offset), click);
     }
@@ -82,7 +92,12 @@ async fn next(view: &dyn View, clicks: &[EnrichedClick]) -> Flushed {
 
 fn everything() -> Want {
     let range = Range::new(Quarter(0), Quarter(W.first_quarter().0 + 96));
-    Want { range, dimensions: vec![Dimension::Language, Dimension::Country, Dimension::UtmSource], visitors: true }
+    Want {
+        range,
+        dimensions: vec![Dimension::Language, Dimension::Country, Dimension::UtmSource],
+        visitors: true,
+        repeats: true,
+    }
 }
 
 fn publication(watermark: Hour, cut: u64) -> Publication {
@@ -131,6 +146,8 @@ pub(crate) async fn check(view: &dyn View) {
     large_dimension_stops_growing_and_sums_hold(view).await;
     tenant_with_too_many_links_keeps_totals(view).await;
     visitors_are_the_same_few_or_many(view).await;
+    visitors_are_known_one_by_one_while_they_are_few(view).await;
+    repeats_are_counted_in_whatever_order_and_parts_clicks_come(view).await;
     what_is_erased_is_gone_and_the_rest_stays(view).await;
     cleared_view_begins_again(view).await;
 }
@@ -165,7 +182,7 @@ async fn what_was_counted_is_read(view: &dyn View) {
     assert_eq!(next(view, &[click(1, second, first), bot, preview]).await, Flushed::Applied);
 
     let slice = read(view, Subject::Link(TENANT, LinkId(1)), W).await;
-    let count = |humans, bots, previews| Counts { humans, bots, previews };
+    let count = |humans, bots, previews| Counts { humans, bots, previews, repeats: 0 };
     let quarter = |at| Quarter::of(at);
     assert_eq!(
         slice.totals,
@@ -391,6 +408,135 @@ async fn visitors_are_the_same_few_or_many(view: &dyn View) {
     let slice = read(view, Subject::Link(TENANT, LinkId(30)), W.next()).await;
     let registers = |sketch: &Sketch| sketch.registers().collect::<Vec<_>>();
     assert_eq!(registers(&slice.visitors[0].1), registers(&plain));
+}
+
+async fn repeats_are_counted_in_whatever_order_and_parts_clicks_come(view: &dyn View) {
+    const WINDOW: i64 = 30_000;
+    let held = view.held().await.unwrap().from.unwrap();
+    let (tenant, other) = (TenantId(TENANT.0 + 2), TenantId(TENANT.0 + 3));
+    let windows = Arc::new(Windows::new(Some(Duration::from_millis(30_000)), [(other, None)]));
+    let mut random = StdRng::seed_from_u64(5);
+    // By link, visitor and received hour: when somebody clicked.
+    let mut people: BTreeMap<(u64, u64, Hour), Vec<Timestamp>> = BTreeMap::new();
+    for hour in [held, held.next()] {
+        let mut clicks = Vec::new();
+        for _ in 0..200 {
+            let (link, number) = (random.random_range(701..703), random.random_range(0..4));
+            let late = random.random_range(0..1_200_000) + 5_000_000 * i64::from(random.random_bool(0.2));
+            let at = hour.start().plus_millis(600_000 - late);
+            let mut click = EnrichedClick { tenant_id: tenant, ..click(link, hour.start(), at) };
+            click.visitor = Some(SaltedHash((u128::from(number) << 64).to_be_bytes()));
+            match random.random_range(0..10) {
+                0 => click.bot = Some("ua:test".into()),
+                1 => click.kind = Kind::Preview,
+                2 => click.tenant_id = other,
+                _ => people.entry((link, number, hour)).or_default().push(at),
+            }
+            clicks.push(click);
+        }
+        while !clicks.is_empty() {
+            let rest = clicks.split_off(random.random_range(1..60).min(clicks.len()));
+            let standing = view.standing(EPOCH).await.unwrap();
+            let from = standing[0][&PARTITION].offset.0;
+            let fold = fold_with(&windows, standing, from, &clicks);
+            assert_eq!(view.flush(fold.clone()).await.unwrap(), Flushed::Applied);
+            assert_eq!(view.flush(fold).await.unwrap(), Flushed::Mismatch, "a replay");
+            clicks = rest;
+        }
+    }
+    let plain = |only: Option<u64>, from: Hour| {
+        let mut repeats: BTreeMap<Quarter, u64> = BTreeMap::new();
+        for ((link, _, hour), clicks) in &people {
+            let mut clicks = clicks.clone();
+            clicks.sort_unstable();
+            for pair in clicks.windows(2).filter(|pair| pair[1].millis_since(pair[0]) <= WINDOW) {
+                if only.is_none_or(|only| only == *link) && *hour >= from {
+                    *repeats.entry(Quarter::of(pair[1])).or_default() += 1;
+                }
+            }
+        }
+        repeats
+    };
+    let counted = async |subject, from| {
+        let totals = read(view, subject, from).await.totals.into_iter();
+        let repeats =
+            totals.filter(|(_, counts)| counts.repeats > 0).map(|(quarter, counts)| (quarter, counts.repeats));
+        repeats.collect::<BTreeMap<_, _>>()
+    };
+    assert!(plain(None, held).values().sum::<u64>() > 50 && plain(None, held).len() > 4);
+    for from in [held, held.next()] {
+        for link in [701, 702] {
+            assert_eq!(counted(Subject::Link(tenant, LinkId(link)), from).await, plain(Some(link), from));
+        }
+        for _ in 0..2 {
+            assert_eq!(counted(Subject::Tenant(tenant), from).await, plain(None, from));
+        }
+    }
+    assert_eq!(counted(Subject::Tenant(other), held).await, BTreeMap::new(), "a tenant without a window");
+    let without = Want { repeats: false, ..everything() };
+    let totals = view.read(Subject::Tenant(tenant), held, &without).await.unwrap().totals;
+    assert!(totals.iter().all(|(_, counts)| counts.repeats == 0), "nobody looks into every shard for nothing");
+    // An erased link's are gone, and its tenant's stay until the watermark has passed, as its clicks do.
+    view.erase(&Tombstone::new(Subject::Link(tenant, LinkId(701)), held.next(), 0)).await.unwrap();
+    let left = plain(Some(701), held.next());
+    assert_eq!(counted(Subject::Link(tenant, LinkId(701)), held).await, left);
+    assert_eq!(counted(Subject::Tenant(tenant), held).await, plain(None, held));
+    view.forget_behind(&publication(held.next(), 0)).await.unwrap();
+    assert_eq!(counted(Subject::Tenant(tenant), held.next()).await, plain(None, held.next()));
+    view.erase(&Tombstone::new(Subject::Tenant(tenant), Hour(held.0 + 2), 0)).await.unwrap();
+    assert_eq!(counted(Subject::Tenant(tenant), held.next()).await, BTreeMap::new());
+}
+
+async fn visitors_are_known_one_by_one_while_they_are_few(view: &dyn View) {
+    let (early, at) = (W.next().start(), Hour(W.0 + 2).start());
+    let whole = |link| Subject::Link(TENANT, LinkId(link));
+    let from = |link, received, number: u64| {
+        let hash = SaltedHash((u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 64).to_be_bytes());
+        EnrichedClick { visitor: Some(hash), ..click(link, received, at) }
+    };
+    let set = |numbers: std::ops::Range<u64>| -> VisitorSet {
+        numbers.map(|number| short(&from(0, at, number).visitor.unwrap().0)).collect()
+    };
+    let most = MOST as u64;
+    for (link, visitors) in [(40, 1), (41, 2), (42, most), (43, most + 1), (44, 3_000)] {
+        // Some twice, in several flushes, and of two received hours.
+        let (half, all): (Vec<_>, Vec<_>) =
+            ((0..visitors.div_ceil(2)).collect(), (0..visitors).rev().chain(0..visitors).collect());
+        let first: Vec<_> = half.iter().map(|number| from(link, early, *number)).collect();
+        let second: Vec<_> = all.iter().map(|number| from(link, at, *number)).collect();
+        assert_eq!(next(view, &first).await, Flushed::Applied);
+        for part in second.chunks(100.max(second.len() / 3)) {
+            assert_eq!(next(view, part).await, Flushed::Applied);
+        }
+        for _ in 0..2 {
+            let found = read(view, whole(link), W).await.days;
+            assert_eq!(found, [(Day::of(at), Arc::new(set(0..visitors)))], "{visitors} visitors");
+        }
+        assert_eq!(read(view, whole(link), W).await.days[0].1.members().is_some(), visitors <= most);
+    }
+    // Days of event time, late clicks among them; bots, previews and whoever is not known are no visitors.
+    let yesterday = Day(Day::of(at).0 - 1);
+    let mut clicks = vec![from(45, at, 1), from(45, at, 2), from(45, at, 3), from(45, at, 4)];
+    clicks[1].clicked_at = yesterday.start();
+    (clicks[2].bot, clicks[3].kind) = (Some("ua:test".into()), Kind::Preview);
+    assert_eq!(next(view, &clicks).await, Flushed::Applied);
+    let days = read(view, whole(45), W).await.days;
+    assert_eq!(days, [(yesterday, Arc::new(set(2..3))), (Day::of(at), Arc::new(set(1..2)))]);
+    let today = Want { range: Range::new(Quarter::of(at), Quarter::of(at).next()), ..everything() };
+    assert_eq!(view.read(whole(45), W, &today).await.unwrap().days, days[1..]);
+    assert_eq!(next(view, &[EnrichedClick { visitor: None, ..click(46, at, at) }]).await, Flushed::Applied);
+    assert_eq!(read(view, whole(46), W).await.days, [(Day::of(at), Arc::new(VisitorSet::MANY))], "who is not known");
+    // Of an erased hour nobody is left, and whoever came later stays.
+    let later = [from(41, at, 7)];
+    assert_eq!(next(view, &later).await, Flushed::Applied);
+    view.erase(&Tombstone::new(whole(41), Hour::of(at), 0)).await.unwrap();
+    assert_eq!(read(view, whole(41), W).await.days[0].1.members().map(<[i64]>::len), Some(3));
+    view.erase(&Tombstone::new(whole(41), Hour::of(at).next(), 0)).await.unwrap();
+    assert_eq!(read(view, whole(41), W).await.days, []);
+    // What is forgotten with a received hour leaves those of the next one.
+    assert_eq!(next(view, &[from(47, early, 1), from(47, at, 2)]).await, Flushed::Applied);
+    view.forget_behind(&publication(Hour::of(at), 0)).await.unwrap();
+    assert_eq!(read(view, whole(47), Hour::of(at)).await.days, [(Day::of(at), Arc::new(set(2..3)))]);
 }
 
 async fn cleared_view_begins_again(view: &dyn View) {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::{Dimension, NONE};
 use linktide_common::enrich::Text;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::VisitorSet;
 use rustc_hash::FxHashMap;
 
 use super::{ByValue, Slice, Want};
@@ -18,6 +19,7 @@ pub(super) struct Gathered<'a> {
     /// By the dimension's place in [`Want::dimensions`].
     breakdowns: Vec<Breakdown>,
     visitors: Series<Hour, Sketch>,
+    days: Series<Day, VisitorSet>,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
     guarded: bool,
@@ -38,6 +40,7 @@ impl<'a> Gathered<'a> {
             totals: Series::default(),
             breakdowns: want.dimensions.iter().map(|_| Breakdown::default()).collect(),
             visitors: Series::default(),
+            days: Series::default(),
             first: None,
             last: None,
             guarded: false,
@@ -47,6 +50,7 @@ impl<'a> Gathered<'a> {
     /// Counts of a quarter; `left_out` where the breakdown of these clicks is.
     pub(super) fn total(&mut self, quarter: Quarter, counts: Counts, left_out: bool) {
         self.guarded |= left_out;
+        let counts = Counts { repeats: if self.want.repeats { counts.repeats } else { 0 }, ..counts };
         if self.want.range.contains(quarter) {
             *self.totals.at(quarter) += counts;
             if left_out {
@@ -85,6 +89,13 @@ impl<'a> Gathered<'a> {
         self.visitors.at(hour).merge(sketch);
     }
 
+    /// Visitors of an event day that were received in one hour, in which there were people; none where they are not known.
+    pub(super) fn visitors_of_day(&mut self, day: Day, set: Option<&VisitorSet>) {
+        if self.want.range.days_touched().contains(&day) {
+            self.days.at(day).merge(set.unwrap_or(&VisitorSet::MANY));
+        }
+    }
+
     /// The answer, with [`NONE`] in each dimension for the clicks that are in no value.
     pub(super) fn into_slice(self, slice: Slice) -> Slice {
         let totals: Vec<(Quarter, Counts)> = self.totals.iter().copied().collect();
@@ -93,6 +104,7 @@ impl<'a> Gathered<'a> {
         Slice {
             values: dimensions.zip(self.breakdowns.into_iter().map(by_value)).collect(),
             visitors: self.visitors.iter().map(|(hour, sketch)| (*hour, Arc::new(sketch.clone()))).collect(),
+            days: self.days.into_entries().into_iter().map(|(day, set)| (day, Arc::new(set))).collect(),
             first: self.first,
             last: self.last,
             guarded: self.guarded,
@@ -122,7 +134,7 @@ impl Breakdown {
 }
 
 fn clicks(counts: ValueCounts) -> Counts {
-    Counts { humans: counts.humans, bots: counts.bots, previews: 0 }
+    Counts { humans: counts.humans, bots: counts.bots, previews: 0, repeats: 0 }
 }
 
 /// Clicks without those of `other`, which are among them. Previews have no values.
@@ -130,6 +142,6 @@ fn less(counts: Counts, other: Counts) -> Counts {
     Counts {
         humans: counts.humans.saturating_sub(other.humans),
         bots: counts.bots.saturating_sub(other.bots),
-        previews: 0,
+        ..Counts::default()
     }
 }

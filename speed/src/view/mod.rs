@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use linktide_common::bucket::{Hour, Quarter, Range, Timestamp};
+use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
@@ -32,6 +32,7 @@ use linktide_common::label::Label;
 use linktide_common::log::{Position, Positions};
 use linktide_common::publication::{Publication, Tombstone};
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::VisitorSet;
 
 pub use crate::fold::{Fold, Standing};
 pub use crate::shard::{SHARDS, Shard};
@@ -82,6 +83,8 @@ pub struct Want {
     pub dimensions: Vec<Dimension>,
     /// Whether visitors are counted.
     pub visitors: bool,
+    /// Whether repeats are counted; those of a tenant lie with its links, in every shard.
+    pub repeats: bool,
 }
 
 /// Clicks by value of a dimension.
@@ -139,6 +142,9 @@ pub struct Slice {
     pub values: Vec<(Dimension, Arc<ByValue>)>,
     /// Visitors by event hour, for the hours that the range touches.
     pub visitors: Vec<(Hour, Arc<Sketch>)>,
+    /// Visitors by event day, for the days that the range touches and on which there were people: each day once, in order.
+    /// Too many where there are, and where the view does not know them one by one.
+    pub days: Vec<(Day, Arc<VisitorSet>)>,
     /// Event time of the first click of all that was received, whatever the range.
     pub first: Option<Timestamp>,
     /// Event time of the last.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use linktide_common::bucket::{Hour, Quarter, Range};
+use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::click::Click;
 use linktide_common::clock::Clock;
+use linktide_common::count::Counts;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, VisitorIdentity};
 use linktide_common::id::{ClickId, Epoch, LinkId, Subject, TenantId};
 use linktide_common::intake::Lag;
@@ -22,6 +23,7 @@ use super::*;
 use crate::view::{Counted, Held, LinksSlice, MemoryView, Slice, Want};
 
 const W: Hour = Hour(480_000);
+const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";
 
 /// A view whose answers get lost and whose state can be set back, as a server's may be.
 #[derive(Default)]
@@ -181,24 +183,42 @@ impl World {
         true
     }
 
-    async fn counted(&self) -> BTreeMap<(LinkId, Quarter), u64> {
+    /// By link and quarter: clicks, and repeats among them. What all links have of repeats their tenant has.
+    async fn counted(&self) -> Plain {
         let range = Range::new(Quarter(0), Quarter(i32::MAX));
-        let want = Want { range, dimensions: Vec::new(), visitors: false };
+        let want = Want { range, dimensions: Vec::new(), visitors: false, repeats: true };
         let mut counted = BTreeMap::new();
         for link in 0..6 {
             let slice = self.view.read(Subject::Link(TenantId(0), LinkId(link)), W, &want).await.unwrap();
-            counted.extend(slice.totals.iter().map(|(quarter, counts)| ((LinkId(link), *quarter), counts.bots)));
+            let clicks = |counts: &Counts| [counts.bots + counts.humans, counts.repeats];
+            counted.extend(slice.totals.iter().map(|(quarter, counts)| ((LinkId(link), *quarter), clicks(counts))));
         }
+        let whole = self.view.read(Subject::Tenant(TenantId(0)), W, &want).await.unwrap();
+        let repeats: u64 = whole.totals.iter().map(|(_, counts)| counts.repeats).sum();
+        assert_eq!(repeats, counted.values().map(|[_, repeats]| repeats).sum::<u64>());
         counted
     }
 }
 
+type Plain = BTreeMap<(LinkId, Quarter), [u64; 2]>;
+
+/// Adds to a plain count which clicks are repeats: all were received in one hour, and hashes are of a day.
+fn count_repeats(plain: &mut Plain, people: BTreeMap<(u64, u8, Day), Vec<Timestamp>>) {
+    for ((link, ..), mut clicks) in people {
+        clicks.sort_unstable();
+        for pair in clicks.windows(2).filter(|pair| pair[1].millis_since(pair[0]) <= 30_000) {
+            plain.entry((LinkId(link), Quarter::of(pair[1]))).or_default()[1] += 1;
+        }
+    }
+}
+
 /// One seeded run; what it counted, and what a plain count of the same clicks says.
-async fn run(seed: u64) -> (BTreeMap<(LinkId, Quarter), u64>, BTreeMap<(LinkId, Quarter), u64>) {
+async fn run(seed: u64) -> (Plain, Plain) {
     let mut random = StdRng::seed_from_u64(seed);
     let world = World::new();
     let mut workers = [world.worker(), world.worker()];
-    let (mut plain, mut sent): (BTreeMap<_, u64>, Vec<Append>) = (BTreeMap::new(), Vec::new());
+    let (mut plain, mut sent): (Plain, Vec<Append>) = (BTreeMap::new(), Vec::new());
+    let mut people: BTreeMap<_, Vec<Timestamp>> = BTreeMap::new();
     for _ in 0..60 {
         let worker = random.random_range(0..workers.len());
         match random.random_range(0..13) {
@@ -210,11 +230,18 @@ async fn run(seed: u64) -> (BTreeMap<(LinkId, Quarter), u64>, BTreeMap<(LinkId, 
                         continue;
                     }
                     let (link, id) = (random.random_range(0..6u64), Uuid::from_u128(random.random()));
-                    let clicked = W.start().plus_millis(-random.random_range(0..90_000_000));
-                    let json =
-                        format!("{{\"link_id\":{link},\"click_id\":\"{id}\",\"clicked_at\":{}}}", clicked.as_millis());
+                    let ago = [90_000_000, 600_000][random.random_range(0..2)];
+                    let clicked = W.start().plus_millis(-random.random_range(0..ago));
+                    let mut who = String::new();
+                    if random.random_bool(0.7) {
+                        let host = random.random_range(0..3);
+                        who = format!(r#","ip":"203.0.113.{host}","user_agent":"{BROWSER}""#);
+                        people.entry((link, host, Day::of(clicked))).or_default().push(clicked);
+                    }
+                    let at = clicked.as_millis();
+                    let json = format!(r#"{{"link_id":{link},"click_id":"{id}","clicked_at":{at}{who}}}"#);
                     Click::parse(json.as_bytes()).unwrap();
-                    *plain.entry((LinkId(link), Quarter::of(clicked))).or_default() += 1;
+                    plain.entry((LinkId(link), Quarter::of(clicked))).or_default()[0] += 1;
                     records.push(Append { key: ClickId(id), payload: Bytes::from(json) });
                     sent.extend(records.last().cloned());
                 }
@@ -239,16 +266,19 @@ async fn run(seed: u64) -> (BTreeMap<(LinkId, Quarter), u64>, BTreeMap<(LinkId, 
     while !world.at_end().await {
         last.step(Duration::ZERO).await.unwrap();
     }
+    count_repeats(&mut plain, people);
     (world.counted().await, plain)
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_click_is_counted_once_whatever_befalls_view_and_workers() {
+    let mut repeats = 0;
     for seed in 0..60 {
         let (counted, plain) = run(seed).await;
         assert_eq!(counted, plain, "seed {seed}");
-        assert!(!plain.is_empty());
+        repeats += plain.values().map(|[_, repeats]| repeats).sum::<u64>();
     }
+    assert!(repeats > 50, "{repeats}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,7 +298,7 @@ async fn send_both(world: &World) {
 
 async fn both_counted(world: &World) -> [u64; 2] {
     let counted = world.counted().await;
-    [1, 2].map(|link| counted.iter().filter(|((of, _), _)| *of == LinkId(link)).map(|(_, count)| count).sum())
+    [1, 2].map(|link| counted.iter().filter(|((of, _), _)| *of == LinkId(link)).map(|(_, [count, _])| count).sum())
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! A plain model of history, made of the log alone, and the same as foreign readers find it in the tables.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use linktide_common::bucket::{Day, Hour, QUARTERS_PER_HOUR, Quarter, Timestamp};
@@ -9,6 +9,7 @@ use linktide_common::dimension::Dimension;
 use linktide_common::enrich::{EnrichedClick, Enricher, Stamp};
 use linktide_common::id::{Epoch, LinkId, Offset, PartitionId, TenantId};
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::MOST;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
@@ -29,14 +30,16 @@ pub(super) struct Oracle {
 /// What the rollups say.
 #[derive(Debug, Default)]
 pub(super) struct Rolled {
-    /// By owner and hour: clicks, bots and previews of each quarter.
-    hours: BTreeMap<(Owner, i64), [[i64; 4]; 3]>,
-    /// By owner and day: clicks, bots, previews, the first and the last click.
-    days: BTreeMap<(Owner, String), [i64; 5]>,
+    /// By owner and hour: clicks, bots, previews and repeats of each quarter.
+    hours: BTreeMap<(Owner, i64), [[i64; 4]; 4]>,
+    /// By owner and day: clicks, bots, previews, the first and the last click, and repeats.
+    days: BTreeMap<(Owner, String), [i64; 6]>,
     /// By owner, dimension, day and value: clicks, and bots among them.
     values: BTreeMap<(Owner, String, String, String), [i64; 2]>,
     /// Registers of people by owner and hour or day.
     sketches: BTreeMap<(Owner, String), Vec<u8>>,
+    /// People by owner and day, nobody where they are too many.
+    members: BTreeMap<(Owner, String), BTreeSet<i64>>,
 }
 
 impl Oracle {
@@ -105,6 +108,8 @@ impl Oracle {
     pub(super) fn rolled(&self, watermark: Hour) -> Rolled {
         let mut rolled = Rolled::default();
         let mut sketches: BTreeMap<(Owner, String), Sketch> = BTreeMap::new();
+        // By tenant, link, visitor and received hour: when somebody clicked.
+        let mut people: BTreeMap<_, Vec<Timestamp>> = BTreeMap::new();
         for (_, click) in self.before(watermark) {
             let tenant = click.tenant_id.0.cast_signed();
             for owner in [(tenant, None), (tenant, Some(click.link_id.0.cast_signed()))] {
@@ -112,18 +117,38 @@ impl Oracle {
                 let person = click.kind != Kind::Preview && click.bot.is_none();
                 if let Some(visitor) = click.visitor.filter(|_| person) {
                     let instant = Quarter::of(click.clicked_at).hour().start().to_string();
+                    if let (_, Some(link)) = owner {
+                        let key = (tenant, link, visitor.0, Hour::of(click.received_at));
+                        people.entry(key).or_default().push(click.clicked_at);
+                    }
+                    let members = rolled.members.entry((owner, instant[..10].to_owned())).or_default();
+                    members.insert(i64::from_be_bytes(visitor.0[..8].try_into().unwrap()));
                     for window in [&instant[..10], &instant[..13]] {
                         sketches.entry((owner, window.to_owned())).or_default().insert(&visitor.0);
                     }
                 }
             }
         }
+        for ((tenant, link, ..), mut clicks) in people {
+            clicks.sort_unstable();
+            for pair in clicks.windows(2).filter(|pair| pair[1].millis_since(pair[0]) <= 30_000) {
+                [None, Some(link)].into_iter().for_each(|link| rolled.repeat((tenant, link), Quarter::of(pair[1])));
+            }
+        }
+        rolled.members.values_mut().filter(|members| members.len() > MOST).for_each(BTreeSet::clear);
         let registers = sketches.into_iter().map(|(key, sketch)| (key, sketch.registers().collect()));
         Rolled { sketches: registers.collect(), ..rolled }
     }
 }
 
 impl Rolled {
+    fn repeat(&mut self, owner: Owner, quarter: Quarter) {
+        let in_hour = usize::try_from(quarter.0.rem_euclid(QUARTERS_PER_HOUR)).unwrap();
+        let hour = self.hours.get_mut(&(owner, quarter.hour().start().as_millis())).unwrap();
+        hour[3][in_hour] += 1;
+        self.days.get_mut(&(owner, quarter.day().start().to_string()[..10].to_owned())).unwrap()[5] += 1;
+    }
+
     fn count(&mut self, owner: Owner, click: &EnrichedClick) {
         let quarter = Quarter::of(click.clicked_at);
         let in_hour = usize::try_from(quarter.0.rem_euclid(QUARTERS_PER_HOUR)).unwrap();
@@ -132,7 +157,7 @@ impl Rolled {
         let hour = self.hours.entry((owner, quarter.hour().start().as_millis())).or_default();
         let day = quarter.day().start().to_string()[..10].to_owned();
         let at = click.clicked_at.as_millis();
-        let of_day = self.days.entry((owner, day.clone())).or_insert([0, 0, 0, i64::MAX, i64::MIN]);
+        let of_day = self.days.entry((owner, day.clone())).or_insert([0, 0, 0, i64::MAX, i64::MIN, 0]);
         for (kind, count) in counts.into_iter().enumerate() {
             hour[kind][in_hour] += count;
             of_day[kind] += count;
@@ -152,11 +177,12 @@ impl Rolled {
     pub(super) fn take_hours(&mut self, rows: &[Value]) {
         for row in rows {
             let (owner, at) = (owner(row), number(&row[2]));
-            let counts: Vec<i64> = (3..15).map(|column| number(&row[column])).collect();
-            let of = |kind: usize| std::array::from_fn(|quarter| counts[quarter * 3 + kind]);
-            assert!(self.hours.insert((owner, at), [of(0), of(1), of(2)]).is_none(), "two rows of a key: {row}");
+            let counts: Vec<i64> = (3..19).map(|column| number(&row[column])).collect();
+            let of = |kind: usize| std::array::from_fn(|quarter| counts[quarter * 4 + kind]);
+            assert!(self.hours.insert((owner, at), [of(0), of(1), of(2), of(3)]).is_none(), "two rows of a key: {row}");
+            assert_eq!(number(&row[21]), of(3).iter().sum::<i64>());
             let hour = Hour::of(Timestamp::from_millis(at).unwrap()).start().to_string()[..13].to_owned();
-            self.take_sketch(owner, hour, &row[15], &row[16]);
+            self.take_sketch(owner, hour, &row[19], &row[20]);
         }
     }
 
@@ -166,8 +192,10 @@ impl Rolled {
             let (owner, day) = (owner(row), text(&row[2]));
             // Of a day with nothing but previews, nobody says when its clicks were.
             let at = |column: usize, none: i64| row[column].as_i64().unwrap_or(none);
-            let counts = [number(&row[3]), number(&row[4]), number(&row[5]), at(6, i64::MAX), at(7, i64::MIN)];
+            let counts =
+                [number(&row[3]), number(&row[4]), number(&row[5]), at(6, i64::MAX), at(7, i64::MIN), number(&row[12])];
             assert!(self.days.insert((owner, day.clone()), counts).is_none(), "two rows of a key: {row}");
+            self.take_members(owner, day.clone(), &row[10], &row[11]);
             self.take_sketch(owner, day, &row[8], &row[9]);
         }
     }
@@ -179,6 +207,17 @@ impl Rolled {
             let counts = [number(&row[5]), number(&row[6])];
             assert_eq!((number(&row[7]), number(&row[8])), (counts[0], counts[1]), "its quarters do not add up: {row}");
             assert!(self.values.insert(key, counts).is_none(), "two rows of a key: {row}");
+        }
+    }
+
+    /// A list without people is of a day without them; none at all is of one with too many.
+    fn take_members(&mut self, owner: Owner, day: String, members: &Value, length: &Value) {
+        let listed: Option<BTreeSet<i64>> = members.as_array().map(|list| list.iter().map(number).collect());
+        if let Some(listed) = &listed {
+            assert_eq!(listed.len(), usize::try_from(number(length)).unwrap(), "each once");
+        }
+        if listed.as_ref().is_none_or(|listed| !listed.is_empty()) {
+            self.members.insert((owner, day), listed.unwrap_or_default());
         }
     }
 
@@ -207,6 +246,7 @@ impl Rolled {
             ("hours", differences(&self.hours, &expected.hours)),
             ("days", differences(&self.days, &expected.days)),
             ("values", differences(&self.values, &expected.values)),
+            ("visitors", differences(&self.members, &expected.members)),
         ] {
             let some = &differ[..differ.len().min(5)];
             assert!(differ.is_empty(), "{what}: {} {kind} differ, such as {some:#?}", differ.len());
@@ -250,12 +290,13 @@ fn raw((epoch, partition, offset): Place, click: &EnrichedClick) -> Value {
 
 /// What is asked of `link_stats_hourly`.
 pub(super) const HOURS: &str =
-    "SELECT tenant_id, link_id, epoch_ms(hour_bucket), clicks_00, bots_00, previews_00, clicks_15, bots_15,
-    previews_15, clicks_30, bots_30, previews_30, clicks_45, bots_45, previews_45, unique_ips, sketch FROM t";
+    "SELECT tenant_id, link_id, epoch_ms(hour_bucket), clicks_00, bots_00, previews_00, repeats_00, clicks_15, bots_15,
+    previews_15, repeats_15, clicks_30, bots_30, previews_30, repeats_30, clicks_45, bots_45, previews_45, repeats_45,
+    unique_ips, sketch, repeats FROM t";
 /// What is asked of `link_stats_daily`.
 pub(super) const DAYS: &str =
     "SELECT tenant_id, link_id, CAST(day_bucket AS VARCHAR), total_clicks, bot_clicks, previews,
-    epoch_ms(first_click), epoch_ms(last_click), unique_ips, sketch FROM t";
+    epoch_ms(first_click), epoch_ms(last_click), unique_ips, sketch, visitor_hashes, len(visitor_hashes), repeats FROM t";
 /// What is asked of `link_stats_dimension`.
 pub(super) const VALUES: &str =
     "SELECT tenant_id, link_id, dimension, CAST(day_bucket AS VARCHAR), value, click_count, bot_count,

@@ -3,19 +3,21 @@
 //! The keys are read here by their documented form alone, so that a mistake of the product's reader cannot hide one of its
 //! writer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fred::prelude::*;
-use linktide_common::bucket::{Hour, Quarter};
+use linktide_common::bucket::{Hour, Quarter, Timestamp};
 use linktide_common::click::Kind;
 use linktide_common::dimension::{Dimension, NONE};
-use linktide_common::enrich::EnrichedClick;
+use linktide_common::enrich::{EnrichedClick, SaltedHash};
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::MOST;
 
 /// Everything that is counted, whatever hour it was received in.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Counted {
-    /// By subject, event quarter, and `""` for people, `b` for bots, `p` for previews.
+    /// By subject, event quarter, and `""` for people, `b` for bots, `p` for previews, `r` for repeats; a tenant's are in all
+    /// shards.
     totals: BTreeMap<(String, i32, &'static str), u64>,
     /// By subject, event quarter, dimension, value, and whether bots are counted.
     cells: BTreeMap<(String, i32, &'static str, String, bool), u64>,
@@ -23,6 +25,8 @@ pub(super) struct Counted {
     top: BTreeMap<(String, i32, String, &'static str), u64>,
     /// Registers by the sketch's name.
     visitors: BTreeMap<String, Vec<u8>>,
+    /// By subject and event date: 64 bits of each hash, nobody where they are too many.
+    members: BTreeMap<(String, String), BTreeSet<i64>>,
     /// Event time of the first and last click of each subject.
     seen: BTreeMap<String, (i64, i64)>,
 }
@@ -32,6 +36,8 @@ pub(super) struct Counted {
 pub(super) struct Oracle {
     counted: Counted,
     sketches: BTreeMap<String, Sketch>,
+    /// By tenant, link, visitor and received hour: when somebody clicked.
+    people: BTreeMap<(String, String, SaltedHash, Hour), Vec<Timestamp>>,
 }
 
 impl Oracle {
@@ -44,6 +50,10 @@ impl Oracle {
         };
         let tenant = click.tenant_id.to_string();
         let link = click.link_id.to_string();
+        if let (Some(visitor), "") = (click.visitor, who) {
+            let key = (tenant.clone(), format!("{tenant}/{link}"), visitor, Hour::of(click.received_at));
+            self.people.entry(key).or_default().push(click.clicked_at);
+        }
         *self.counted.top.entry((tenant.clone(), quarter.hour().0, link.clone(), who)).or_default() += 1;
         for (kind, subject) in [("link", format!("{tenant}/{link}")), ("tenant", tenant)] {
             *self.counted.totals.entry((subject.clone(), quarter.0, who)).or_default() += 1;
@@ -60,6 +70,8 @@ impl Oracle {
             }
             if let (Some(visitor), "") = (click.visitor, who) {
                 let instant = quarter.hour().start().to_string();
+                let members = self.counted.members.entry((subject.clone(), instant[..10].to_owned())).or_default();
+                members.insert(i64::from_be_bytes(visitor.0[..8].try_into().unwrap()));
                 for window in [&instant[..10], &instant[..13]] {
                     self.sketches.entry(format!("{kind}:{subject}:uv:{window}")).or_default().insert(&visitor.0);
                 }
@@ -72,13 +84,28 @@ impl Oracle {
         self.counted.totals.iter().filter(|((of, ..), _)| of == subject).map(|(_, count)| count).sum()
     }
 
-    pub(super) fn into_counted(self) -> Counted {
+    pub(super) fn into_counted(mut self) -> Counted {
+        for ((tenant, link, ..), mut clicks) in std::mem::take(&mut self.people) {
+            clicks.sort_unstable();
+            for pair in clicks.windows(2).filter(|pair| pair[1].millis_since(pair[0]) <= 30_000) {
+                for subject in [&tenant, &link] {
+                    let key = (subject.clone(), Quarter::of(pair[1]).0, "r");
+                    *self.counted.totals.entry(key).or_default() += 1;
+                }
+            }
+        }
         let registers = self.sketches.into_iter().map(|(name, sketch)| (name, sketch.registers().collect()));
-        Counted { visitors: registers.collect(), ..self.counted }
+        Counted { visitors: registers.collect(), ..self.counted }.with_few()
     }
 }
 
 impl Counted {
+    /// Those that are too many are nobody in particular.
+    fn with_few(mut self) -> Self {
+        self.members.values_mut().filter(|members| members.len() > MOST).for_each(BTreeSet::clear);
+        self
+    }
+
     /// Everything there is in Redis, of one server or of all masters of a cluster.
     pub(super) async fn read(redis: &Client, keys: &[String]) -> Self {
         let mut counted = Self::default();
@@ -94,15 +121,27 @@ impl Counted {
                         redis.zrange(key.as_str(), 0, -1, None, false, None, true).await.unwrap();
                     counted.take_top(tenant, members);
                 }
+                ["visitors", subject, _, date] => {
+                    let members: Vec<i64> = redis.custom(fred::cmd!("SMEMBERS"), vec![key.as_str()]).await.unwrap();
+                    assert!(!members.is_empty() && members.len() <= 2 * MOST, "{key}: {}", members.len());
+                    counted.members.entry((subject.to_owned(), date.to_owned())).or_default().extend(members);
+                }
                 ["link" | "tenant", _, "uv", _] => {
                     let bytes: Vec<u8> = redis.get(key.as_str()).await.unwrap();
                     counted.visitors.insert(name.to_owned(), Sketch::from_bytes(&bytes).unwrap().registers().collect());
                 }
-                ["positions" | "breakdowns"] | ["tenants", _] | ["label", ..] => {}
+                ["repeats", tenant, hour] => {
+                    for (quarter, count) in hash(redis, key).await {
+                        let quarter = first_quarter(hour) + quarter.parse::<i32>().unwrap();
+                        *counted.totals.entry((tenant.to_owned(), quarter, "r")).or_default() +=
+                            count.parse::<u64>().unwrap();
+                    }
+                }
+                ["positions" | "breakdowns"] | ["visits", ..] | ["tenants", _] | ["label", ..] => {}
                 _ => panic!("an unknown key: {key}"),
             }
         }
-        counted
+        counted.with_few()
     }
 
     fn take_totals(&mut self, subject: &str, first: i32, fields: &BTreeMap<String, String>) {
@@ -113,7 +152,7 @@ impl Counted {
                 *seen = (seen.0.min(at), seen.1.max(at));
                 continue;
             }
-            let who = ["b", "p"].into_iter().find(|who| field.ends_with(who)).unwrap_or_default();
+            let who = ["b", "p", "r"].into_iter().find(|who| field.ends_with(who)).unwrap_or_default();
             let quarter: i32 = field.trim_end_matches(who).parse().unwrap();
             *self.totals.entry((subject.to_owned(), first + quarter, who)).or_default() +=
                 value.parse::<u64>().unwrap();
@@ -167,6 +206,7 @@ impl Counted {
             ("cells", differences(&self.cells, &oracle.cells)),
             ("top links", differences(&self.top, &oracle.top)),
             ("first and last", differences(&self.seen, &oracle.seen)),
+            ("visitors", differences(&self.members, &oracle.members)),
             ("sketches' names", differences(&names(self), &names(oracle))),
         ];
         for (kind, differ) in all {

@@ -2,6 +2,8 @@
 //!
 //! - `visitors(visitor, sketch)`: the union of sketches and visitors as a sketch, or null where there are none.
 //! - `visitors_count(sketch)`: how many visitors a sketch counted.
+//! - `visitor_hashes(visitor)`: a visitor as a set of one, an empty one where there is none.
+//! - `visitors_union(hashes)`: the union of sets, or null where it is too large or one of them is null.
 //! - `by_quarter(quarter, clicks, bots)`: counts by quarter of the day, as three lists of one length.
 //! - `located(geo_pending)` and `judged(user_agent, clicked_at, bot_reason)`: what today's rules say of a network and of a user agent.
 //!
@@ -10,6 +12,7 @@
 
 mod by_quarter;
 mod rules;
+mod visitor_set;
 mod visitors;
 
 use std::sync::Arc;
@@ -23,6 +26,8 @@ pub(super) fn register(context: &SessionContext, today: &Arc<Rules>) {
     context.register_udaf(by_quarter::function().into());
     context.register_udaf(visitors::function().into());
     context.register_udf(visitors::count());
+    context.register_udf(visitor_set::of_one());
+    context.register_udaf(visitor_set::union().into());
     context.register_udf(rules::located(today));
     context.register_udf(rules::judged(today));
 }

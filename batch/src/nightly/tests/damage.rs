@@ -115,16 +115,18 @@ async fn file_that_another_tool_adds_to_a_rollup_is_named_and_nothing_is_publish
 }
 
 #[tokio::test]
-async fn table_of_a_newer_linktide_or_protocol_is_refused() {
+async fn table_of_an_older_or_newer_linktide_or_of_another_protocol_is_refused() {
     let metadata = |format: &str| {
         format!(
             r#"{{"metaData":{{"id":"x","format":{{"provider":"parquet","options":{{}}}},"schemaString":"{{\"type\":\"struct\",\"fields\":[{{\"name\":\"a\",\"type\":\"long\",\"nullable\":true,\"metadata\":{{}}}}]}}","partitionColumns":[],"configuration":{{"linktide.format":"{format}"}}}}}}"#
         )
     };
     let protocol = r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors"]}}"#;
-    for (lines, words) in
-        [(metadata("2"), ["format 2", "newer linktide"]), (protocol.to_owned(), ["protocol 3", "another tool"])]
-    {
+    for (lines, words) in [
+        (metadata("1"), ["format 1", "older linktide"]),
+        (metadata("3"), ["format 3", "newer linktide"]),
+        (protocol.to_owned(), ["protocol 3", "another tool"]),
+    ] {
         let world = archived_world(24).await;
         commit(&world, "click_event", &lines);
         let error = world.lake.table(click_event::definition()).await.err().unwrap();

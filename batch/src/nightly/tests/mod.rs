@@ -15,7 +15,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::*;
 use crate::tables::daily::Daily;
 use crate::tables::slot::{Slot, third_of};
-use world::{START, World, archiver, rollups, rows_of};
+use linktide_common::id::{LinkId, Subject};
+use world::{START, TENANT, World, archiver, rollups, rows_of};
 
 /// Where an increment may end.
 const STEPS: [&str; 9] = [
@@ -185,6 +186,89 @@ async fn parts_cut_at_received_hours_add_up_to_the_whole_row_by_row() {
     assert!(!marks.is_empty());
     assert_eq!(marks, rows_of::<RateBots>(&whole).await);
     world.check().await;
+}
+
+#[tokio::test]
+async fn repeats_are_those_of_a_plain_count_whatever_the_cadence_and_what_is_erased_or_judged_anew() {
+    let mut world = World::new(13).await;
+    // A link and a handful of people who click all the time, many at once.
+    (world.links, world.hosts, world.spread) = (3, 4, 20 * 60_000);
+    world.config.rate_bots = Some(4);
+    world.archive_through(START).await;
+    let whole = Lake::in_folder_unsynced(&world.folder.path().join("whole")).unwrap();
+    let mut other = archiver(&world.log, &world.enricher, &whole, &world.clock).await;
+    other.step(Duration::from_millis(1)).await.unwrap();
+    let mut hour = START;
+    for _ in 0..5 {
+        world.send_now(60).await;
+        world.clock.set(world.clock.now().plus_millis(1_200_000));
+        world.send_now(60).await;
+        hour = hour.next();
+        world.archive_through(hour).await;
+        assert!(matches!(world.nightly(None).run(None).await.unwrap(), Outcome::Published { .. }));
+    }
+    while !other.has_committed(hour.start()) {
+        other.step(Duration::from_millis(1)).await.unwrap();
+    }
+    let at_once = Nightly { lake: whole.clone(), ..world.nightly(None) };
+    assert!(matches!(at_once.run(None).await.unwrap(), Outcome::Published { .. }));
+    assert_eq!(rollups(&world.lake).await, rollups(&whole).await);
+    assert!(world.repeats() > 30, "{}", world.repeats());
+    world.check().await;
+    world.nightly(None).correct(Correct::Erase(Subject::Link(TENANT, LinkId(0)))).await.unwrap();
+    world.erased(0).await;
+    world.check().await;
+    // An open plan is finished with its own windows, whatever the settings say by then.
+    world.send_now(60).await;
+    world.archive_through(hour.next()).await;
+    world.nightly(Some("batch::increment::rolled")).run(None).await.unwrap_err();
+    let before = std::mem::take(&mut world.config.repeats);
+    world.settle().await;
+    world.config.repeats = before;
+    world.check().await;
+    // Without a window nothing is a repeat, and with one of its own a tenant has others.
+    for (window, some) in [(None, false), (Some(Duration::from_secs(600)), true)] {
+        let mut other = World::new(13).await;
+        (other.links, other.hosts, other.spread) = (3, 4, 20 * 60_000);
+        other.config.repeats = linktide_common::repeat::Windows::new(Some(Duration::from_secs(5)), [(TENANT, window)]);
+        other.archive_through(START).await;
+        other.send_now(60).await;
+        other.archive_through(START.next()).await;
+        other.settle().await;
+        other.check().await;
+        assert_eq!(other.repeats() > 0, some);
+    }
+}
+
+#[tokio::test]
+async fn visitors_are_told_one_by_one_up_to_the_switch_whatever_the_cadence() {
+    let mut world = World::new(12).await;
+    // All on today, on few links: a link has some dozens of visitors, the tenant more than a set holds.
+    (world.links, world.hosts, world.spread) = (4, 250, 60_000);
+    world.archive_through(START).await;
+    let whole = Lake::in_folder_unsynced(&world.folder.path().join("whole")).unwrap();
+    let mut other = archiver(&world.log, &world.enricher, &whole, &world.clock).await;
+    other.step(Duration::from_millis(1)).await.unwrap();
+    let mut hour = START;
+    for _ in 0..5 {
+        world.send_now(110).await;
+        hour = hour.next();
+        world.archive_through(hour).await;
+        assert!(matches!(world.nightly(None).run(None).await.unwrap(), Outcome::Published { .. }));
+    }
+    while !other.has_committed(hour.start()) {
+        other.step(Duration::from_millis(1)).await.unwrap();
+    }
+    let at_once = Nightly { lake: whole.clone(), ..world.nightly(None) };
+    assert!(matches!(at_once.run(None).await.unwrap(), Outcome::Published { .. }));
+    assert_eq!(rollups(&world.lake).await, rollups(&whole).await);
+    assert_eq!(world.check_visitors().await, (true, true), "some are known one by one, some are too many");
+    // What is erased takes whoever came to no other link out of the tenant's set; what was too many stays so.
+    world.nightly(None).correct(Correct::Erase(Subject::Link(TENANT, LinkId(0)))).await.unwrap();
+    world.erased(0).await;
+    world.check_visitors().await;
+    let other = world.remade(|link| link != LinkId(0)).await;
+    assert_eq!(rollups(&world.lake).await, rollups(&other.lake).await);
 }
 
 #[tokio::test]

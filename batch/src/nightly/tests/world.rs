@@ -20,6 +20,7 @@ use linktide_common::log::{Append, LogWriter as _};
 use linktide_common::publication::Publication;
 use linktide_common::secret::Secret;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::MOST;
 use object_store::ObjectStoreExt as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -96,6 +97,7 @@ struct Plain {
     visitors: BTreeMap<Option<LinkId>, BTreeSet<(u8, Day)>>,
     /// Clicks that are a bot's for their rate alone.
     rate_bots: u64,
+    repeats: u64,
 }
 
 impl World {
@@ -156,10 +158,21 @@ impl World {
         self.log.append(records).await.unwrap();
     }
 
+    /// Clicks of now alone.
+    pub(super) async fn send_now(&mut self, clicks: usize) {
+        let spread = self.spread;
+        let records = (0..clicks).map(|_| self.click_within(spread)).collect();
+        self.log.append(records).await.unwrap();
+    }
+
     /// A click of now, of some days ago, or of years ago.
     fn click(&mut self) -> Append {
+        let ago = [self.spread, 90_000_000, 4_000_000_000, 300_000_000_000][self.random.random_range(0..4)];
+        self.click_within(ago)
+    }
+
+    fn click_within(&mut self, ago: i64) -> Append {
         let random = &mut self.random;
-        let ago = [self.spread, 90_000_000, 4_000_000_000, 300_000_000_000][random.random_range(0..4)];
         let clicked = self.clock.now().plus_millis(-random.random_range(0..ago));
         let (link, host, id) =
             (random.random_range(0..self.links), random.random_range(0..self.hosts), Uuid::from_u128(random.random()));
@@ -191,6 +204,8 @@ impl World {
             *often.entry(minute(sent)).or_default() += 1;
         }
         let mut plain = Plain::default();
+        // By link, address, day and hour of receipt: when people clicked.
+        let mut people: BTreeMap<_, Vec<Timestamp>> = BTreeMap::new();
         let is_erased = |sent: &&Sent| self.erased.iter().any(|erased| erased.covers(sent));
         for sent in self.clicks.iter().filter(|sent| !is_erased(sent)) {
             let too_often = self.config.rate_bots.is_some_and(|most| often.get(&minute(sent)) > Some(&most));
@@ -200,7 +215,11 @@ impl World {
                 humans: u64::from(!sent.preview && !bot),
                 bots: u64::from(!sent.preview && bot),
                 previews: u64::from(sent.preview),
+                repeats: 0,
             };
+            if counts.humans > 0 {
+                people.entry((sent.link, sent.host, Day::of(sent.at), sent.received)).or_default().push(sent.at);
+            }
             let quarter = Quarter::of(sent.at);
             for owner in [None, Some(sent.link)] {
                 *plain.totals.entry((owner, quarter)).or_default() += counts;
@@ -212,7 +231,44 @@ impl World {
                 }
             }
         }
+        let window = i64::from(self.config.repeats.of(TENANT).unwrap_or_default());
+        for ((link, ..), mut clicks) in people {
+            clicks.sort_unstable();
+            for pair in clicks.windows(2).filter(|pair| window > 0 && pair[1].millis_since(pair[0]) <= window) {
+                for owner in [None, Some(link)] {
+                    plain.totals.entry((owner, Quarter::of(pair[1]))).or_default().repeats += 1;
+                }
+                plain.repeats += 1;
+            }
+        }
         plain
+    }
+
+    /// How many clicks of all that were sent and not erased are repeats.
+    pub(super) fn repeats(&self) -> u64 {
+        self.plain().repeats
+    }
+
+    /// Visitors of each owner and day are told one by one where they are few, and not where they are many; tells whether
+    /// there are any of either.
+    pub(super) async fn check_visitors(&self) -> (bool, bool) {
+        let (snapshot, plain) = (self.snapshot().await, self.plain());
+        let (mut few, mut many) = (false, false);
+        for owner in [None].into_iter().chain((0..self.links).map(|link| Some(LinkId(link)))) {
+            let subject = owner.map_or(Subject::Tenant(TENANT), |link| Subject::Link(TENANT, link));
+            let mut expected: BTreeMap<Day, usize> = BTreeMap::new();
+            for (_, day) in plain.visitors.get(&owner).into_iter().flatten() {
+                *expected.entry(*day).or_default() += 1;
+            }
+            let found = snapshot.visitors(subject, Hour(0)..Hour(750_000)).await.unwrap();
+            for (day, set) in found.days {
+                let count = expected.remove(&day).unwrap_or_default();
+                assert_eq!(set.members().map(<[i64]>::len), Some(count).filter(|count| *count <= MOST), "{owner:?}");
+                (few, many) = (few || set.members().is_some(), many || set.members().is_none());
+            }
+            assert_eq!(expected, BTreeMap::new(), "{owner:?}");
+        }
+        (few, many)
     }
 
     /// What was sent of the links that `keep` takes, in another world that rolls it up at once.
@@ -300,8 +356,11 @@ impl World {
                 assert_eq!(found, values);
             }
             let visitors = plain.visitors.get(&owner).map_or(0, BTreeSet::len) as f64;
-            let union: Sketch = snapshot.visitors(subject, Hour(0)..Hour(750_000)).await.unwrap();
-            assert!((union.count() as f64 - visitors).abs() <= 2.0 + visitors * 0.03, "{union:?} for {visitors}");
+            let found = snapshot.visitors(subject, Hour(0)..Hour(750_000)).await.unwrap();
+            let estimate = found.sketch.count() as f64;
+            assert!((estimate - visitors).abs() <= 2.0 + visitors * 0.03, "{:?} for {visitors}", found.sketch);
+            let known: usize = found.days.iter().map(|(_, set)| set.members().unwrap().len()).sum();
+            assert_eq!(known, plain.visitors.get(&owner).map_or(0, BTreeSet::len), "40 addresses are few");
         }
         let links = snapshot.links(TENANT, part).await.unwrap();
         let mut expected: BTreeMap<LinkId, Counts> = BTreeMap::new();

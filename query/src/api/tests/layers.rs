@@ -1,6 +1,6 @@
 //! Real layers: the log, the archive, nightly runs and the speed worker in a temporary folder, against a plain count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use axum::Router;
 use bytes::Bytes;
 use linktide_batch::reader::Tables;
 use linktide_batch::{ArchiveConfig, Archiver, Correct, Flusher, Lake, Nightly, NightlyConfig};
-use linktide_common::bucket::{Edge, Hour, Quarter, Timestamp, Zone, parse_instant};
+use linktide_common::bucket::{Day, Edge, Hour, Quarter, Range, Timestamp, Zone, parse_instant};
 use linktide_common::clock::Clock;
 use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Rules, VisitorIdentity};
 use linktide_common::id::{ClickId, LinkId, Subject, TenantId};
@@ -17,6 +17,7 @@ use linktide_common::intake::Intake;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
 use linktide_common::log::{Append, LogReader as _, LogWriter as _};
 use linktide_common::secret::Secret;
+use linktide_common::visitors::MOST;
 use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
 use linktide_speed::{SpeedConfig, SpeedWorker};
@@ -49,6 +50,8 @@ struct World {
 /// A click as it must be counted.
 struct Plain {
     link: u64,
+    host: u8,
+    received: Hour,
     at: Timestamp,
     bot: bool,
     language: &'static str,
@@ -144,14 +147,17 @@ impl World {
         let ahead = if random.random_bool(0.1) { 240_000 } else { -random.random_range(0..ago) };
         let (at, bot) = (self.clock.now().plus_millis(ahead), random.random_bool(0.3));
         let (link, language) = (random.random_range(1..4), ["en", "hi", "ne"][random.random_range(0..3)]);
-        let (host, id) = (random.random_range(0..40u8), Uuid::from_u128(random.random()));
+        // A few of them click all the time.
+        let hosts = if random.random_bool(0.5) { 2 } else { 40 };
+        let (host, id) = (random.random_range(0..hosts), Uuid::from_u128(random.random()));
         let agent =
             if bot { "curl/8.5.0" } else { "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0" };
         let click = json!({
             "link_id": link, "click_id": id.to_string(), "clicked_at": at.as_millis(), "language": language,
             "ip": format!("203.0.113.{host}"), "user_agent": agent, "slug": format!("s{link}"),
         });
-        self.plain.push(Plain { link, at, bot, language });
+        let received = Hour::of(self.clock.now());
+        self.plain.push(Plain { link, host, received, at, bot, language });
         Append { key: ClickId(id), payload: Bytes::from(click.to_string()) }
     }
 
@@ -222,8 +228,15 @@ impl World {
         let expected = counted.len() as u64;
         let summary = self.get(&format!("/v1/{subject}/summary?{when}")).await;
         assert_eq!(summary["results"]["clicks"], expected, "{subject} {when}");
+        self.check_visitors(asked, when, &summary["results"]["uniques"]);
+        self.check_repeats(asked, when, &summary["results"]["unique_clicks"]);
         let series = self.get(&format!("/v1/{subject}/timeseries?{when}&unit={unit}")).await;
         assert_eq!(sum(&series["results"]), expected, "{subject} {when} {unit}");
+        if asked.traffic == "human" {
+            let buckets = series["results"].as_array().unwrap().iter();
+            let unique: u64 = buckets.map(|bucket| bucket["unique_clicks"].as_u64().unwrap()).sum();
+            assert_eq!(summary["results"]["unique_clicks"], unique, "{subject} {when} {unit}");
+        }
         for limit in [1, 1000] {
             let place = format!("/v1/{subject}/breakdown?{when}&by=language,device&limit={limit}");
             let answer = self.get(&place).await;
@@ -239,6 +252,63 @@ impl World {
         self.check_heatmap(&subject, &counted, when).await;
         self.check_links(asked, when, unit).await;
         self.check_together(&subject, asked, when, unit).await;
+    }
+
+    /// Whole hours are counted, and exactly where nobody came on their days beside them.
+    fn check_visitors(&self, asked: &Asked, when: &str, uniques: &Value) {
+        let hours = Range::new(asked.range.start, asked.range.end).hours_touched();
+        let days = hours.start.day()..Hour(hours.end.0 - 1).day().next();
+        let people = self.plain.iter().filter(|click| !click.bot && (asked.link == 0 || click.link == asked.link));
+        let on_days: Vec<&Plain> = people.filter(|click| days.contains(&Day::of(click.at))).collect();
+        let within = on_days.iter().filter(|click| hours.contains(&Hour::of(click.at)));
+        let visitors: BTreeSet<_> = within.clone().map(|click| (click.host, Day::of(click.at))).collect();
+        let (count, estimate) = (visitors.len() as f64, uniques["estimate"].as_f64().unwrap());
+        if within.count() == on_days.len() {
+            assert_eq!((&uniques["method"], &uniques["standard_error"]), (&json!("exact"), &json!(0.0)), "{when}");
+            assert_eq!(uniques["estimate"], visitors.len(), "{when}");
+        } else {
+            assert_eq!((&uniques["method"], &uniques["standard_error"]), (&json!("hll"), &json!(0.008125)), "{when}");
+            assert!((estimate - count).abs() <= 2.0 + count * 0.03, "{when}: {estimate} for {count}");
+        }
+    }
+
+    /// Of people's clicks, those that follow no other one of the same address closely.
+    fn check_repeats(&self, asked: &Asked, when: &str, unique: &Value) {
+        if asked.traffic != "human" {
+            assert_eq!(unique, &json!(null), "{when}");
+            return;
+        }
+        let mut people: BTreeMap<_, Vec<Timestamp>> = BTreeMap::new();
+        for click in self.plain.iter().filter(|click| !click.bot && (asked.link == 0 || click.link == asked.link)) {
+            let key = (click.link, click.host, Day::of(click.at), click.received);
+            people.entry(key).or_default().push(click.at);
+        }
+        let mut expected = 0;
+        for clicks in people.values_mut() {
+            clicks.sort_unstable();
+            let close = |place: usize| place > 0 && clicks[place].millis_since(clicks[place - 1]) <= 30_000;
+            let within = |place: &usize| asked.range.contains(&Quarter::of(clicks[*place])) && !close(*place);
+            expected += (0..clicks.len()).filter(within).count();
+        }
+        assert_eq!(unique, expected, "{when}");
+    }
+
+    /// Clicks of people on a link, each from an address of its own.
+    async fn visit(&self, link: u64, visitors: std::ops::Range<u32>, at: Timestamp) {
+        let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";
+        let click = |visitor: u32| {
+            let id = Uuid::from_u128(
+                u128::from(link) << 96 | u128::from(visitor) << 64 | u128::try_from(at.as_millis()).unwrap(),
+            );
+            let ip = std::net::Ipv4Addr::from_bits(0x0a00_0000 + visitor).to_string();
+            let click = json!({
+                "link_id": link, "click_id": id.to_string(), "clicked_at": at.as_millis(), "ip": ip, "user_agent": agent,
+            });
+            Append { key: ClickId(id), payload: Bytes::from(click.to_string()) }
+        };
+        for part in visitors.collect::<Vec<_>>().chunks(500) {
+            self.log.append(part.iter().copied().map(click).collect()).await.unwrap();
+        }
     }
 
     async fn check_filters(&self, subject: &str, counted: &[&Plain], when: &str, unit: &str) {
@@ -383,6 +453,61 @@ async fn timeseries_total_and_breakdown_are_the_plain_count_over_every_seam() {
             world.check().await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn visitors_are_exact_up_to_the_switch_over_the_seam() {
+    let world = World::new(4).await;
+    let most = u32::try_from(MOST).unwrap();
+    let numbers = [(11, 1), (12, 2), (13, 100), (14, most), (15, most + 1), (16, 2_000)];
+    let yesterday = W.start().plus_millis(-20 * 3_600_000);
+    for (link, visitors) in numbers {
+        world.visit(link, 0..visitors.div_ceil(2), W.start()).await;
+        world.visit(link, 0..1, yesterday).await;
+    }
+    let asked = async |world: &World, link: u64, when: &str| {
+        let summary = world.get(&format!("/v1/links/{link}/summary?{when}")).await;
+        let uniques = summary["results"]["uniques"].clone();
+        (uniques["method"].as_str().unwrap().to_owned(), uniques["estimate"].as_u64().unwrap())
+    };
+    let few = |visitors: u32| visitors <= most;
+    for rolled_up in [false, true] {
+        if rolled_up {
+            world.until_counted().await;
+            world.roll_up(W.next()).await;
+        }
+        for (link, visitors) in numbers {
+            // All of them again, and a late click of yesterday: of someone else, and by a copy.
+            world.visit(link, 0..visitors, W.start().plus_millis(60_000)).await;
+            for _ in 0..2 {
+                world.visit(link, 1..2, yesterday.plus_millis(i64::from(rolled_up))).await;
+            }
+        }
+        world.until_counted().await;
+        for (link, visitors) in numbers {
+            let (method, estimate) = asked(&world, link, "start=2026-11-24&end=2026-11-24").await;
+            assert_eq!(method, if few(visitors) { "exact" } else { "hll" }, "{visitors} visitors");
+            let error = estimate.abs_diff(u64::from(visitors));
+            assert!(
+                if few(visitors) { error == 0 } else { error <= u64::from(visitors) / 20 },
+                "{visitors}: {estimate}"
+            );
+            // Those of yesterday, with a salt of its own.
+            let expected = u64::from(visitors) + 2;
+            let (method, estimate) = asked(&world, link, "start=2026-11-23&end=2026-11-24").await;
+            assert!(!few(visitors) || (method == "exact" && estimate == expected), "{visitors}: {estimate}");
+            assert_eq!(asked(&world, link, "start=2026-11-23&end=2026-11-23").await, ("exact".to_owned(), 2));
+        }
+    }
+    // Erased with everything else, and whoever comes later is counted anew.
+    let erased = Subject::Link(TenantId(0), LinkId(13));
+    world.nightly().correct(Correct::Erase(erased)).await.unwrap();
+    let later = Hour(W.0 + 3);
+    world.roll_up(later).await;
+    world.visit(13, 5..8, later.start()).await;
+    world.until_counted().await;
+    assert_eq!(asked(&world, 13, "start=2026-11-23&end=2026-11-24").await, ("exact".to_owned(), 3));
+    assert_eq!(asked(&world, 14, "start=2026-11-24&end=2026-11-24").await, ("exact".to_owned(), u64::from(most)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,11 @@
 
 use insta::assert_json_snapshot;
 use linktide_common::click::Kind;
+use linktide_common::enrich::{EnrichedClick, SaltedHash};
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::publication::{Publication, Tombstone};
 
-use super::stage::{Stage, W, click, first, minute, publish, stage};
+use super::stage::{Fault, Stage, W, click, first, minute, publish, stage};
 
 /// Two people, a bot and a preview on link 7, a bot on link 8; one of the clicks is of the day before.
 pub(super) async fn clicked() -> Stage {
@@ -19,6 +20,10 @@ pub(super) async fn clicked() -> Stage {
     let late = click(7, minute(5), minute(-24 * 60));
     stage.count(&[click(7, minute(1), minute(1)), bot, preview, other, late]).await;
     stage
+}
+
+fn hashed(visitor: u64) -> SaltedHash {
+    SaltedHash((u128::from(visitor).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 64).to_be_bytes())
 }
 
 #[tokio::test]
@@ -71,21 +76,53 @@ async fn summary_counts_people_and_names_the_rest() {
         },
         "last_click": "2026-11-24T10:02:00Z",
         "previews": 1,
+        "unique_clicks": 2,
         "uniques": {
           "estimate": 1,
           "identity": "ip",
-          "method": "hll",
+          "method": "exact",
           "range": {
             "end": "2026-11-24T11:00:00Z",
             "start": "2026-11-18T00:00:00Z",
             "timezone": "UTC"
           },
           "salt_window": "1 UTC day",
-          "standard_error": 0.008125
+          "standard_error": 0.0
         }
       }
     }
     "#);
+}
+
+#[tokio::test]
+async fn visitors_are_estimated_where_they_are_many_or_a_day_is_cut_or_left_out() {
+    let stage = stage().await;
+    let of = |link, visitor: u64, at| EnrichedClick { visitor: Some(hashed(visitor)), ..click(link, minute(1), at) };
+    let many: Vec<EnrichedClick> = (0..100_000).map(|visitor| of(7, visitor, minute(1))).collect();
+    let few: Vec<EnrichedClick> =
+        (0..100).map(|visitor| of(8, visitor, minute(-60 * i64::from(visitor < 40)))).collect();
+    stage.count(&many).await;
+    stage.count(&few).await;
+    let asked = async |link: u64, when: &str| {
+        let uniques = stage.get(&format!("/v1/links/{link}/summary?{when}")).await["results"]["uniques"].clone();
+        (uniques["method"].as_str().unwrap().to_owned(), uniques["estimate"].as_f64().unwrap())
+    };
+    let (method, estimate) = asked(7, "interval=7d").await;
+    assert!(method == "hll" && (estimate - 100_000.0).abs() < 3_000.0, "{method} {estimate}");
+    assert_eq!(asked(8, "interval=7d").await, ("exact".to_owned(), 100.0));
+    let (method, estimate) = asked(8, "start=2026-11-24T10:00&end=2026-11-24T12:00").await;
+    assert!(method == "hll" && (estimate - 60.0).abs() < 4.0, "{method} {estimate}: the day is cut");
+    assert_eq!(
+        asked(8, "start=2026-11-24T09:30&end=2026-11-24T10:15").await,
+        ("exact".to_owned(), 100.0),
+        "whole hours"
+    );
+    let comparison =
+        stage.get("/v1/links/8/summary?interval=7d&compare=previous").await["results"]["comparison"].clone();
+    assert_eq!(comparison["uniques"], 0);
+    // A layer that does not answer may know of more.
+    stage.meets(Fault::Away);
+    assert_eq!(asked(8, "interval=7d").await.0, "hll");
 }
 
 #[tokio::test]
@@ -104,7 +141,8 @@ async fn timeseries_has_no_holes() {
         ],
         "partial": false,
         "previews": 0,
-        "start": "2026-11-23T00:00:00+05:30"
+        "start": "2026-11-23T00:00:00+05:30",
+        "unique_clicks": null
       },
       {
         "bots": 1,
@@ -116,7 +154,8 @@ async fn timeseries_has_no_holes() {
         ],
         "partial": true,
         "previews": 1,
-        "start": "2026-11-24T00:00:00+05:30"
+        "start": "2026-11-24T00:00:00+05:30",
+        "unique_clicks": null
       }
     ]
     "#);

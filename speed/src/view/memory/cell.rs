@@ -1,13 +1,15 @@
 //! A cell as it is kept: what was received of one subject within one hour, by event time.
 
-use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
+use linktide_common::repeat::Visits;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::VisitorSet;
 use rustc_hash::FxHashMap;
 
-use crate::fold::{Dictionary, FoldCell};
+use crate::fold::{Dictionary, FoldCell, quarter_of};
 use crate::series::{Series, ValueCounts};
 use crate::view::gathered::Gathered;
 
@@ -27,6 +29,10 @@ struct Breakdown {
     fields: usize,
     left_out: Series<(Quarter, Dimension), ValueCounts>,
     visitors: Series<Hour, Sketch>,
+    /// When each visitor clicked.
+    visits: FxHashMap<i64, Visits>,
+    /// By event day.
+    days: Series<Day, VisitorSet>,
 }
 
 impl Cell {
@@ -36,6 +42,21 @@ impl Cell {
 
     pub(super) fn has_breakdown(&self) -> bool {
         self.breakdown.is_some()
+    }
+
+    /// Counts what became a repeat with what a fold counted of a link; says what did.
+    pub(super) fn repeat(&mut self, fold: &FoldCell, received: Hour, window: u32) -> Series<Quarter, u64> {
+        let (visitors, mut repeats) = fold.visits(received, window);
+        if let Some(breakdown) = &mut self.breakdown {
+            for (visitor, visits) in visitors {
+                let again = |at| *repeats.at(quarter_of(received, at)) += 1;
+                breakdown.visits.entry(visitor).or_default().add(&visits, window, again);
+            }
+        }
+        for (quarter, count) in repeats.iter() {
+            self.totals.at(*quarter).repeats += count;
+        }
+        repeats
     }
 
     /// Adds what a fold counted; values of large dimensions only while there are fewer than `most` fields.
@@ -49,6 +70,9 @@ impl Cell {
         for (hour, visitors) in fold.visitors.iter() {
             breakdown.visitors.at(*hour).merge(&visitors.sketch());
         }
+        for (day, set) in fold.visitors_by_day().iter() {
+            breakdown.days.at(*day).merge(set);
+        }
         for ((quarter, value), counts) in fold.values.iter() {
             breakdown.add(quarter, dictionary.get(value), counts, most);
         }
@@ -59,6 +83,9 @@ impl Cell {
             into.total(*quarter, *counts, self.breakdown.is_none());
         }
         into.seen(self.first, self.last);
+        if hours.is_some() {
+            self.gather_days(into);
+        }
         let Some(breakdown) = &self.breakdown else { return };
         for ((dimension, value), series) in &breakdown.values {
             for (quarter, counts) in series.iter() {
@@ -72,6 +99,17 @@ impl Cell {
             if hours.is_some_and(|hours| hours.contains(hour)) {
                 into.visitors(*hour, sketch);
             }
+        }
+    }
+    /// Visitors of those days on which there were people.
+    fn gather_days(&self, into: &mut Gathered<'_>) {
+        let people = self.totals.iter().filter(|(_, counts)| counts.humans > 0);
+        let mut days: Vec<Day> = people.map(|(quarter, _)| quarter.day()).collect();
+        days.dedup();
+        for day in days {
+            let sets = self.breakdown.iter().flat_map(|breakdown| breakdown.days.iter());
+            let set = sets.into_iter().find(|(known, _)| *known == day).map(|(_, set)| set);
+            into.visitors_of_day(day, set);
         }
     }
 }

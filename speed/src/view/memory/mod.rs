@@ -5,7 +5,7 @@ mod cell;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use linktide_common::bucket::{Hour, Range};
+use linktide_common::bucket::{Hour, Quarter, Range};
 use linktide_common::count::Counts;
 use linktide_common::id::{Epoch, LinkId, PartitionId, Subject, TenantId};
 use linktide_common::intake::Lag;
@@ -18,6 +18,7 @@ use rustc_hash::FxHashMap;
 use super::gathered::Gathered;
 use super::{Counted, Flushed, Fold, Held, Limits, LinksSlice, Place, Slice, Standing, View, ViewError, Want};
 use crate::fold::FoldCell;
+use crate::series::Series;
 use crate::shard::{SHARDS, Shard};
 use cell::Cell;
 
@@ -45,6 +46,8 @@ struct Tenant {
     whole: Cells,
     links: FxHashMap<LinkId, Cells>,
     labels: FxHashMap<LinkId, Label>,
+    /// Repeats of all its links, by received hour.
+    repeats: BTreeMap<Hour, Series<Quarter, u64>>,
     /// Cells of its links with a breakdown, by shard.
     cells: FxHashMap<Shard, usize>,
 }
@@ -94,7 +97,7 @@ impl State {
 
     fn add(&mut self, subject: Subject, received: Hour, cell: FoldCell, fold: &Fold, limits: Limits) {
         let tenant = self.tenants.entry(subject.tenant()).or_default();
-        let Tenant { whole, links, labels, cells } = tenant;
+        let Tenant { whole, links, labels, repeats, cells } = tenant;
         let kept = match subject {
             Subject::Tenant(_) => whole.entry(received).or_insert_with(|| Cell::new(true)),
             Subject::Link(_, link) => links.entry(link).or_default().entry(received).or_insert_with(|| {
@@ -105,6 +108,11 @@ impl State {
             }),
         };
         kept.merge(&cell, &fold.dictionary, limits.cell_fields);
+        if let Some(window) = fold.windows.of(subject.tenant()).filter(|_| !cell.visits.is_empty()) {
+            for (quarter, count) in kept.repeat(&cell, received, window).iter() {
+                *repeats.entry(received).or_default().at(*quarter) += count;
+            }
+        }
         if let (Some(link), Some(label)) = (subject.link(), cell.label)
             && labels.get(&link).is_none_or(|known| label.is_later_than(known))
         {
@@ -191,6 +199,10 @@ impl View for MemoryView {
         for (_, cell) in cells.into_iter().flat_map(|cells| cells.range(from..)) {
             cell.gather(&mut gathered, hours.as_ref());
         }
+        let repeats = tenant.repeats.range(from..).filter(|_| want.repeats && subject.link().is_none());
+        for (quarter, count) in repeats.flat_map(|(_, repeats)| repeats.iter()) {
+            gathered.total(*quarter, Counts { repeats: *count, ..Counts::default() }, false);
+        }
         Ok(gathered.into_slice(slice))
     }
 
@@ -231,6 +243,7 @@ impl View for MemoryView {
         state.held.gaps.retain(|gap| !publication.is_behind(gap));
         for (id, tenant) in &mut state.tenants {
             tenant.whole = tenant.whole.split_off(&watermark);
+            tenant.repeats = tenant.repeats.split_off(&watermark);
             let links: Vec<LinkId> = tenant.links.keys().copied().collect();
             for link in links {
                 tenant.forget_link(*id, link, watermark);
@@ -250,6 +263,7 @@ impl View for MemoryView {
             Some(link) => vec![link],
             None => {
                 tenant.whole = tenant.whole.split_off(&before);
+                tenant.repeats = tenant.repeats.split_off(&before);
                 tenant.links.keys().copied().collect()
             }
         };

@@ -59,6 +59,10 @@ local function delete(kind, name, tenant, hour, below, last)
         goes_on = sketches(totals .. later, later, stay) or goes_on
     end
     for sketch in pairs(gone) do
+        -- A date's visitors are of this received hour alone; its sketch is of all.
+        if #sketch == 10 then
+            redis.call('UNLINK', prefix .. 'visitors:' .. name .. ':' .. hour .. ':' .. sketch)
+        end
         if not stay[sketch] then
             redis.call('UNLINK', prefix .. kind .. name .. ':uv:' .. sketch)
         end
@@ -66,7 +70,7 @@ local function delete(kind, name, tenant, hour, below, last)
     if not goes_on then
         redis.call('UNLINK', prefix .. 'label:' .. name)
     end
-    redis.call('UNLINK', totals .. hour)
+    redis.call('UNLINK', totals .. hour, prefix .. 'visits:' .. name .. ':' .. hour)
     if redis.call('UNLINK', prefix .. 'cell:' .. name .. ':' .. hour) == 1 and kind == 'link:' then
         if redis.call('HINCRBY', prefix .. 'breakdowns', tenant, -1) <= 0 then
             redis.call('HDEL', prefix .. 'breakdowns', tenant)

@@ -43,6 +43,7 @@ for hour = kept_from, below - 1 do
             return 1
         end
         delete('tenant:', tenant, tenant, hour, below, below - 1)
+        redis.call('UNLINK', prefix .. 'repeats:' .. tenant .. ':' .. hour)
         redis.call('SREM', prefix .. 'tenants:' .. hour, tenant)
     end
 end

@@ -4,6 +4,7 @@
 -- ARGV[1]  MessagePack: { places, gaps, cells }, as write.rs packs it
 -- ARGV[2]  fields of a breakdown from which on no value of a large dimension is added
 -- ARGV[3]  breakdowns of one tenant's links in this shard from which on links get none
+-- ARGV[4]  members of a set of visitors above which they are too many, and nobody is added
 --
 -- Scripts do not roll back. So positions advance first, and whatever fails behind that is counted and told, never tried
 -- again: trying again would count what did not fail twice.
@@ -15,7 +16,7 @@ local positions = KEYS[1]
 local prefix = string.match(positions, '^{.-}:')
 local batch = cmsgpack.unpack(ARGV[1])
 local places, gaps, cells = batch[1], batch[2], batch[3]
-local most_fields, most_breakdowns = tonumber(ARGV[2]), tonumber(ARGV[3])
+local most_fields, most_breakdowns, most_visitors = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 -- 1. Where the shard stands.
 local asked = { 'held_from' }
@@ -179,14 +180,86 @@ local function add_visitors(key, few, many)
     end
 end
 
-local registered = {}
+-- Members are whole numbers, which Redis keeps in eight bytes each.
+local function add_to_sets(key, days, is_new)
+    for _, day in ipairs(days) do
+        local set = key .. day[1]
+        if is_new or (run('SCARD', set) or 0) <= most_visitors then
+            run('SADD', set, unpack(day, 2))
+        end
+    end
+end
+
+-- Spans of milliseconds, '<first>:<last>' or '<first>', apart by spaces.
+local function add_spans(spans, text)
+    for first, last in string.gmatch(text, '(-?%d+):?(-?%d*)') do
+        spans[#spans + 1] = { tonumber(first), tonumber(last) or tonumber(first) }
+    end
+end
+
+-- Two texts of spans as one. A span that joins another begins with a repeat, which is told by its quarter.
+local function joined(one, other, window, repeats)
+    local spans, texts, first, last = {}, {}, nil, nil
+    local function finish()
+        texts[#texts + 1] = string.format(last > first and '%d:%d' or '%d', first, last)
+    end
+    add_spans(spans, one)
+    add_spans(spans, other)
+    table.sort(spans, function(a, b) return a[1] < b[1] end)
+    for _, span in ipairs(spans) do
+        if first and span[1] <= last + window then
+            local quarter = math.floor(span[1] / 900000)
+            repeats[quarter] = (repeats[quarter] or 0) + 1
+            last = math.max(last, span[2])
+        else
+            if first then finish() end
+            first, last = span[1], span[2]
+        end
+    end
+    finish()
+    return table.concat(texts, ' ')
+end
+
+-- Adds when visitors clicked, and counts what became a repeat with it. What is compared lives on for two hours, one of
+-- which may be what is left of the hour of receipt.
+local function add_visits(key, totals_key, visits, is_new, repeats)
+    local window, spans = tonumber(visits[1]), visits[3]
+    if not is_new then
+        local found, late = known(key, spans), {}
+        for i = 1, #spans / 2 do
+            if found[i] then
+                spans[2 * i] = joined(found[i], spans[2 * i], window, late)
+            end
+        end
+        for quarter, count in pairs(late) do
+            run('HINCRBY', totals_key, text(quarter) .. 'r', text(count))
+            repeats[quarter] = (repeats[quarter] or 0) + count
+        end
+    end
+    set(key, spans)
+    if is_new then
+        run('EXPIRE', key, 7200)
+    end
+end
+
+local registered, repeated = {}, {}
 local held_from = tonumber(stands[1] or 0)
 for _, cell in ipairs(cells) do
     local name, hour, tenant, totals, first, last = cell[1], cell[2], cell[3], cell[4], cell[5], cell[6]
     local values, large, few, many, top, label = cell[7], cell[8], cell[9], cell[10], cell[11], cell[12]
+    local days, visits, repeats = cell[13], cell[14], nil
     if tonumber(hour) >= held_from then
         local totals_key = prefix .. 'totals:' .. name .. ':' .. hour
         local left_out = add_totals(totals_key, totals, first, last)
+        if visits then
+            local key = prefix .. 'repeats:' .. tenant .. ':' .. hour
+            repeats = repeated[key] or {}
+            repeated[key] = repeats
+            for i = 1, #visits[2], 2 do
+                local quarter = tonumber(visits[2][i])
+                repeats[quarter] = (repeats[quarter] or 0) + visits[2][i + 1]
+            end
+        end
         if #values > 0 and not left_out then
             local key = prefix .. 'cell:' .. name .. ':' .. hour
             local length = run('HLEN', key) or 0
@@ -202,6 +275,10 @@ for _, cell in ipairs(cells) do
                     add(key, values)
                 end
                 add_visitors(prefix .. (top and 'link:' or 'tenant:') .. name .. ':uv:', few, many)
+                add_to_sets(prefix .. 'visitors:' .. name .. ':' .. hour .. ':', days, length == 0)
+                if visits then
+                    add_visits(prefix .. 'visits:' .. name .. ':' .. hour, totals_key, visits, length == 0, repeats)
+                end
             end
         end
         if top then
@@ -223,6 +300,11 @@ for _, cell in ipairs(cells) do
                 run('SET', key, label)
             end
         end
+    end
+end
+for key, quarters in pairs(repeated) do
+    for quarter, count in pairs(quarters) do
+        run('HINCRBY', key, text(quarter), text(count))
     end
 end
 for tenant, count in pairs(breakdowns) do

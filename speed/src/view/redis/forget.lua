@@ -39,6 +39,7 @@ while kept_from < below do
             return 1
         end
         delete('tenant:', tenant, tenant, kept_from, below, newest)
+        redis.call('UNLINK', prefix .. 'repeats:' .. tenant .. ':' .. kept_from)
         redis.call('SREM', registry, tenant)
         left = left - 1
         tenant = redis.call('SRANDMEMBER', registry)

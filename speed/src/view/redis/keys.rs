@@ -3,10 +3,13 @@
 //! | key | type | holds |
 //! |---|---|---|
 //! | `{s<n>}:positions` | hash | `<epoch>/<partition>` → `<next offset>:<received at>`; `held_from`, `kept_from`; `gap/<epoch>/<partition>/<from>` → `<to>` |
-//! | `{s<n>}:totals:<subject>:<received hour>` | hash | `<quarter>` people, `<quarter>b` bots, `<quarter>p` previews; `f` and `l`, event time of the first and last; `x` where the breakdown was left out |
+//! | `{s<n>}:totals:<subject>:<received hour>` | hash | `<quarter>` people, `<quarter>b` bots, `<quarter>p` previews, `<quarter>r` repeats among people (of a link); `f` and `l`, event time of the first and last; `x` where the breakdown was left out |
 //! | `{s<n>}:cell:<subject>:<received hour>` | hash | `<quarter><dimension>:<value>` people, `…!<value>` bots; `<quarter><dimension>+` and `-`, those whose value was left out |
 //! | `{s<n>}:link:<subject>:uv:<date>`, `…T<hour>` | HyperLogLog | visitors that are people, by event time; `tenant:` for a whole tenant |
+//! | `{s<n>}:visitors:<subject>:<received hour>:<date>` | set | visitors that are people, by event date: 64 bits of each one's hash as a signed number; more than 128 members: too many to be told, whoever they are |
 //! | `{s<n>}:top:<tenant>:<received hour>` | sorted set | `<event hour>\|<link>` → people, `…\|b` bots, `…\|p` previews |
+//! | `{s<n>}:visits:<link>:<received hour>` | hash | visitor, as in sets → when: spans `<first>:<last>` of milliseconds behind the start of the received hour, or `<first>` alone, apart by spaces; two hours long |
+//! | `{s<n>}:repeats:<tenant>:<received hour>` | hash | `<quarter>` → repeats on its links in this shard |
 //! | `{s<n>}:label:<subject>` | string | the stamp that orders labels, and the label |
 //! | `{s<n>}:tenants:<received hour>` | set | tenants that have anything here |
 //! | `{s<n>}:breakdowns` | hash | tenant → breakdowns of its links here |
@@ -17,12 +20,13 @@
 
 use std::fmt::{self, Write as _};
 
-use linktide_common::bucket::{Hour, Quarter, Timestamp};
+use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::dimension::Dimension;
 use linktide_common::id::{Epoch, LinkId, Offset, PartitionId, Subject, TenantId};
 use linktide_common::intake::Gap;
 use linktide_common::label::Label;
 use linktide_common::log::Position;
+use linktide_common::repeat::Visits;
 
 use crate::shard::Shard;
 use crate::view::Place;
@@ -62,6 +66,14 @@ pub(super) fn visitors(subject: Subject, hour: Hour) -> String {
     format!("{{s{}}}:{kind}:{}:uv:{}", Shard::of(subject).index(), Name(subject), date_and_hour(hour))
 }
 
+pub(super) fn visitor_set(subject: Subject, received: Hour, day: Day) -> String {
+    format!("{{s{}}}:visitors:{}:{}:{}", Shard::of(subject).index(), Name(subject), received.0, date(day))
+}
+
+pub(super) fn repeats(shard: Shard, tenant: TenantId, received: Hour) -> String {
+    format!("{{s{}}}:repeats:{tenant}:{}", shard.index(), received.0)
+}
+
 pub(super) fn top(shard: Shard, tenant: TenantId, received: Hour) -> String {
     format!("{{s{}}}:top:{tenant}:{}", shard.index(), received.0)
 }
@@ -78,6 +90,13 @@ pub(super) fn label(subject: Subject) -> String {
 pub(super) fn date_and_hour(hour: Hour) -> String {
     let mut text = hour.start().to_string();
     text.truncate("2026-11-25T14".len());
+    text
+}
+
+/// `2026-11-25`
+pub(super) fn date(day: Day) -> String {
+    let mut text = day.start().to_string();
+    text.truncate("2026-11-25".len());
     text
 }
 
@@ -119,12 +138,29 @@ pub(super) fn parse_quarter(received: Hour, text: &str) -> Option<Quarter> {
     text.parse::<i32>().ok().map(|distance| Quarter(received.first_quarter().0 + distance))
 }
 
+/// When a visitor clicked.
+pub(super) struct Spans<'a>(pub(super) &'a Visits);
+
+impl fmt::Display for Spans<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (first, last)) in self.0.spans().iter().enumerate() {
+            write!(f, "{}{first}", if place == 0 { "" } else { " " })?;
+            if last > first {
+                write!(f, ":{last}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Who is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
     People,
     Bots,
     Previews,
+    /// Those of people that are repeats.
+    Repeats,
 }
 
 impl Who {
@@ -134,16 +170,16 @@ impl Who {
             Self::People => "",
             Self::Bots => "b",
             Self::Previews => "p",
+            Self::Repeats => "r",
         }
     }
 }
 
 /// A total's field: the quarter's text and who.
 pub(super) fn parse_total(field: &str) -> (&str, Who) {
-    match field.strip_suffix('b') {
-        Some(quarter) => (quarter, Who::Bots),
-        None => field.strip_suffix('p').map_or((field, Who::People), |quarter| (quarter, Who::Previews)),
-    }
+    let marked = [Who::Bots, Who::Previews, Who::Repeats].into_iter();
+    let mut parts = marked.filter_map(|who| Some((field.strip_suffix(who.suffix())?, who)));
+    parts.next().unwrap_or((field, Who::People))
 }
 
 /// The member of a top list.
@@ -233,6 +269,9 @@ mod tests {
         let lost = Gap { partition: PartitionId(2), from: Offset(5), to: Offset(9) };
         let (field, value) = gap(Epoch(1), &lost);
         assert_eq!((parse_gap(&field, &value), parse_place(&field)), (Some(lost), None));
+        assert_eq!(parse_total("-17r"), ("-17", Who::Repeats));
+        let visits = Visits::of([-70_000, -50_000, 5], 30_000, drop);
+        assert_eq!(Spans(&visits).to_string(), "-70000:-50000 5");
         for who in [Who::People, Who::Bots, Who::Previews] {
             let mut text = String::new();
             member(&mut text, hour, LinkId(42), who);
@@ -261,5 +300,6 @@ mod tests {
     fn hour_is_written_as_a_date() {
         assert_eq!(date_and_hour(Hour(0)), "1970-01-01T00");
         assert_eq!(date_and_hour(Hour(498_754)), "2026-11-24T10");
+        assert_eq!(date(Hour(498_754).day()), "2026-11-24");
     }
 }

@@ -23,6 +23,7 @@ use linktide_common::id::{Epoch, PartitionId, Subject, TenantId};
 use linktide_common::intake::Lag;
 use linktide_common::log::Positions;
 use linktide_common::publication::{Publication, Tombstone};
+use linktide_common::visitors::MOST;
 use redis::{FromRedisValue, Pipeline, Script, ScriptInvocation};
 
 use super::{Counted, Flushed, Fold, Held, Limits, LinksSlice, Slice, Standing, View, ViewError, Want};
@@ -127,6 +128,7 @@ impl RedisView {
     async fn flush_shard(&self, shard: Shard, packed: Vec<u8>) -> Result<Flushed, ViewError> {
         let mut script = self.scripts.flush.prepare_invoke();
         script.key(keys::positions(shard)).arg(packed).arg(self.limits.cell_fields).arg(self.limits.tenant_cells);
+        script.arg(MOST);
         fail_point!("speed::flush::before_shard", |_| std::process::abort());
         let answer: Vec<redis::Value> = self.run(&script).await?;
         fail_point!("speed::flush::behind_shard", |_| std::process::abort());

@@ -3,13 +3,16 @@
 
 use std::fmt::Write as _;
 
-use linktide_common::bucket::Hour;
+use linktide_common::bucket::{Hour, Quarter};
 use linktide_common::id::{Epoch, Subject};
 use linktide_common::log::Positions;
+use linktide_common::repeat::Visits;
+use linktide_common::visitors::MOST;
 use rmp::encode::{write_array_len, write_nil, write_str, write_str_len, write_uint};
 
 use super::keys::{self, Name, Who};
 use crate::fold::{Dictionary, Fold, FoldCell, ShardFold, Visitors};
+use crate::series::Series;
 
 /// Packs the part of one shard: `[places, gaps, cells]`.
 pub(super) fn pack(fold: &Fold, shard: &ShardFold) -> Vec<u8> {
@@ -24,7 +27,7 @@ pub(super) fn pack(fold: &Fold, shard: &ShardFold) -> Vec<u8> {
     }
     packer.list(shard.cells.len());
     for ((subject, received), cell) in &shard.cells {
-        packer.cell(*subject, *received, cell, &fold.dictionary);
+        packer.cell(*subject, *received, cell, fold);
     }
     packer.bytes
 }
@@ -71,19 +74,21 @@ impl Packer {
         }
     }
 
-    fn cell(&mut self, subject: Subject, received: Hour, cell: &FoldCell, dictionary: &Dictionary) {
-        self.list(12);
+    fn cell(&mut self, subject: Subject, received: Hour, cell: &FoldCell, fold: &Fold) {
+        let window = fold.windows.of(subject.tenant()).filter(|_| !cell.visits.is_empty());
+        let (visitors, repeats) = window.map(|window| cell.visits(received, window)).unwrap_or_default();
+        self.list(14);
         self.formatted(format_args!("{}", Name(subject)));
         self.number(received.0);
         self.number(subject.tenant());
-        self.totals(received, cell);
+        self.totals(received, cell, &repeats);
         for seen in [cell.first, cell.last] {
             match seen {
                 Some(at) => self.number(at.as_millis()),
                 None => write_nil(&mut self.bytes).expect(WRITES),
             }
         }
-        self.values(received, cell, dictionary);
+        self.values(received, cell, &fold.dictionary);
         self.visitors(cell);
         match subject.link() {
             Some(link) => self.top(link, cell),
@@ -93,17 +98,39 @@ impl Packer {
             Some(label) => self.str(&keys::label_text(label)),
             None => write_nil(&mut self.bytes).expect(WRITES),
         }
+        self.visitor_sets(cell);
+        match window {
+            Some(window) => self.visits(received, window, &repeats, &visitors),
+            None => write_nil(&mut self.bytes).expect(WRITES),
+        }
     }
 
-    fn totals(&mut self, received: Hour, cell: &FoldCell) {
+    /// The window, how many clicks of this fold are repeats of others of it by quarter, and when each visitor clicked.
+    fn visits(&mut self, received: Hour, window: u32, repeats: &Series<Quarter, u64>, visitors: &[(i64, Visits)]) {
+        self.list(3);
+        self.number(window);
+        self.list(2 * repeats.iter().count());
+        for (quarter, count) in repeats.iter() {
+            self.number(keys::quarter_in(received, *quarter));
+            self.number(count);
+        }
+        self.list(2 * visitors.len());
+        for (visitor, visits) in visitors {
+            self.number(visitor);
+            self.formatted(format_args!("{}", keys::Spans(visits)));
+        }
+    }
+
+    fn totals(&mut self, received: Hour, cell: &FoldCell, repeats: &Series<Quarter, u64>) {
         let counts = || {
             cell.totals.iter().flat_map(|(quarter, counts)| {
                 let all = [(Who::People, counts.humans), (Who::Bots, counts.bots), (Who::Previews, counts.previews)];
                 all.into_iter().filter(|(_, count)| *count > 0).map(|(who, count)| (*quarter, who, count))
             })
         };
-        self.list(2 * counts().count());
-        for (quarter, who, count) in counts() {
+        let repeats = || repeats.iter().map(|(quarter, count)| (*quarter, Who::Repeats, *count));
+        self.list(2 * (counts().count() + repeats().count()));
+        for (quarter, who, count) in counts().chain(repeats()) {
             self.formatted(format_args!("{}{}", keys::quarter_in(received, quarter), who.suffix()));
             self.number(count);
         }
@@ -147,6 +174,26 @@ impl Packer {
                 self.list(2);
                 self.str(&keys::date_and_hour(*hour));
                 self.raw(sketch.as_bytes());
+            }
+        }
+    }
+
+    /// Visitors by event day, where they are too many any that are too many.
+    fn visitor_sets(&mut self, cell: &FoldCell) {
+        let days = cell.visitors_by_day();
+        self.list(days.iter().count());
+        for (day, set) in days.iter() {
+            match set.members() {
+                Some(members) => {
+                    self.list(1 + members.len());
+                    self.str(&keys::date(*day));
+                    members.iter().for_each(|visitor| self.number(visitor));
+                }
+                None => {
+                    self.list(1 + MOST + 1);
+                    self.str(&keys::date(*day));
+                    (0..=MOST).for_each(|any| self.number(any));
+                }
             }
         }
     }

@@ -102,7 +102,32 @@ impl RedisView {
         Ok(whole.unwrap_or_default())
     }
 
-    /// The same of one shard: a link's clicks all lie in its own.
+    /// Repeats on all links of a tenant that were received in these hours, and the state of all shards.
+    pub(super) async fn repeats(
+        &self,
+        tenant: TenantId,
+        received: std::ops::Range<Hour>,
+    ) -> Result<(Held, Vec<(Hour, Fields)>), ViewError> {
+        let ask = |shard| {
+            let received = hours(received.start, Some(received.end));
+            async move {
+                let mut questions = pipe();
+                questions.atomic().hgetall(keys::positions(shard));
+                received.clone().for_each(|hour| _ = questions.hgetall(keys::repeats(shard, tenant, hour)));
+                let mut answers = self.ask::<Vec<Fields>>(&questions).await?.into_iter();
+                let (held, _) = shard_state(&answers.next().unwrap_or_default());
+                Ok::<_, ViewError>((held, received.zip(answers).collect::<Vec<_>>()))
+            }
+        };
+        let parts: Vec<_> = stream::iter(Shard::all().map(ask)).buffer_unordered(SHARDS).try_collect().await?;
+        let whole = parts.into_iter().reduce(|(held, mut repeats), (other, more)| {
+            repeats.extend(more);
+            (held.and(&other), repeats)
+        });
+        Ok(whole.unwrap_or_default())
+    }
+
+    /// What was counted in one shard: a link's clicks all lie in its own.
     async fn counted_by(&self, shard: Shard, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
         let hours: Vec<Hour> = (received.start.0..received.end.0).map(Hour).collect();
         let mut questions = pipe();
@@ -203,6 +228,7 @@ pub(super) fn count_of(counts: &mut Counts, who: Who) -> &mut u64 {
         Who::People => &mut counts.humans,
         Who::Bots => &mut counts.bots,
         Who::Previews => &mut counts.previews,
+        Who::Repeats => &mut counts.repeats,
     }
 }
 

@@ -6,12 +6,13 @@ use std::ops;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use linktide_common::bucket::{Hour, Quarter, Range};
+use linktide_common::bucket::{Day, Hour, Quarter, Range};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
 use linktide_common::id::Subject;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::VisitorSet;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -34,6 +35,8 @@ pub(super) struct Settled {
     pub(super) dimensions: Vec<Dimension>,
     /// The event hours whose visitors were read; none where nobody asked for visitors.
     pub(super) visitors_of: Option<ops::Range<Hour>>,
+    /// Whether repeats of a tenant's links were read.
+    pub(super) repeats: bool,
     /// All of it, and the state it was read at.
     pub(super) slice: Slice,
     read_at: Instant,
@@ -42,7 +45,14 @@ pub(super) struct Settled {
 impl Settled {
     pub(super) fn new(hours: ops::Range<Hour>, want: &Want, slice: Slice) -> Self {
         let visitors_of = want.visitors.then(|| want.range.hours_touched());
-        Self { hours, dimensions: want.dimensions.clone(), visitors_of, slice, read_at: Instant::now() }
+        Self {
+            hours,
+            dimensions: want.dimensions.clone(),
+            visitors_of,
+            repeats: want.repeats,
+            slice,
+            read_at: Instant::now(),
+        }
     }
 
     /// Whether it holds all that is wanted of its hours.
@@ -51,7 +61,9 @@ impl Settled {
             let hours = want.range.hours_touched();
             self.visitors_of.as_ref().is_some_and(|of| of.start <= hours.start && of.end >= hours.end)
         };
-        want.dimensions.iter().all(|dimension| self.dimensions.contains(dimension)) && (!want.visitors || visitors())
+        want.dimensions.iter().all(|dimension| self.dimensions.contains(dimension))
+            && (!want.visitors || visitors())
+            && (!want.repeats || self.repeats)
     }
 
     /// Whether a view in this state still gives the same: one that was set back is to be read as it is, and a partition
@@ -69,7 +81,8 @@ impl Settled {
         let wanted = |quarter: &Quarter| want.range.contains(*quarter);
         let mut totals: BTreeMap<Quarter, Counts> = recent.totals.into_iter().collect();
         for (quarter, counts) in self.slice.totals.iter().filter(|(quarter, _)| wanted(quarter)) {
-            *totals.entry(*quarter).or_default() += *counts;
+            let repeats = if want.repeats { counts.repeats } else { 0 };
+            *totals.entry(*quarter).or_default() += Counts { repeats, ..*counts };
         }
         let whole = self.slice.totals.iter().all(|(quarter, _)| wanted(quarter));
         let mut values = recent.values;
@@ -80,7 +93,15 @@ impl Settled {
             }
         }
         let mut visitors: BTreeMap<Hour, Arc<Sketch>> = BTreeMap::new();
+        let mut days: BTreeMap<Day, Arc<VisitorSet>> = BTreeMap::new();
         if want.visitors {
+            let touched = want.range.days_touched();
+            days.extend(self.slice.days.iter().filter(|(day, _)| touched.contains(day)).cloned());
+            // Each is of the hours it was received in alone.
+            for (day, set) in recent.days {
+                let known = days.entry(day).or_default();
+                Arc::make_mut(known).merge(&set);
+            }
             let hours = want.range.hours_touched();
             let kept = self.slice.visitors.iter().filter(|(hour, _)| hours.contains(hour)).cloned();
             visitors.extend(kept.chain(recent.visitors));
@@ -89,6 +110,7 @@ impl Settled {
             totals: totals.into_iter().collect(),
             values,
             visitors: visitors.into_iter().collect(),
+            days: days.into_iter().collect(),
             first: [self.slice.first, recent.first].into_iter().flatten().min(),
             last: self.slice.last.max(recent.last),
             guarded: self.slice.guarded || recent.guarded,
@@ -101,7 +123,8 @@ impl Settled {
         let values = self.slice.values.iter().flat_map(|(_, by_value)| &by_value.values);
         let values: usize = values.map(|(text, series)| VALUE + text.len() + QUARTER * series.len()).sum();
         let visitors: usize = self.slice.visitors.iter().map(|(_, sketch)| QUARTER + sketch.as_bytes().len()).sum();
-        ENTRY + QUARTER * self.slice.totals.len() + values + visitors
+        let days: usize = self.slice.days.iter().map(|(_, set)| QUARTER + set.capacity()).sum();
+        ENTRY + QUARTER * self.slice.totals.len() + values + visitors + days
     }
 }
 
@@ -151,6 +174,7 @@ impl Kept {
         want.dimensions.extend(&known.dimensions);
         want.dimensions.sort_unstable();
         want.dimensions.dedup();
+        want.repeats |= known.repeats;
         want
     }
 

@@ -4,18 +4,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use linktide_common::bucket::{Hour, Quarter, Range, Timestamp};
+use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::id::Subject;
 use linktide_common::label::Label;
 use linktide_common::sketch::Sketch;
+use linktide_common::visitors::VisitorSet;
 use redis::{Value, pipe};
 
 use super::RedisView;
 use super::keys::{self, ValueField, Who};
 use super::read::{Fields, count_of, hours, parse, shard_state, totals};
 use super::settled::{self, Settled};
-use crate::series::ValueCounts;
+use crate::series::{Series, ValueCounts};
 use crate::shard::Shard;
 use crate::view::gathered::Gathered;
 use crate::view::{Held, Slice, ViewError, Want};
@@ -30,6 +31,8 @@ struct Answered {
     held: Held,
     label: Option<Label>,
     cells: Vec<(Hour, Fields, Value)>,
+    /// Repeats of a tenant's links, by received hour.
+    repeats: Vec<(Hour, Fields)>,
 }
 
 impl RedisView {
@@ -43,9 +46,14 @@ impl RedisView {
             let end = Hour(newest.load(Ordering::Relaxed)).max(start);
             // What is kept is of more than this question where others asked for more.
             let wider = if known.is_some() { want.clone() } else { self.kept.widened(subject, want) };
-            let answered = self.cells(subject, start, end, !wider.dimensions.is_empty()).await?;
+            let mut answered = self.cells(subject, start, end, !wider.dimensions.is_empty()).await?;
             let begun = answered.held.positions.values().map(|position| Hour::of(position.received_at).next()).max();
             newest.store(begun.map_or(i32::MIN, |hour| hour.0), Ordering::Relaxed);
+            if subject.link().is_none() && wider.repeats {
+                let (held, repeats) = self.repeats(subject.tenant(), start..end).await?;
+                // They lie in every shard, and one of them may be behind.
+                (answered.held, answered.repeats) = (answered.held.and(&held), repeats);
+            }
             if known.as_ref().is_some_and(|settled| !settled.stands(&answered.held)) {
                 known = None;
                 continue;
@@ -75,7 +83,7 @@ impl RedisView {
         for hour in hours(start, Some(end)) {
             cells.push((hour, parse(next())?, if with_values { next() } else { Value::Nil }));
         }
-        Ok(Answered { held, label: label.and_then(|text| keys::parse_label(&text)), cells })
+        Ok(Answered { held, label: label.and_then(|text| keys::parse_label(&text)), cells, repeats: Vec::new() })
     }
 
     /// What was kept and what was read, cut to what is wanted. Of what was read, hours that are over are kept.
@@ -88,18 +96,27 @@ impl RedisView {
         wider: &Want,
         answered: Answered,
     ) -> Result<Slice, ViewError> {
-        let Answered { held, label, cells } = answered;
+        let Answered { held, label, cells, repeats } = answered;
         let over = if known.is_some() { start } else { settled::over(&held).map_or(start, |over| over.max(start)) };
         let everything = Want { range: ALWAYS, ..wider.clone() };
         let (mut settling, mut recent) = (Gathered::new(&everything), Gathered::new(want));
-        let (mut settling_hours, mut recent_hours) = (Vec::new(), Vec::new());
+        let (mut settling_visited, mut recent_visited) = (Visited::default(), Visited::default());
         for (hour, totals, values) in &cells {
             let (into, visited) = match *hour < over {
-                true => (&mut settling, &mut settling_hours),
-                false => (&mut recent, &mut recent_hours),
+                true => (&mut settling, &mut settling_visited),
+                false => (&mut recent, &mut recent_visited),
             };
             gather_totals(*hour, totals, into, visited);
             gather_values(*hour, values, into)?;
+        }
+        for (hour, by_quarter) in &repeats {
+            let into = if *hour < over { &mut settling } else { &mut recent };
+            for (quarter, count) in by_quarter {
+                let Some((quarter, repeats)) = keys::parse_quarter(*hour, quarter).zip(count.parse().ok()) else {
+                    continue;
+                };
+                into.total(quarter, Counts { repeats, ..Counts::default() }, false);
+            }
         }
         let mut held = held;
         let settled = match known {
@@ -107,44 +124,46 @@ impl RedisView {
             None => {
                 let mut slice = settling.into_slice(Slice { held: held.clone(), ..Slice::default() });
                 if wider.visitors {
-                    slice.visitors = self.visitors(subject, wider.range, settling_hours, &mut held).await?;
+                    (slice.visitors, slice.days) =
+                        self.visitors(subject, wider.range, settling_visited, &mut held).await?;
                 }
                 self.kept.keep(subject, Settled::new(start..over, wider, slice))
             }
         };
         let mut slice = recent.into_slice(Slice { held, label, ..Slice::default() });
         if want.visitors {
-            slice.visitors = self.visitors(subject, want.range, recent_hours, &mut slice.held).await?;
+            (slice.visitors, slice.days) = self.visitors(subject, want.range, recent_visited, &mut slice.held).await?;
         }
         Ok(settled.with(slice, want))
     }
 
-    /// Sketches of the event hours in which there were people, each once and in order. Newer visitors than the counts may be
-    /// among them, never fewer: where something was deleted meanwhile, `held_from` has moved.
+    /// Sketches of the event hours in which there were people, and visitors one by one of their event days, each once and in
+    /// order. Newer visitors than the counts may be among them, never fewer: where something was deleted meanwhile,
+    /// `held_from` has moved.
     async fn visitors(
         &self,
         subject: Subject,
         range: Range,
-        mut visited: Vec<Hour>,
+        visited: Visited,
         held: &mut Held,
-    ) -> Result<Vec<(Hour, Arc<Sketch>)>, ViewError> {
-        let wanted = range.hours_touched();
-        visited.retain(|hour| wanted.contains(hour));
-        visited.sort_unstable();
-        visited.dedup();
-        if visited.is_empty() {
-            return Ok(Vec::new());
+    ) -> Result<(Vec<(Hour, Arc<Sketch>)>, Vec<(Day, Arc<VisitorSet>)>), ViewError> {
+        let Visited { hours, received } = visited.within(range);
+        if hours.is_empty() && received.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
         }
         let mut questions = pipe();
         questions.atomic().hget(keys::positions(Shard::of(subject)), keys::HELD_FROM);
-        for hour in &visited {
+        for hour in &hours {
             questions.get(keys::visitors(subject, *hour));
+        }
+        for (day, hour) in &received {
+            questions.smembers(keys::visitor_set(subject, *hour, *day));
         }
         let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
         let held_from: Option<i32> = parse(answers.next().unwrap_or(Value::Nil))?;
         held.from = held.from.max(held_from.map(Hour));
-        let mut sketches = Vec::with_capacity(visited.len());
-        for (hour, answer) in visited.into_iter().zip(answers) {
+        let mut sketches = Vec::with_capacity(hours.len());
+        for (hour, answer) in hours.into_iter().zip(answers.by_ref()) {
             let bytes: Option<Vec<u8>> = parse(answer)?;
             let Some(bytes) = bytes else { continue };
             let sketch = Sketch::from_bytes(&bytes).map_err(|error| {
@@ -152,11 +171,46 @@ impl RedisView {
             })?;
             sketches.push((hour, Arc::new(sketch)));
         }
-        Ok(sketches)
+        let mut days: Series<Day, VisitorSet> = Series::default();
+        for ((day, _), answer) in received.into_iter().zip(answers) {
+            let members: Vec<i64> = parse(answer)?;
+            // There were people: a set that is not there was left out.
+            let set = if members.is_empty() { VisitorSet::MANY } else { members.into_iter().collect() };
+            days.at(day).merge(&set);
+        }
+        Ok((sketches, days.into_entries().into_iter().map(|(day, set)| (day, Arc::new(set))).collect()))
     }
 }
 
-fn gather_totals(received: Hour, fields: &Fields, into: &mut Gathered<'_>, visited: &mut Vec<Hour>) {
+/// When there were people.
+#[derive(Default)]
+struct Visited {
+    /// Event hours.
+    hours: Vec<Hour>,
+    /// Event days, each with the hours they were received in.
+    received: Vec<(Day, Hour)>,
+}
+
+impl Visited {
+    fn add(&mut self, quarter: Quarter, received: Hour) {
+        self.hours.push(quarter.hour());
+        self.received.push((quarter.day(), received));
+    }
+
+    /// Each hour and day that a range touches, once and in order.
+    fn within(mut self, range: Range) -> Self {
+        let (hours, days) = (range.hours_touched(), range.days_touched());
+        self.hours.retain(|hour| hours.contains(hour));
+        self.hours.sort_unstable();
+        self.hours.dedup();
+        self.received.retain(|(day, _)| days.contains(day));
+        self.received.sort_unstable();
+        self.received.dedup();
+        self
+    }
+}
+
+fn gather_totals(received: Hour, fields: &Fields, into: &mut Gathered<'_>, visited: &mut Visited) {
     let instant = |name: &str| {
         let (_, value) = fields.iter().find(|(field, _)| field == name)?;
         Timestamp::from_millis(value.parse().ok()?)
@@ -167,7 +221,7 @@ fn gather_totals(received: Hour, fields: &Fields, into: &mut Gathered<'_>, visit
         *count_of(&mut counts, who) = count;
         into.total(quarter, counts, left_out);
         if who == Who::People {
-            visited.push(quarter.hour());
+            visited.add(quarter, received);
         }
     }
     into.seen(instant(keys::FIRST), instant(keys::LAST));

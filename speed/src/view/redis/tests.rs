@@ -1,13 +1,16 @@
 //! The view against real servers: one alone, and a cluster.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use linktide_common::bucket::{Quarter, Timestamp};
+use linktide_common::bucket::{Day, Quarter, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::SaltedHash;
 use linktide_common::id::{LinkId, Offset};
 use linktide_common::log::Position;
+use linktide_common::repeat::Windows;
+use linktide_common::visitors::VisitorSet;
 use linktide_servers::{Redis, RedisCluster};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -36,6 +39,7 @@ type Given = (
     Vec<(Quarter, Counts)>,
     BTreeMap<(Dimension, String, Quarter), Counts>,
     BTreeMap<Hour, Vec<u8>>,
+    Vec<(Day, Arc<VisitorSet>)>,
     (Option<Timestamp>, Option<Timestamp>),
 );
 
@@ -50,7 +54,7 @@ async fn given(view: &dyn View, subject: Subject, want: &Want) -> Given {
         }
     }
     let visitors = slice.visitors.iter().map(|(hour, sketch)| (*hour, sketch.registers().collect()));
-    (slice.totals.clone(), values, visitors.collect(), (slice.first, slice.last))
+    (slice.totals.clone(), values, visitors.collect(), slice.days, (slice.first, slice.last))
 }
 
 const W: Hour = Hour(480_000);
@@ -67,7 +71,8 @@ struct Ahead<'a> {
 impl Ahead<'_> {
     async fn flush(&mut self) {
         let standing = vec![self.positions.clone(); crate::shard::SHARDS];
-        let mut fold = Fold::new(EPOCH, standing, self.positions.clone());
+        let windows = Arc::new(Windows::new(Some(Duration::from_secs(120)), []));
+        let mut fold = Fold::with_windows(EPOCH, standing, self.positions.clone(), windows);
         let mut to = self.positions.clone();
         for (partition, position) in &mut to {
             position.received_at = position.received_at.plus_millis(self.random.random_range(0..50 * 60_000));
@@ -75,7 +80,7 @@ impl Ahead<'_> {
                 let late = self.random.random_range(0..3) * self.random.random_range(0..90 * 60_000);
                 let link = self.random.random_range(1..4);
                 let mut click = conformance::click(link, position.received_at, position.received_at.plus_millis(-late));
-                click.visitor = Some(SaltedHash(self.random.random_range(0..40_u128).to_be_bytes()));
+                click.visitor = Some(SaltedHash((self.random.random_range(0..40_u128) << 64).to_be_bytes()));
                 click.bot = self.random.random_bool(0.2).then(|| "ua:test".into());
                 click.utm.source = self.random.random_bool(0.5).then(|| format!("u{}", link * 7).into());
                 fold.add(*partition, position.offset, &click);
@@ -98,7 +103,8 @@ impl Ahead<'_> {
         let start = W.first_quarter().0 - 20 + self.random.random_range(0..60);
         let range = Range::new(Quarter(start), Quarter(start + self.random.random_range(1..200)));
         let dimensions = DIMENSIONS.into_iter().filter(|_| self.random.random_bool(0.5)).collect();
-        (subject, Want { range, dimensions, visitors: self.random.random_bool(0.5) })
+        let (visitors, repeats) = (self.random.random_bool(0.5), self.random.random_bool(0.5));
+        (subject, Want { range, dimensions, visitors, repeats })
     }
 }
 
@@ -148,7 +154,7 @@ async fn hour_that_is_over_is_read_once() {
     assert_eq!(view.flush(fold).await.unwrap(), Flushed::Applied);
     let subject = Subject::Link(conformance::TENANT, LinkId(1));
     let range = Range::new(W.first_quarter(), W.next().first_quarter());
-    let want = Want { range, dimensions: DIMENSIONS.to_vec(), visitors: true };
+    let want = Want { range, dimensions: DIMENSIONS.to_vec(), visitors: true, repeats: true };
     let first = given(&view, subject, &want).await;
     assert_eq!((first.0.len(), first.2.len()), (1, 1));
 
