@@ -111,6 +111,7 @@ fn drawing(all: &[Errors]) -> String {
     svg
 }
 
+#[expect(clippy::print_stdout, reason = "the table is what the program is for")]
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let seeds = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(SEEDS).max(1);

@@ -213,7 +213,7 @@ async fn repeats_are_those_of_a_plain_count_whatever_the_cadence_and_what_is_era
     let at_once = Nightly { lake: whole.clone(), ..world.nightly(None) };
     assert!(matches!(at_once.run(None).await.unwrap(), Outcome::Published { .. }));
     assert_eq!(rollups(&world.lake).await, rollups(&whole).await);
-    assert!(world.repeats() > 30, "{}", world.repeats());
+    assert!(world.repeats() > 15, "{}", world.repeats());
     world.check().await;
     world.nightly(None).correct(Correct::Erase(Subject::Link(TENANT, LinkId(0)))).await.unwrap();
     world.erased(0).await;

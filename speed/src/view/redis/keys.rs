@@ -8,7 +8,7 @@
 //! | `{s<n>}:link:<subject>:uv:<date>`, `…T<hour>` | HyperLogLog | visitors that are people, by event time; `tenant:` for a whole tenant |
 //! | `{s<n>}:visitors:<subject>:<received hour>:<date>` | set | visitors that are people, by event date: 64 bits of each one's hash as a signed number; more than 128 members: too many to be told, whoever they are |
 //! | `{s<n>}:top:<tenant>:<received hour>` | sorted set | `<event hour>\|<link>` → people, `…\|b` bots, `…\|p` previews |
-//! | `{s<n>}:visits:<link>:<received hour>` | hash | visitor, as in sets → when: spans `<first>:<last>` of milliseconds behind the start of the received hour, or `<first>` alone, apart by spaces; two hours long |
+//! | `{s<n>}:visits:<link>:<received hour>` | hash | visitor, the eight bytes that sets have as a number → when: spans `<first>:<last>` of milliseconds behind the start of the received hour, or `<first>` alone, apart by spaces; two hours long |
 //! | `{s<n>}:repeats:<tenant>:<received hour>` | hash | `<quarter>` → repeats on its links in this shard |
 //! | `{s<n>}:label:<subject>` | string | the stamp that orders labels, and the label |
 //! | `{s<n>}:tenants:<received hour>` | set | tenants that have anything here |

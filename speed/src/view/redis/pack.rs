@@ -116,7 +116,7 @@ impl Packer {
         }
         self.list(2 * visitors.len());
         for (visitor, visits) in visitors {
-            self.number(visitor);
+            self.raw(&visitor.to_be_bytes());
             self.formatted(format_args!("{}", keys::Spans(visits)));
         }
     }
