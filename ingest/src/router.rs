@@ -87,8 +87,9 @@ pub fn router(
         .route("/v1/imports/{digest}/chunks/{number}", put(import::put_chunk))
         // Those below are open: whoever clicks a link has no key.
         .route_layer(from_fn_with_state(gate, guard))
-        .route("/r/{slug}", get(redirect::link).post(redirect::answer_link).layer(answers))
-        .route("/q/{slug}", get(redirect::code).post(redirect::answer_code).layer(answers))
+        // The layer stands on answers alone: a redirect does not pass it.
+        .route("/r/{slug}", get(redirect::link).merge(post(redirect::answer_link).layer(answers)))
+        .route("/q/{slug}", get(redirect::code).merge(post(redirect::answer_code).layer(answers)))
         .layer(limit)
         .with_state(Ingest { log, emitter, links, quotas, challenges, clock, config })
 }

@@ -14,7 +14,7 @@ use crate::redirect::Peer;
 
 const TEXTS: usize = 7;
 /// Headers whose text goes into the click.
-const TOLD: [HeaderName; TEXTS] = [
+static TOLD: [HeaderName; TEXTS] = [
     header::USER_AGENT,
     header::REFERER,
     header::ACCEPT_LANGUAGE,
@@ -23,7 +23,16 @@ const TOLD: [HeaderName; TEXTS] = [
     HeaderName::from_static("sec-ch-ua-platform"),
     HeaderName::from_static(edge::HEADER),
 ];
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Those of [`Headers::NAMES`], in the same order.
+static BROWSERS: [HeaderName; Headers::NAMES.len()] = [
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    header::ACCEPT_LANGUAGE,
+    HeaderName::from_static("sec-fetch-dest"),
+    HeaderName::from_static("sec-fetch-mode"),
+    HeaderName::from_static("sec-fetch-site"),
+];
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// A request, as far as a click remembers it.
 #[derive(Debug, Clone)]
@@ -31,7 +40,8 @@ pub(crate) struct Sighting {
     texts: Vec<u8>,
     lengths: [Option<usize>; TEXTS],
     pub(crate) ip: Option<IpAddr>,
-    headers: Headers,
+    /// Which of [`BROWSERS`] it had.
+    headers: [bool; BROWSERS.len()],
     https: Option<bool>,
     kind: Kind,
     trigger: Trigger,
@@ -40,12 +50,12 @@ pub(crate) struct Sighting {
 impl Sighting {
     /// What a request tells, seen behind `proxies` of our own.
     pub(crate) fn of(headers: &HeaderMap, peer: Peer, proxies: usize, kind: Kind, trigger: Trigger) -> Self {
-        let told = TOLD.map(|name| headers.get(name).map(HeaderValue::as_bytes));
+        let told = TOLD.each_ref().map(|name| headers.get(name).map(HeaderValue::as_bytes));
         Self {
             texts: told.map(Option::unwrap_or_default).concat(),
             lengths: told.map(|text| text.map(<[u8]>::len)),
             ip: address::seen(headers, peer.map(|peer| peer.0.0.ip()), proxies),
-            headers: Headers::seen(|name| headers.contains_key(name)),
+            headers: BROWSERS.each_ref().map(|name| headers.contains_key(name)),
             https: https(headers, proxies),
             kind,
             trigger,
@@ -66,7 +76,9 @@ impl Sighting {
             Some(String::from_utf8_lossy(text).into_owned())
         });
         let [user_agent, referrer, language, sec_ch_ua, sec_ch_ua_mobile, sec_ch_ua_platform, edge_signals] = texts;
-        let (headers, https) = (Some(self.headers), self.https);
+        let had = Headers::NAMES.into_iter().zip(self.headers).filter(|(_, had)| *had);
+        let headers = Some(had.fold(Headers::default(), |seen, (name, _)| seen.with(name)));
+        let https = self.https;
         let signals = Signals { sec_ch_ua, sec_ch_ua_mobile, sec_ch_ua_platform, headers, https, ..Signals::default() };
         Click {
             tenant_id: TenantId(0),
@@ -94,7 +106,7 @@ fn https(headers: &HeaderMap, proxies: usize) -> Option<bool> {
     if proxies == 0 {
         return Some(false);
     }
-    match headers.get(FORWARDED_PROTO)?.as_bytes() {
+    match headers.get(&FORWARDED_PROTO)?.as_bytes() {
         b"https" => Some(true),
         b"http" => Some(false),
         _ => None,

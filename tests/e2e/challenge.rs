@@ -77,5 +77,11 @@ async fn browser_passes_with_scripts_and_presses_without() {
             (Some(Challenge::Pressed), None)
         ]
     );
+    // What a real browser sends of itself is held against nobody; that it is driven by a program is.
+    let reasons = linktide.get("/v1/account/breakdown?by=bot_reason&traffic=all&interval=24h").await;
+    let values = reasons["results"][0]["values"].as_array().unwrap().iter();
+    let counted: Vec<_> =
+        values.map(|value| (value["value"].as_str().unwrap(), value["clicks"].as_u64().unwrap())).collect();
+    assert_eq!(counted, [("(none)", 2), ("signal:webdriver", 1)]);
     linktide.services.stop().await.unwrap();
 }

@@ -22,7 +22,9 @@ use crate::bucket::Timestamp;
 use crate::click::{Kind, Trigger};
 use crate::id::{ClickId, LinkId, TenantId};
 
-pub use bot::{AgentList, BotConfig, Family, Found, Level, ListError, NetworkList, Points, SUSPECTED, Weights};
+pub use bot::{
+    AgentList, BotConfig, Family, Found, Level, ListError, NetworkList, NetworkTable, Points, SUSPECTED, Weights,
+};
 pub use enricher::{EnrichConfig, Enricher, Explained, Stamp, VisitorIdentity};
 pub use geoip::{GeoError, GeoFiles};
 pub use rules::{Reload, Rules, RulesError, Verdict};

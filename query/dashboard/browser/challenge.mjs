@@ -12,7 +12,10 @@ const unautomated = ["--disable-blink-features=AutomationControlled"];
 async function visit(args, javaScriptEnabled, act) {
   const browser = await chromium.launch({ executablePath, args: [...quiet, ...args] });
   try {
-    const context = await browser.newContext({ javaScriptEnabled });
+    // Without a window it would call itself HeadlessChrome; all else that it sends is its own.
+    const major = browser.version().split(".")[0];
+    const userAgent = `Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/${major}.0.0.0 Safari/537.36`;
+    const context = await browser.newContext({ javaScriptEnabled, userAgent });
     const page = await context.newPage();
     const asked = [];
     const errors = [];

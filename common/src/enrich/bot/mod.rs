@@ -118,7 +118,7 @@ pub(super) struct Generation {
     signs: Signs,
     names: FxHashMap<&'static str, Arc<Sign>>,
     agents: AgentLists,
-    networks: Table,
+    networks: NetworkTable,
     /// The sign of each list of networks, in the order of their numbers.
     network_signs: Vec<Sign>,
     asns: FxHashMap<u32, u8>,
@@ -167,7 +167,7 @@ impl Generation {
             thresholds: Thresholds { suspect: config.suspect, bot: config.bot },
             names: names::REASONS.iter().map(|name| named(name)).collect(),
             agents,
-            networks: read_networks(config)?,
+            networks: NetworkTable::read(config)?,
             network_signs: config.networks.iter().map(network_sign).collect(),
             asns: asns.unwrap_or_default(),
             ja4: config.ja4.as_deref().map(read_ja4).transpose()?.unwrap_or_default(),
@@ -202,7 +202,7 @@ impl Generation {
         if let Some(signals) = seen.signals {
             self.signs.check(signals, seen.agent.claim, &self.ja4, &mut evidence);
         }
-        let mark = seen.ip.map_or(Mark::NONE, |ip| self.networks.find(ip));
+        let mark = seen.ip.map_or(Mark::NONE, |ip| self.networks.0.find(ip));
         if !mark.is_trusted() {
             if let Some(sign) = self.network_signs.get(mark.list()) {
                 evidence.add_as(sign, mark.points());
@@ -242,18 +242,34 @@ impl AgentFacts {
     }
 }
 
-fn read_networks(config: &BotConfig) -> Result<Table, ListError> {
-    let mut room = networks::MOST;
-    let mut lists: Vec<Prefixes> = Vec::new();
-    let listed = config.networks.iter().map(|list| (&list.file, Some(list.weight.get())));
-    let trusted = config.trusted.iter().map(|file| (file, None));
-    for ((file, points), number) in listed.chain(trusted).zip(0..) {
-        let mark = points.map_or(Mark::trusted(), |points| Mark::of(number, points));
-        let list = networks::read(file, mark, number, room)?;
-        room -= list.len();
-        lists.push(list);
+/// The networks of all lists, in one table.
+pub struct NetworkTable(Table);
+
+impl NetworkTable {
+    /// Reads the lists of networks of a configuration.
+    ///
+    /// # Errors
+    /// [`ListError`] names the file and the line that cannot be used, or the file with which they are too many.
+    pub fn read(config: &BotConfig) -> Result<Self, ListError> {
+        let mut room = networks::MOST;
+        let mut lists: Vec<Prefixes> = Vec::new();
+        let listed = config.networks.iter().map(|list| (&list.file, Some(list.weight.get())));
+        let trusted = config.trusted.iter().map(|file| (file, None));
+        for ((file, points), number) in listed.chain(trusted).zip(0..) {
+            let mark = points.map_or(Mark::trusted(), |points| Mark::of(number, points));
+            let list = networks::read(file, mark, number, room)?;
+            room -= list.len();
+            lists.push(list);
+        }
+        Ok(Self(Table::of(lists)))
     }
-    Ok(Table::of(lists))
+
+    /// The points of an address: of several lists the most, and none where it is trusted.
+    #[must_use]
+    pub fn points(&self, ip: IpAddr) -> u8 {
+        let mark = self.0.find(ip);
+        if mark.is_trusted() { 0 } else { mark.points() }
+    }
 }
 
 fn read_ja4(path: &Path) -> Result<FxHashSet<Arc<str>>, ListError> {

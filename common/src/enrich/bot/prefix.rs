@@ -239,8 +239,8 @@ fn merge<A: Bits>(one: Vec<(A, Mark)>, other: Vec<(A, Mark)>) -> Vec<(A, Mark)> 
     }
 }
 
-/// Bits of the index at most: 65,536 places of 4 bytes.
-const INDEX_BITS: u32 = 16;
+/// Bits of the index at most: four million places of 4 bytes.
+const INDEX_BITS: u32 = 22;
 
 /// Borders in order, with what holds from each on.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! `./dev bench`: how fast the hot paths are here, as a table and as JSON. Nothing fails for being slow.
 
+mod bots;
+
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::path::Path;
@@ -15,7 +17,7 @@ use linktide::services::Services;
 use linktide_common::bucket::Hour;
 use linktide_common::click::Click;
 use linktide_common::clock::Clock;
-use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Stamp, VisitorIdentity};
+use linktide_common::enrich::{BotConfig, EnrichConfig, Enricher, GeoFiles, Stamp, VisitorIdentity};
 use linktide_common::id::{Epoch, Offset, PartitionId};
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
 use linktide_common::log::{Append, LogError, LogWriter, Marked};
@@ -51,11 +53,16 @@ fn main() -> anyhow::Result<()> {
     if wants("parse") || wants("enrich") {
         let clicks = clicks(200_000);
         if wants("parse") {
-            figures.push(parse(&clicks));
+            figures.push(parse("parse", 1000.0, &clicks));
+            figures.push(parse("parse, with signals", 700.0, &bots::with_signals(&clicks)));
         }
         if wants("enrich") {
             figures.push(enrich(&clicks)?);
+            figures.push(bots::enrich(&clicks)?);
         }
+    }
+    if wants("networks") {
+        figures.extend(bots::networks()?);
     }
     let runtime = tokio::runtime::Runtime::new()?;
     if wants("emit") {
@@ -107,34 +114,39 @@ fn rate(name: &'static str, wanted: f64, count: usize, mut work: impl FnMut()) -
     Figure { name, unit: "thousand/s", wanted, runs: (0..RUNS).map(run).collect() }
 }
 
-fn parse(clicks: &[Click]) -> Figure {
+fn parse(name: &'static str, wanted: f64, clicks: &[Click]) -> Figure {
     let json = |click: &Click| {
         let mut json = Vec::new();
         click.to_json(&mut json);
         json
     };
     let records: Vec<Vec<u8>> = clicks.iter().map(json).collect();
-    rate("parse", 1000.0, records.len(), || {
+    rate(name, wanted, records.len(), || {
         for record in &records {
             black_box(Click::parse(black_box(record)).is_ok());
         }
     })
 }
 
-fn enricher(folder: &Path) -> anyhow::Result<Enricher> {
+fn enricher(folder: &Path, bots: BotConfig) -> anyhow::Result<Enricher> {
     let map = folder.join("city.mmdb");
     geography::write_database(&map)?;
-    Ok(Enricher::new(EnrichConfig {
+    let config = EnrichConfig {
         salt_secret: Secret::new(vec![7; 32]),
         visitor: VisitorIdentity::Ip,
         geo: GeoFiles { city: Some(map), asn: None },
         floor_days: 3653,
-    })?)
+    };
+    Ok(Enricher::with_bots(config, bots)?)
 }
 
 fn enrich(clicks: &[Click]) -> anyhow::Result<Figure> {
     let folder = tempfile::tempdir()?;
-    let enricher = enricher(folder.path())?;
+    let enricher = enricher(folder.path(), BotConfig::default())?;
+    Ok(enriched("enrich, warm, one core", 500.0, &enricher, clicks))
+}
+
+fn enriched(name: &'static str, wanted: f64, enricher: &Enricher, clicks: &[Click]) -> Figure {
     let stamp =
         Stamp { epoch: Epoch(0), partition: PartitionId(0), offset: Offset(0), received_at: HOUR.next().start() };
     let mut runs = Vec::new();
@@ -149,7 +161,7 @@ fn enrich(clicks: &[Click]) -> anyhow::Result<Figure> {
             runs.push(clicks.len() as f64 / began.elapsed().as_secs_f64() / 1000.0);
         }
     }
-    Ok(Figure { name: "enrich, warm, one core", unit: "thousand/s", wanted: 500.0, runs })
+    Figure { name, unit: "thousand/s", wanted, runs }
 }
 
 /// A log that takes its time, or fails.
