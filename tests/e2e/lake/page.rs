@@ -73,6 +73,6 @@ async fn page_says_what_an_outage_costs_and_recovers_by_itself() {
     page.until("Up to date", "outage-log-after");
     let more = clicks().await;
     assert!(more > whole, "{more}");
-    let shown = page.until("Up to date", "outage-over");
+    let shown = page.until_above(more - 1);
     assert_eq!((shown["clicks"].as_u64(), &shown["loads"]), (Some(more), &Value::from(1)), "{shown}");
 }
