@@ -14,7 +14,7 @@ use linktide_common::clock::Clock;
 use crate::config::{self, Config, Sources};
 use crate::services::ingest::FrontDoor;
 use crate::services::{self, QueryService, Services, SpeedService};
-use crate::{demo, import, jobs, keys, people, telemetry};
+use crate::{demo, explain, import, jobs, keys, people, telemetry};
 
 /// The exit code where trying again may help: `EX_TEMPFAIL` of `sysexits.h`.
 const TRY_AGAIN: u8 = 75;
@@ -75,7 +75,7 @@ enum Command {
     Import(import::Options),
     /// Roll up what has been archived, publish it, and keep the tables in order
     #[command(
-        after_help = "Ends with 0 whether there was anything to do or not, 75 where trying again may help, 1 otherwise.\n\nExample:\n  linktide nightly --data ./data\n  linktide nightly --lake s3://clicks/linktide --dry-run\n  linktide nightly --lake /srv/lake --every 1h"
+        after_help = "Ends with 0 whether there was anything to do or not, 75 where trying again may help, 1 otherwise.\n\nExample:\n  linktide nightly --data ./data\n  linktide nightly --lake s3://clicks/linktide --dry-run\n  linktide nightly --lake /srv/lake --every 1h --listen 127.0.0.1:9103"
     )]
     Nightly {
         #[command(flatten)]
@@ -86,6 +86,9 @@ enum Command {
         /// Go on until told to stop, and roll up whenever so many hours are over
         #[arg(long, value_name = "HOURS", conflicts_with_all = ["through", "dry_run"])]
         every: Option<config::Span>,
+        /// Where to answer /healthz, /readyz and /metrics meanwhile
+        #[arg(long, value_name = "ADDRESS", requires = "every")]
+        listen: Option<std::net::SocketAddr>,
         /// Only tell what would be done
         #[arg(long)]
         dry_run: bool,
@@ -192,6 +195,11 @@ enum Command {
     /// The links with the most clicks
     #[command(after_help = "Example:\n  linktide top --last 30d --limit 20\n  linktide top --search sale")]
     Top(people::Top),
+    /// What is made of a click and why: place, agent, referrer, each sign of a bot, the verdict; nothing is sent
+    #[command(
+        after_help = "Example:\n  linktide explain '{\"link_id\": 1, \"user_agent\": \"curl/8.5.0\"}'\n  linktide --config linktide.toml explain --json - < click.json"
+    )]
+    Explain(explain::Options),
     /// Make what Linktide needs elsewhere, or tell how it differs from what is needed; what is there is never changed
     #[command(
         after_help = "Example:\n  linktide --config linktide.toml provision kafka --dry-run\n  linktide --set kafka.brokers=kafka:9092 provision kafka\n  linktide provision s3 --lake s3://clicks/linktide"
@@ -345,11 +353,11 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ingest { fail_fast, .. } => ingest(&config, fail_fast).await,
         Command::Demo(options) => Box::pin(demo::run(config, options)).await,
         Command::Import(options) => import::run(options).await,
-        Command::Nightly { tables, through, every: None, dry_run } => {
+        Command::Nightly { tables, through, every: None, dry_run, .. } => {
             jobs::nightly(&config, &tables, through, dry_run).await
         }
-        Command::Nightly { tables, every: Some(every), .. } => {
-            jobs::nightly_every(&config, &tables, every.0, told_to_stop()).await
+        Command::Nightly { tables, every: Some(every), listen, .. } => {
+            jobs::nightly_every(&config, &tables, every.0, listen, told_to_stop()).await
         }
         Command::Backfill { tables, what, dry_run } => jobs::backfill(&config, &tables, what, dry_run).await,
         Command::Audit { tables, day } => jobs::audit(&config, &tables, day).await,
@@ -364,6 +372,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status(service) => say(&people::status(&service).await?),
         Command::Stats(asked) => say(&people::stats(&asked).await?),
         Command::Top(asked) => say(&people::top(&asked).await?),
+        Command::Explain(options) => say(&explain::run(&config, &options)?),
         Command::Provision { what: ProvisionCommand::Kafka { dry_run } } => {
             services::kafka::provision(&config.kafka, dry_run, say).await
         }

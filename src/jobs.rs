@@ -1,7 +1,7 @@
 //! The commands that change tables: how they open them, and what they say.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -10,13 +10,11 @@ use linktide_batch::{
 };
 use linktide_common::bucket::{Day, Hour};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::Rules;
 use linktide_common::id::{LinkId, Subject, TenantId};
-use tokio_util::sync::CancellationToken;
 
 use crate::cli::say;
 use crate::config::Config;
-use crate::{schedule, services};
+use crate::services;
 
 /// Which tables.
 #[derive(Debug, Args)]
@@ -90,7 +88,7 @@ pub(crate) async fn lake(config: &Config, tables: &Tables, access: Access) -> an
 /// Opens the tables, and jobs over them that tell what they are doing.
 async fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly)> {
     let lake = lake(config, tables, Access::Write).await?;
-    let rules = Arc::new(Rules::load(services::geo_files(config))?);
+    let rules = services::rules(config)?;
     let nightly = Nightly::new(lake.clone(), Clock::system(), rules, services::nightly_config(config));
     let nightly = nightly.telling(|stage| {
         // Progress that nobody can read is no reason to stop.
@@ -130,23 +128,16 @@ pub(crate) async fn nightly(
 /// `linktide nightly --every`
 ///
 /// # Errors
-/// Where the tables cannot be opened.
+/// Where the tables cannot be opened, or `listen` cannot be listened on.
 pub(crate) async fn nightly_every(
     config: &Config,
     tables: &Tables,
     every: Duration,
+    listen: Option<SocketAddr>,
     told: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let (lake, nightly) = open(config, tables).await?;
-    let stop = CancellationToken::new();
-    let work = schedule::roll_up_every(&nightly, &lake, every, &stop);
-    // A run under way is finished: the next one would have to.
-    let told = async {
-        told.await;
-        stop.cancel();
-    };
-    tokio::join!(work, told);
-    Ok(())
+    services::nightly::run(lake, nightly, every, listen, told).await
 }
 
 /// `linktide backfill`

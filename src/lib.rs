@@ -4,6 +4,7 @@ pub mod cli;
 mod client;
 pub mod config;
 pub mod demo;
+mod explain;
 pub mod import;
 mod jobs;
 mod keys;

@@ -8,6 +8,7 @@ use linktide_common::bucket::Hour;
 use linktide_common::clock::Clock;
 use linktide_common::id::Offset;
 use linktide_common::log::embedded::EmbeddedLog;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 const LOOK: Duration = Duration::from_secs(1);
@@ -65,8 +66,15 @@ fn last_due(clock: &Clock, every: Duration) -> Hour {
     Hour(Hour::of(clock.now()).0.div_euclid(hours) * hours)
 }
 
-/// Rolls up every so often what other processes archive, until told to stop. A run that fails is told and tried again.
-pub(crate) async fn roll_up_every(nightly: &Nightly, lake: &Lake, every: Duration, stop: &CancellationToken) {
+/// Rolls up every so often what other processes archive, until told to stop. A run that fails is told and tried again; why
+/// the last one did is `failed`.
+pub(crate) async fn roll_up_every(
+    nightly: &Nightly,
+    lake: &Lake,
+    every: Duration,
+    failed: &watch::Sender<Option<String>>,
+    stop: &CancellationToken,
+) {
     let clock = Clock::system();
     while wait(LOOK, stop).await {
         let through = last_due(&clock, every);
@@ -76,7 +84,9 @@ pub(crate) async fn roll_up_every(nightly: &Nightly, lake: &Lake, every: Duratio
                 _ => Ok(Outcome::Nothing { why: "none is due".to_owned() }),
             }
         };
-        tell(&run.await);
+        let outcome = run.await;
+        tell(&outcome);
+        failed.send_replace(outcome.err().map(|error| format!("the last run failed: {error}")));
     }
 }
 

@@ -17,6 +17,11 @@ pub(crate) static CONFLICTS: LazyLock<IntCounter> =
 pub(crate) static WATERMARK: LazyLock<IntGauge> =
     LazyLock::new(|| gauge("linktide_watermark_timestamp_seconds", "The watermark, in seconds since 1970"));
 
+/// Runs of nightly, by what came of them: `published`, `nothing` or `failed`.
+pub(crate) static RUNS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("linktide_nightly_runs_total", "Runs of nightly: published, nothing or failed", &["outcome"])
+});
+
 /// Audits of increments, by what came of them: `agreed`, `drift` or `not_compared`.
 pub(crate) static AUDITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("linktide_audits_total", "Audits of increments: agreed, drift or not_compared", &["outcome"])

@@ -93,8 +93,9 @@ dimensions! {
     Trigger = "trigger", Small, |click| click.trigger.name();
     /// Primary language subtag, such as `en`.
     Language = "language", Small, |click| text(&click.language);
-    /// The rule that made the click a bot's; [`NONE`] for a person's.
-    BotReason = "bot_reason", Small, |click| text(&click.bot);
+    /// The rule that made the click a bot's, or behind `suspected:` the one that speaks against a person's; [`NONE`] where
+    /// nothing does.
+    BotReason = "bot_reason", Small, |click| click.bot.as_deref().or(click.suspected.as_deref()).unwrap_or(NONE);
 }
 
 impl fmt::Display for Dimension {

@@ -1,13 +1,14 @@
 //! A filter by one dimension: which of its values are counted, or which are not.
 //!
 //! Written as in `country=US,BR` (these alone) and `country=-US,BR` (all but these). A comma within a value and a minus
-//! at its beginning are written with a backslash before them: `city=Mountain View\, US-CA`.
+//! at its beginning are written with a backslash before them: `city=Mountain View\, US-CA`. A star at the end stands for
+//! whatever follows: `bot_reason=ua:*`; a value that ends with one has a backslash before it.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::dimension::{Dimension, OTHER};
-use crate::enrich::Text;
+use crate::enrich::{SUSPECTED, Text};
 
 /// The most values a filter may name.
 const MOST_VALUES: usize = 100;
@@ -18,6 +19,8 @@ pub struct Filter {
     dimension: Dimension,
     exclude: bool,
     values: BTreeSet<Text>,
+    /// How values begin.
+    beginnings: BTreeSet<Text>,
 }
 
 /// Why a text is no filter. The message names the way out.
@@ -50,17 +53,27 @@ impl Filter {
         if !exclude && words.iter().any(|word| word.minus) {
             return Err(FilterError::Mixed);
         }
-        let values: BTreeSet<Text> = words.iter().map(|word| Text::from(word.value.trim())).collect();
-        if values.contains("") {
+        let (open, whole): (Vec<&Word>, Vec<&Word>) = words.iter().partition(|word| word.open);
+        let values: BTreeSet<Text> = whole.iter().map(|word| Text::from(word.value.trim())).collect();
+        // A blank before a star is meant.
+        let beginnings: BTreeSet<Text> = open.iter().map(|word| Text::from(word.value.trim_start())).collect();
+        if values.contains("") || beginnings.contains("") {
             return Err(FilterError::Empty);
         }
         if values.contains(OTHER) {
             return Err(FilterError::Other);
         }
-        if values.len() > MOST_VALUES {
+        if values.len() + beginnings.len() > MOST_VALUES {
             return Err(FilterError::TooMany);
         }
-        Ok(Self { dimension, exclude, values })
+        Ok(Self { dimension, exclude, values, beginnings })
+    }
+
+    /// People's clicks that something speaks against.
+    #[must_use]
+    pub fn suspected() -> Self {
+        let beginnings = BTreeSet::from([Text::from(SUSPECTED)]);
+        Self { dimension: Dimension::BotReason, exclude: false, values: BTreeSet::new(), beginnings }
     }
 
     /// The dimension it is about.
@@ -72,7 +85,9 @@ impl Filter {
     /// Whether clicks of that value are counted.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        self.values.contains(value) != self.exclude
+        let named =
+            self.values.contains(value) || self.beginnings.iter().any(|beginning| value.starts_with(&**beginning));
+        named != self.exclude
     }
 
     /// Whether the values it names are the ones that are not counted.
@@ -85,15 +100,22 @@ impl Filter {
     pub fn values(&self) -> impl Iterator<Item = &str> {
         self.values.iter().map(|value| &**value)
     }
+
+    /// The beginnings of values it names, in order.
+    pub fn beginnings(&self) -> impl Iterator<Item = &str> {
+        self.beginnings.iter().map(|beginning| &**beginning)
+    }
 }
 
 /// As [`Filter::parse`] reads it.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, value) in self.values().enumerate() {
+        let values = self.values().map(|value| (escape(value), ""));
+        let beginnings = self.beginnings().map(|beginning| (escape_start(beginning), "*"));
+        for (at, (value, star)) in values.chain(beginnings).enumerate() {
             f.write_str(if at == 0 { "" } else { "," })?;
             f.write_str(if at == 0 && self.exclude { "-" } else { "" })?;
-            f.write_str(&escape(value))?;
+            write!(f, "{value}{star}")?;
         }
         Ok(())
     }
@@ -102,31 +124,43 @@ impl fmt::Display for Filter {
 /// A value as it is written in a filter.
 #[must_use]
 pub fn escape(value: &str) -> String {
+    match value.strip_suffix('*') {
+        Some(rest) => format!("{}\\*", escape_start(rest)),
+        None => escape_start(value),
+    }
+}
+
+/// The same of what something follows.
+fn escape_start(value: &str) -> String {
     let escaped = value.replace('\\', "\\\\").replace(',', "\\,");
     if escaped.starts_with('-') { format!("\\{escaped}") } else { escaped }
 }
 
+#[derive(Default)]
 struct Word {
     minus: bool,
     value: String,
+    /// Whether it is the beginning of values.
+    open: bool,
 }
 
 /// The values between commas, and whether each begins with a minus.
 fn split(text: &str) -> Vec<Word> {
     let mut words = Vec::new();
-    let mut word = Word { minus: false, value: String::new() };
-    let mut letters = text.chars();
+    let mut word = Word::default();
+    let mut letters = text.chars().peekable();
     let mut begins = true;
     while let Some(letter) = letters.next() {
         match letter {
             ',' => {
-                words.push(std::mem::replace(&mut word, Word { minus: false, value: String::new() }));
+                words.push(std::mem::take(&mut word));
                 begins = true;
                 continue;
             }
             '-' if begins => word.minus = true,
             ' ' if begins => continue,
             '\\' => word.value.extend(letters.next()),
+            '*' if letters.peek().is_none_or(|next| *next == ',') => word.open = true,
             letter => word.value.push(letter),
         }
         begins = false;
@@ -156,6 +190,14 @@ mod tests {
             assert!(but.excludes() && !but.matches("US") && !but.matches("BR") && but.matches("(none)"), "{text}");
         }
         assert!(city("\\-5").unwrap().matches("-5"));
+        let beginning = city("New *,Oslo").unwrap();
+        assert!(beginning.matches("New York") && beginning.matches("Oslo") && !beginning.matches("Newark"));
+        let but = city("-New*").unwrap();
+        assert!(!but.matches("Newark") && but.matches("Oslo") && but.matches("(none)"));
+        assert!(city("5\\*").unwrap().matches("5*") && !city("5\\*").unwrap().matches("55"));
+        assert!(city("a*b").unwrap().matches("a*b"), "a star within a value is one");
+        let suspected = Filter::suspected();
+        assert_eq!(Filter::parse(Dimension::BotReason, &suspected.to_string()), Ok(suspected));
     }
 
     #[test]
@@ -164,6 +206,7 @@ mod tests {
             ("", FilterError::Empty),
             ("US,", FilterError::Empty),
             ("-", FilterError::Empty),
+            ("*", FilterError::Empty),
             ("US,-BR", FilterError::Mixed),
             ("(other)", FilterError::Other),
         ] {
@@ -176,9 +219,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn filter_is_read_as_it_is_written(values in prop::collection::btree_set("[-a,\\\\( ]{1,6}[-b,\\\\]", 1..6), exclude: bool) {
-            let values: BTreeSet<Text> = values.iter().map(|value| Text::from(value.trim())).collect();
-            let filter = Filter { dimension: Dimension::City, exclude, values };
+        fn filter_is_read_as_it_is_written(
+            values in prop::collection::btree_set("[-a*,\\\\( ]{1,6}[-b*,\\\\]", 1..6),
+            beginnings in prop::collection::btree_set("[-a*,\\\\( ]{1,6}[-b*,\\\\]", 0..3),
+            exclude: bool,
+        ) {
+            let values = values.iter().map(|value| Text::from(value.trim())).collect();
+            let beginnings = beginnings.iter().map(|beginning| Text::from(beginning.trim_start())).collect();
+            let filter = Filter { dimension: Dimension::City, exclude, values, beginnings };
             prop_assert_eq!(city(&filter.to_string()), Ok(filter));
         }
     }

@@ -56,6 +56,18 @@ pub static ACCESS_LIMITED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("linktide_access_limited_total", help, &["limit"])
 });
 
+/// Signals that edges signed, by what the door made of the signature.
+#[cfg(feature = "access")]
+pub static EDGE_SIGNALS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "Signals that edges signed, by what the door made of the signature: signed, forged or expired";
+    counters("linktide_edge_signals_total", help, &["outcome"])
+});
+
+/// Lists of bots that were not taken because they are broken.
+pub static BOT_LIST_RELOADS_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter("linktide_bot_list_reloads_failed_total", "Lists of bots that were not taken because they are broken")
+});
+
 /// GeoIP databases that were not taken because they are broken.
 pub static GEOIP_RELOADS_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
     counter("linktide_geoip_reloads_failed_total", "GeoIP databases that were not taken because they are broken")

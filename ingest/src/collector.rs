@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use linktide_common::bucket::Timestamp;
-use linktide_common::click::{Click, Reject, RejectReason};
+use linktide_common::click::{Click, Reject, RejectReason, edge};
 use linktide_common::id::TenantId;
 use linktide_common::log::{Append, LogError};
 use linktide_common::problem::{Problem, ProblemKind};
@@ -237,6 +237,7 @@ fn admit(
         );
         return Err(Reject { reason: RejectReason::TooOld, field: Some("clicked_at"), detail, position: None });
     }
+    edge::resolve(&mut click, ingest.config.edge.as_deref(), now);
     let ahead = clicked_at > now.plus_millis(FUTURE_MS);
     click.click_id.get_or_insert_with(|| new_id(now));
     Ok((click, ahead.then_some("clicked_at lies in the future: it counts when it was received")))

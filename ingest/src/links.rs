@@ -9,6 +9,8 @@ use arc_swap::ArcSwap;
 use linktide_common::id::LinkId;
 use serde::Deserialize;
 
+use crate::challenge::When;
+
 /// A file of links that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}: {problem}")]
@@ -25,6 +27,9 @@ pub(crate) struct Link {
     pub(crate) destination: String,
     #[serde(default)]
     pub(crate) title: Option<String>,
+    /// Who is put a challenge first; none where nobody is.
+    #[serde(default)]
+    pub(crate) challenge: Option<When>,
 }
 
 impl Link {
@@ -34,7 +39,7 @@ impl Link {
     }
 }
 
-/// Links by slug, from a CSV file with the columns `slug,link_id,destination` and, if wanted, `title`.
+/// Links by slug, from a CSV file with the columns `slug,link_id,destination` and, if wanted, `title` and `challenge`.
 pub struct LinkFile {
     path: Option<PathBuf>,
     links: ArcSwap<HashMap<String, Arc<Link>>>,
@@ -116,6 +121,7 @@ mod tests {
         for (broken, named) in [
             ("slug,link_id,destination\nspring,x,https://a.example/\n", "line: 2"),
             ("slug,link_id,destination\nspring,7,javascript:alert(1)\n", "javascript"),
+            ("slug,link_id,destination,challenge\na,1,https://a.example/,never\n", "line: 2"),
             ("slug,link_id,destination\na,1,https://a.example/\na,2,https://b.example/ \n", "twice"),
         ] {
             std::fs::write(&path, broken).unwrap();
@@ -124,8 +130,10 @@ mod tests {
             assert_eq!(links.find("spring").unwrap().link_id, LinkId(7));
             assert!(!links.reload().unwrap(), "a broken file is told once");
         }
-        std::fs::write(&path, "slug,link_id,destination\nautumn,\"8\",https://a.example/x\n").unwrap();
+        let text = "slug,link_id,destination,challenge\nautumn,\"8\",https://a.example/x,\nwinter,9,https://a.example/,suspects\n";
+        std::fs::write(&path, text).unwrap();
         assert!(links.reload().unwrap());
-        assert!(links.find("spring").is_none() && links.find("autumn").is_some());
+        assert!(links.find("spring").is_none() && links.find("autumn").unwrap().challenge.is_none());
+        assert_eq!(links.find("winter").unwrap().challenge, Some(When::Suspects));
     }
 }

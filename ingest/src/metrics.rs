@@ -39,6 +39,12 @@ pub(crate) static COLLECTED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     )
 });
 
+/// Challenges in front of links, by what became of them.
+#[cfg(feature = "http")]
+pub(crate) static CHALLENGES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("linktide_challenges_total", "Challenges in front of links, by what became of them", &["outcome"])
+});
+
 /// Records the collector refused, by reason. Their sender was told, and may send them again.
 #[cfg(feature = "http")]
 pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {

@@ -8,11 +8,13 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
 use linktide_common::access::{Gate, guard};
+use linktide_common::click::edge::EdgeKey;
 use linktide_common::clock::Clock;
 use linktide_common::log::LogWriter;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
+use crate::challenge::{Challenges, LARGEST_ANSWER};
 use crate::emitter::Emitter;
 use crate::links::LinkFile;
 use crate::quota::{QuotaConfig, Quotas};
@@ -35,6 +37,8 @@ pub struct IngestConfig {
     pub ack_within: Duration,
     /// Whether redirects are emitted as clicks.
     pub track: bool,
+    /// Whose signature under signals is believed.
+    pub edge: Option<Arc<EdgeKey>>,
 }
 
 impl Default for IngestConfig {
@@ -47,6 +51,7 @@ impl Default for IngestConfig {
             quotas: QuotaConfig::default(),
             ack_within: Duration::from_secs(10),
             track: true,
+            edge: None,
         }
     }
 }
@@ -58,20 +63,23 @@ pub(crate) struct Ingest {
     pub(crate) emitter: Arc<Emitter>,
     pub(crate) links: Arc<LinkFile>,
     pub(crate) quotas: Arc<Quotas>,
+    pub(crate) challenges: Arc<Challenges>,
     pub(crate) clock: Clock,
     pub(crate) config: Arc<IngestConfig>,
 }
 
-/// The front door over a log, with an emitter for the redirector.
+/// The front door over a log, with an emitter and challenges for the redirector.
 pub fn router(
     log: Arc<dyn LogWriter>,
     emitter: Arc<Emitter>,
     links: Arc<LinkFile>,
+    challenges: Arc<Challenges>,
     clock: Clock,
     gate: Gate,
     config: IngestConfig,
 ) -> Router {
     let limit = DefaultBodyLimit::max(config.body_bytes);
+    let answers = DefaultBodyLimit::max(LARGEST_ANSWER);
     let quotas = Arc::new(Quotas::new(config.quotas.clone(), clock.clone()));
     let config = Arc::new(config);
     Router::new()
@@ -79,17 +87,24 @@ pub fn router(
         .route("/v1/imports/{digest}/chunks/{number}", put(import::put_chunk))
         // Those below are open: whoever clicks a link has no key.
         .route_layer(from_fn_with_state(gate, guard))
-        .route("/r/{slug}", get(redirect::link))
-        .route("/q/{slug}", get(redirect::code))
+        .route("/r/{slug}", get(redirect::link).post(redirect::answer_link).layer(answers))
+        .route("/q/{slug}", get(redirect::code).post(redirect::answer_code).layer(answers))
         .layer(limit)
-        .with_state(Ingest { log, emitter, links, quotas, clock, config })
+        .with_state(Ingest { log, emitter, links, quotas, challenges, clock, config })
 }
 
 /// What the front door says of itself.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     #[derive(OpenApi)]
-    #[openapi(paths(collector::collect, import::put_chunk, redirect::link, redirect::code))]
+    #[openapi(paths(
+        collector::collect,
+        import::put_chunk,
+        redirect::link,
+        redirect::code,
+        redirect::answer_link,
+        redirect::answer_code
+    ))]
     struct Paths;
     let mut about = Paths::openapi();
     let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);

@@ -17,7 +17,10 @@ pub(crate) const MOST_LISTED: usize = 1000;
 /// How many it lists where nothing is said.
 pub(crate) const LISTED: usize = 10;
 /// Whose clicks can be asked for.
-pub(crate) const TRAFFIC: &[&str] = &["human", "bot", "all"];
+pub(crate) const TRAFFIC: &[&str] = &["human", SUSPECTED, "bot", "all"];
+/// Whose clicks a live stream can count.
+pub(crate) const LIVE_TRAFFIC: &[&str] = &["human", "bot", "all"];
+const SUSPECTED: &str = "suspected";
 
 /// The parameters as they were sent.
 pub(crate) struct Parameters(Vec<(String, String)>);
@@ -112,25 +115,29 @@ impl Parameters {
         let dimensions = Dimension::ALL.iter().map(|dimension| dimension.name());
         let allowed: Vec<&str> = COMMON.iter().chain(own).copied().chain(dimensions).collect();
         self.only(&allowed)?;
-        let (zone, traffic) = (self.zone()?, self.traffic()?);
-        let (when, publication, filters) = (self.when(&zone)?, self.publication()?, self.filters()?);
+        let zone = self.zone()?;
+        let (when, publication, mut filters) = (self.when(&zone)?, self.publication()?, self.filters()?);
+        let traffic = match self.get("traffic") {
+            // Suspected clicks are people's with a reason: a filter like any other.
+            Some(SUSPECTED) => {
+                filters.push(Filter::suspected());
+                Traffic::Human
+            }
+            _ => self.named("traffic", TRAFFIC)?.unwrap_or_default(),
+        };
         Ok(Asked { zone, when, traffic, publication, filters })
     }
 
     /// The zone and the traffic of a live stream.
     pub(crate) fn live(&self, allowed: &[&str]) -> Result<(Zone, Traffic), Problem> {
         self.only(allowed)?;
-        Ok((self.zone()?, self.traffic()?))
+        Ok((self.zone()?, self.named("traffic", LIVE_TRAFFIC)?.unwrap_or_default()))
     }
 
     fn zone(&self) -> Result<Zone, Problem> {
         self.get("timezone").map_or(Ok(Zone::utc()), |name| {
             Zone::parse(name).map_err(|error| Problem::parameter("timezone", name, error.to_string()))
         })
-    }
-
-    fn traffic(&self) -> Result<Traffic, Problem> {
-        Ok(self.named("traffic", TRAFFIC)?.unwrap_or_default())
     }
 
     fn filters(&self) -> Result<Vec<Filter>, Problem> {

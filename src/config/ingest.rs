@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use linktide_ingest::Provider;
 use serde::{Deserialize, Serialize};
 
-use super::{ByteSize, Span};
+use super::{ByteSize, Hidden, Span};
 
 /// How clicks come in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,13 @@ pub struct Ingest {
     pub leave: Span,
     /// How long the emitter may take to empty its buffer at the end.
     pub drain: Span,
+    /// The secret that an edge signs its signals with, of 16 bytes at least; never shown. Without it, none is believed.
+    #[serde(skip_serializing)]
+    pub edge_secret: Option<Hidden>,
+    /// How old such a signature may be, and how far ahead.
+    pub edge_fresh: Span,
+    /// Challenges in front of links that want them.
+    pub challenge: Challenge,
     /// What a tenant may send to the collector.
     pub quota: Quota,
 }
@@ -58,9 +66,56 @@ impl Default for Ingest {
             rate: 10_000,
             leave: Span::seconds(3),
             drain: Span::seconds(10),
+            edge_secret: None,
+            edge_fresh: Span::seconds(60),
+            challenge: Challenge::default(),
             quota: Quota::default(),
         }
     }
+}
+
+/// Challenges in front of links that want them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Challenge {
+    /// What tokens are signed with, of 16 bytes at least; never shown. Several processes behind one name need the same;
+    /// without it, a process makes its own at its start.
+    #[serde(skip_serializing)]
+    pub secret: Option<Hidden>,
+    /// How long an answer may take.
+    pub lifetime: Span,
+    /// Leading zero bits that the proof of work needs, 20 at most: each doubles it. 12 are some 4,000 hashes.
+    pub bits: u32,
+    /// Challenges that may wait for an answer at once; beyond, visitors are led on.
+    pub most: usize,
+    /// A provider of CAPTCHAs in place of the work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captcha: Option<Captcha>,
+}
+
+impl Default for Challenge {
+    fn default() -> Self {
+        Self { secret: None, lifetime: Span::seconds(120), bits: 12, most: 10_000, captcha: None }
+    }
+}
+
+/// A provider of CAPTCHAs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Captcha {
+    /// `turnstile`, `hcaptcha` or `recaptcha`.
+    pub provider: Provider,
+    /// The public key of the site.
+    pub site_key: String,
+    /// The secret of the site; never shown.
+    #[serde(skip_serializing, default)]
+    pub secret: Option<Hidden>,
+    /// Where responses are verified, where that is not the provider's own place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify_url: Option<String>,
+    /// Where the script is, where that is not the provider's own place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script_url: Option<String>,
 }
 
 /// What a tenant may send to the collector.

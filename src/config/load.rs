@@ -125,8 +125,13 @@ impl Merged {
         loop {
             let table = self.table();
             match serde_path_to_error::deserialize::<_, Config>(Value::Table(table)) {
-                Ok(config) if self.problems.is_empty() => return Ok(config),
-                Ok(_) => return Err(ConfigError(self.problems)),
+                Ok(config) => {
+                    for (key, what) in config.bots.problems() {
+                        let found = self.leaves.get(&key).map_or("configuration", |(source, _)| source).to_owned();
+                        self.problem(&found, &key, what);
+                    }
+                    return if self.problems.is_empty() { Ok(config) } else { Err(ConfigError(self.problems)) };
+                }
                 Err(error) => {
                     let (path, what) = (error.path().to_string(), error.inner().to_string());
                     let wrong =
@@ -217,6 +222,29 @@ mod tests {
             ]
         );
         assert!(problems[4].what.contains("flush_interval"), "{}", problems[4].what);
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_told_with_the_others() {
+        let file = "[bots]\nsuspect = 200\nagents = [{ name = \"isbot\", file = \"x\" }]\n[log]\npartitions = -1\n";
+        let sources = Sources {
+            file: Some(pair("linktide.toml", file)),
+            flags: vec![pair("bots.weights.hosting", "101")],
+            ..Sources::default()
+        };
+        let ConfigError(problems) = load(sources).unwrap_err();
+        let mut told: Vec<_> = problems.iter().map(|problem| (problem.key.as_str(), problem.source.as_str())).collect();
+        told.sort_unstable();
+        let file = "linktide.toml";
+        assert_eq!(
+            told,
+            [
+                ("bots.agents", file),
+                ("bots.suspect", file),
+                ("bots.weights.hosting", "--set bots.weights.hosting"),
+                ("log.partitions", file)
+            ]
+        );
     }
 
     #[test]

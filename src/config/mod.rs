@@ -7,18 +7,20 @@ mod access;
 mod export;
 mod ingest;
 mod load;
+#[cfg(test)]
+mod page;
 mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use linktide_batch::ColdClass;
-use linktide_common::enrich::VisitorIdentity;
+use linktide_common::enrich::{BotConfig, VisitorIdentity};
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Jwt, Limits};
 pub use export::{Export, Webhook};
-pub use ingest::{Ingest, Quota};
+pub use ingest::{Captcha, Challenge, Ingest, Quota};
 pub use load::{ConfigError, Problem, Sources, load};
 pub use values::{ByteSize, Hidden, Settings, Span, Threshold};
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub lake: Lake,
     /// What is learnt from a click.
     pub enrich: Enrich,
+    /// Who is taken for a bot.
+    pub bots: BotConfig,
     /// The last hours.
     pub speed: Speed,
     /// Raw clicks in open tables.

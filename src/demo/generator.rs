@@ -118,6 +118,8 @@ impl Generator {
             user_agent: Some(user_agent),
             trigger,
             imported: false,
+            signals: None,
+            edge_signals: None,
         }
     }
 

@@ -99,6 +99,8 @@ pub(super) fn parse(line: &str, reading: Reading) -> Result<Click, LineError> {
         kind,
         trigger: Trigger::Link,
         imported: true,
+        signals: None,
+        edge_signals: None,
     })
 }
 

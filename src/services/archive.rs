@@ -1,17 +1,16 @@
 //! `linktide archive`: the log of Kafka into the tables. Any number of them share the partitions.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use linktide_batch::{Access, Archiver};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::Enricher;
 use linktide_common::intake::Intake;
+use linktide_ingest::LinkFile;
 use tokio_util::sync::CancellationToken;
 
 use super::tasks::Tasks;
-use super::{archive_config, enrichment, kafka, lake, probes, salt_key};
+use super::{archive_config, enricher, kafka, lake, look_at_files, probes, salt_key};
 use crate::config::Config;
 
 const BUDGET: Duration = Duration::from_secs(10);
@@ -28,11 +27,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let lake = lake::open(&config.lake, Access::Write, fail_fast).await?;
     let log = kafka::open(&config.kafka, fail_fast).await?;
-    let enricher = Arc::new(Enricher::new(enrichment(config, salt_key(config)?)?)?);
+    let enricher = enricher(config, salt_key(config)?)?;
+    let rules = enricher.rules();
     let reader = Box::new(log.reader(&kafka::group(&config.kafka, "archive"))?);
     let intake = Intake::new("archive", reader, enricher, Clock::system(), config.log.copy_window);
     let (archiver, _flusher) = Archiver::open(lake, intake, Clock::system(), archive_config(config)).await?;
     let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+    tasks.spawn(look_at_files(rules, LinkFile::none().into(), stop.clone()));
     if let Some(listen) = listen {
         tasks.spawn(probes::serve(listen, || std::future::ready(Ok(())), stop.clone()));
     }

@@ -13,12 +13,12 @@ use async_trait::async_trait;
 use linktide_common::clock::Clock;
 use linktide_common::log::kafka::KafkaLog;
 use linktide_common::log::{Append, LogError, LogWriter, Marked};
-use linktide_ingest::{Emitter, LinkFile, Readiness};
+use linktide_ingest::{Challenges, Emitter, LinkFile, Readiness};
 use tokio_util::sync::CancellationToken;
 
 use super::access::Entrance;
 use super::tasks::Tasks;
-use super::{LOOK_AT_FILES, door, emitter, http, kafka, lake, reload};
+use super::{challenge, door, door_rules, emitter, expire, http, kafka, lake, look_at_files};
 use crate::config::Config;
 
 /// How long requests that are being answered may take at the end.
@@ -30,6 +30,7 @@ pub struct FrontDoor {
     pub address: SocketAddr,
     /// The redirector's emitter.
     pub emitter: Arc<Emitter>,
+    challenges: Arc<Challenges>,
     ready: Readiness,
     leave: Duration,
     drain: Duration,
@@ -56,10 +57,14 @@ impl FrontDoor {
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let ready = Readiness::default();
+        let rules = door_rules(config)?;
+        let challenge = challenge(&config.ingest.challenge, Arc::clone(&rules), clock.clone())?;
+        let challenges = Arc::new(Challenges::new(challenge, Arc::clone(&emitter), clock.clone()));
         let router = linktide_ingest::router(
             writer,
             Arc::clone(&emitter),
             Arc::clone(&links),
+            Arc::clone(&challenges),
             clock,
             entrance.gate.clone(),
             door,
@@ -71,7 +76,8 @@ impl FrontDoor {
         let (about, bounds) = (linktide_ingest::openapi(), config.api.connections.clone());
         tasks.spawn(http::serve(listener, router, about, bounds, requests.clone()));
         entrance.follow(&mut tasks, &requests);
-        tasks.spawn(look_at_links(links, requests.clone()));
+        tasks.spawn(look_at_files(rules, links, requests.clone()));
+        tasks.spawn(expire(Arc::clone(&challenges), requests.clone()));
         let (settings, stop) = (config.clone(), requests.clone());
         tasks.spawn(async move {
             tokio::select! {
@@ -83,7 +89,7 @@ impl FrontDoor {
         });
         ready.set(true);
         let (leave, drain) = (config.ingest.leave.0, config.ingest.drain.0);
-        Ok(Self { address, emitter, ready, leave, drain, tasks, requests })
+        Ok(Self { address, emitter, challenges, ready, leave, drain, tasks, requests })
     }
 
     /// Works until `stop`, or until a task ends on its own, which is an error.
@@ -107,7 +113,8 @@ impl FrontDoor {
         self.ready.set(false);
         self.requests.cancel();
         let ended = self.tasks.end_within(BUDGET).await;
-        // Only now: a redirect that was being answered has emitted its click.
+        // Only now: a redirect that was being answered has emitted its click, or waits with it.
+        self.challenges.close();
         self.emitter.shutdown(self.drain).await;
         ended
     }
@@ -143,17 +150,5 @@ impl LogWriter for LateLog {
 
     async fn append_marked(&self, mark: &str, records: Vec<Append>) -> Result<Marked, LogError> {
         self.get()?.append_marked(mark, records).await
-    }
-}
-
-async fn look_at_links(links: Arc<LinkFile>, stop: CancellationToken) -> anyhow::Result<&'static str> {
-    let mut due = tokio::time::interval(LOOK_AT_FILES);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok("files"),
-            _ = due.tick() => {}
-        }
-        let links = Arc::clone(&links);
-        tokio::task::spawn_blocking(move || reload(&links)).await?;
     }
 }

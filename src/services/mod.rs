@@ -7,6 +7,7 @@ mod http;
 pub mod ingest;
 pub mod kafka;
 pub mod lake;
+pub(crate) mod nightly;
 mod outward;
 mod probes;
 mod query;
@@ -20,22 +21,29 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use linktide_batch::{ArchiveConfig, NightlyConfig, Recount, Recounter};
+use linktide_common::click::edge::EdgeKey;
 use linktide_common::click::limits;
-use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Reload};
+use linktide_common::clock::Clock;
+use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Level, Reload, Rules};
 use linktide_common::secret::Secret;
-use linktide_ingest::{EmitterConfig, IngestConfig, LinkFile, QuotaConfig, Rate};
+use linktide_ingest::{
+    CaptchaConfig, ChallengeConfig, Challenges, EmitterConfig, IngestConfig, LinkFile, MOST_BITS, QuotaConfig, Rate,
+};
 use linktide_speed::SpeedConfig;
 use linktide_speed::reader::{Held, SpeedReader};
 use linktide_speed::view::{Limits, RedisConfig, RedisView};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Quota};
+use crate::config::{Captcha, Challenge, Config, Hidden, Ingest, Quota};
 
 pub use query::QueryService;
 pub use speed::SpeedService;
 pub use standalone::Services;
 
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+/// Bytes that a secret of the configuration needs at least.
+const SHORTEST_SECRET: usize = 16;
 
 /// The secret that every process makes the same salts from.
 fn salt_key(config: &Config) -> anyhow::Result<&Path> {
@@ -44,13 +52,30 @@ fn salt_key(config: &Config) -> anyhow::Result<&Path> {
     )
 }
 
-fn enrichment(config: &Config, salt_key: &Path) -> anyhow::Result<EnrichConfig> {
-    Ok(EnrichConfig {
-        salt_secret: secret_file(salt_key, "the secret of salts")?,
+fn enricher(config: &Config, salt_key: &Path) -> anyhow::Result<Arc<Enricher>> {
+    enricher_of(config, secret_file(salt_key, "the secret of salts")?)
+}
+
+/// The one function over all clicks, with salts of its own making.
+pub(crate) fn enricher_of(config: &Config, salt_secret: Secret) -> anyhow::Result<Arc<Enricher>> {
+    let enrich = EnrichConfig {
+        salt_secret,
         visitor: config.enrich.visitor,
         geo: geo_files(config),
         floor_days: floor_days(config),
-    })
+    };
+    Ok(Arc::new(Enricher::with_bots(enrich, config.bots.clone())?))
+}
+
+/// What the front door tells suspects by: places are nothing to it.
+fn door_rules(config: &Config) -> anyhow::Result<Arc<Rules>> {
+    let files = GeoFiles { city: None, asn: config.enrich.asn.clone() };
+    Ok(Arc::new(Rules::with_bots(files, config.bots.clone())?))
+}
+
+/// What stored clicks are looked at again by.
+pub(crate) fn rules(config: &Config) -> anyhow::Result<Arc<Rules>> {
+    Ok(Arc::new(Rules::with_bots(geo_files(config), config.bots.clone())?))
 }
 
 fn archive_config(config: &Config) -> ArchiveConfig {
@@ -73,7 +98,7 @@ pub(crate) fn nightly_config(config: &Config) -> NightlyConfig {
 }
 
 /// The files that places are looked up in.
-pub(crate) fn geo_files(config: &Config) -> GeoFiles {
+fn geo_files(config: &Config) -> GeoFiles {
     GeoFiles { city: config.enrich.geoip.clone(), asn: config.enrich.asn.clone() }
 }
 
@@ -157,7 +182,69 @@ fn door(config: &Config) -> anyhow::Result<IngestConfig> {
         quotas: quotas(&ingest.quota)?,
         ack_within: ingest.ack_within.0,
         track: ingest.track,
+        edge: edge(ingest)?,
     })
+}
+
+/// Whose signature under signals is believed. A secret that can be guessed would let anybody sign.
+pub(crate) fn edge(ingest: &Ingest) -> anyhow::Result<Option<Arc<EdgeKey>>> {
+    let Some(secret) = &ingest.edge_secret else { return Ok(None) };
+    let secret = long_enough(secret, "ingest.edge_secret")?;
+    Ok(Some(Arc::new(EdgeKey::new(secret, ingest.edge_fresh.0))))
+}
+
+fn long_enough(secret: &Hidden, key: &str) -> anyhow::Result<Secret> {
+    let bytes = secret.0.as_bytes().to_vec();
+    anyhow::ensure!(
+        bytes.len() >= SHORTEST_SECRET,
+        "{key} has {} bytes: give it at least {SHORTEST_SECRET}, chosen at random",
+        bytes.len()
+    );
+    Ok(Secret::new(bytes))
+}
+
+/// How challenges are put. Suspects are those of the rules in force.
+fn challenge(challenge: &Challenge, rules: Arc<Rules>, clock: Clock) -> anyhow::Result<ChallengeConfig> {
+    anyhow::ensure!(
+        challenge.bits <= MOST_BITS,
+        "ingest.challenge.bits is {}: beyond {MOST_BITS} people wait for seconds",
+        challenge.bits
+    );
+    let key = match &challenge.secret {
+        Some(secret) => long_enough(secret, "ingest.challenge.secret")?,
+        None => Secret::new(rand::random::<[u8; 32]>().to_vec()),
+    };
+    Ok(ChallengeConfig {
+        key,
+        lifetime: challenge.lifetime.0,
+        bits: challenge.bits,
+        most: challenge.most,
+        captcha: challenge.captcha.as_ref().map(captcha).transpose()?,
+        suspicion: Arc::new(move |click| rules.level(click, clock.now()) == Level::Suspected),
+    })
+}
+
+fn captcha(captcha: &Captcha) -> anyhow::Result<CaptchaConfig> {
+    let secret = captcha.secret.as_ref().context("ingest.challenge.captcha.secret is not set")?;
+    Ok(CaptchaConfig {
+        provider: captcha.provider,
+        site_key: captcha.site_key.clone(),
+        secret: Secret::new(secret.0.as_bytes().to_vec()),
+        verify_url: captcha.verify_url.clone(),
+        script_url: captcha.script_url.clone(),
+    })
+}
+
+/// Lets challenges expire; at the end, those that wait are handed to the emitter, which ends later.
+async fn expire(challenges: Arc<Challenges>, stop: CancellationToken) -> anyhow::Result<&'static str> {
+    let mut due = tokio::time::interval(EXPIRE_EVERY);
+    while !stop.is_cancelled() {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = due.tick() => challenges.expire(),
+        }
+    }
+    Ok("challenges")
 }
 
 /// A quota that can never be met would be a door that is shut without saying so.
@@ -179,9 +266,9 @@ fn quotas(quota: &Quota) -> anyhow::Result<QuotaConfig> {
     Ok(QuotaConfig { clicks, bytes, tenants: quota.tenants })
 }
 
-/// Takes newer GeoIP databases and links; a broken file leaves what is in use.
+/// Takes newer GeoIP databases, lists of bots and links; a broken file leaves what is in use.
 async fn look_at_files(
-    enricher: Arc<Enricher>,
+    rules: Arc<Rules>,
     links: Arc<LinkFile>,
     stop: CancellationToken,
 ) -> anyhow::Result<&'static str> {
@@ -191,14 +278,16 @@ async fn look_at_files(
             () = stop.cancelled() => break,
             _ = due.tick() => {}
         }
-        let (enricher, links) = (Arc::clone(&enricher), Arc::clone(&links));
+        let (rules, links) = (Arc::clone(&rules), Arc::clone(&links));
         tokio::task::spawn_blocking(move || {
-            match enricher.reload() {
-                Reload::Unchanged => {}
-                Reload::Replaced => {
-                    tracing::info!(rules = enricher.rules_version(), "newer GeoIP databases are in use")
+            for looked in rules.reload() {
+                match looked {
+                    Reload::Unchanged => {}
+                    Reload::Replaced => {
+                        tracing::info!(rules = rules.version(), "newer databases or lists are in use")
+                    }
+                    Reload::Kept(error) => tracing::error!(%error, "a file of rules is broken; the old ones stay"),
                 }
-                Reload::Kept(error) => tracing::error!(%error, "a GeoIP database is broken; the old one stays"),
             }
             reload(&links);
         })

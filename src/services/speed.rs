@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use linktide_batch::Access;
 use linktide_common::clock::Clock;
-use linktide_common::enrich::Enricher;
 use linktide_common::intake::Intake;
 use linktide_common::log::kafka::KafkaLog;
+use linktide_ingest::LinkFile;
 use linktide_speed::SpeedWorker;
 use linktide_speed::view::{Held, RedisView, View, ViewError};
 use tokio_util::sync::CancellationToken;
 
 use super::tasks::Tasks;
-use super::{enrichment, kafka, lake, probes, redis, salt_key, speed};
+use super::{enricher, kafka, lake, look_at_files, probes, redis, salt_key, speed};
 use crate::config::Config;
 use crate::schedule;
 
@@ -44,7 +44,8 @@ impl SpeedService {
         let view = Arc::new(RedisView::new(&redis(config))?);
         connect(&view, fail_fast).await?;
         let log = kafka::open(&config.kafka, fail_fast).await?;
-        let enricher = Arc::new(Enricher::new(enrichment(config, salt_key)?)?);
+        let enricher = enricher(config, salt_key)?;
+        let rules = enricher.rules();
         let reader = Box::new(log.reader(&kafka::group(&config.kafka, "speed"))?);
         let intake = Intake::new("speed", reader, enricher, Clock::system(), config.log.copy_window);
         if lake.publications().latest().await?.is_none() {
@@ -56,6 +57,7 @@ impl SpeedService {
         let worker =
             SpeedWorker::new(intake, Arc::clone(&view) as Arc<dyn View>, lake.publications().watch(), speed(config));
         let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
+        tasks.spawn(look_at_files(rules, LinkFile::none().into(), stop.clone()));
         tasks.spawn(schedule::follow(lake, config.lake.look_every.0, stop.clone()));
         if let Some(listen) = listen {
             let ready = Arc::clone(&view);

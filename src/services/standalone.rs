@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use linktide_batch::{Archiver, Flusher, Lake, Nightly, NightlyConfig, Recounter};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::{Enricher, Rules};
+use linktide_common::enrich::Rules;
 use linktide_common::id::Epoch;
 use linktide_common::intake::Intake;
 use linktide_common::log::LogWriter;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
-use linktide_ingest::{Emitter, LinkFile};
+use linktide_ingest::{Challenges, Emitter, LinkFile};
 use linktide_speed::SpeedWorker;
 use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{MemoryView, View};
@@ -23,7 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::{self, Entrance};
 use super::tasks::Tasks;
-use super::{archive_config, door, emitter, enrichment, http, look_at_files, nightly_config, query, recounter, speed};
+use super::{
+    archive_config, challenge, door, emitter, enricher, expire, http, look_at_files, nightly_config, query, recounter,
+    speed,
+};
 use crate::config::Config;
 use crate::schedule;
 
@@ -40,6 +43,7 @@ pub struct Services {
     pub log: Arc<EmbeddedLog>,
     /// The emitter of this process.
     pub emitter: Arc<Emitter>,
+    challenges: Arc<Challenges>,
     /// Asks the archive for commits.
     pub flusher: Flusher,
     /// Tables, plans and publications.
@@ -62,7 +66,7 @@ impl Services {
         access::refuse_strangers(&config.access, config.api.listen)?;
         let door = door(config)?;
         let log = open_log(config, data, &clock)?;
-        let enricher = Arc::new(Enricher::new(enrichment(config, &data.join("salt.key"))?)?);
+        let enricher = enricher(config, &data.join("salt.key"))?;
         let links = Arc::new(config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open)?);
         let folder = data.join("lake");
         let lake = if config.log.sync { Lake::in_folder(&folder) } else { Lake::in_folder_unsynced(&folder) }?;
@@ -79,7 +83,18 @@ impl Services {
         let writer = Arc::clone(&log) as Arc<dyn LogWriter>;
         let emitter = Arc::new(Emitter::new(Arc::clone(&writer), clock.clone(), emitter(config)));
         let gate = entrance.gate.clone();
-        let door = linktide_ingest::router(writer, Arc::clone(&emitter), Arc::clone(&links), clock.clone(), gate, door);
+        let rules = enricher.rules();
+        let challenge = challenge(&config.ingest.challenge, Arc::clone(&rules), clock.clone())?;
+        let challenges = Arc::new(Challenges::new(challenge, Arc::clone(&emitter), clock.clone()));
+        let door = linktide_ingest::router(
+            writer,
+            Arc::clone(&emitter),
+            Arc::clone(&links),
+            Arc::clone(&challenges),
+            clock.clone(),
+            gate,
+            door,
+        );
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
         let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
         let (key, own, stop) = (data.join("webhook.key"), lake.clone(), requests.clone());
@@ -96,8 +111,8 @@ impl Services {
         tasks.spawn(http::serve(listener, router, about, config.api.connections.clone(), requests.clone()));
         entrance.follow(&mut tasks, &workers);
         tasks.spawn(query::work_of(query));
-        let rules = enricher.rules();
-        tasks.spawn(look_at_files(enricher, links, workers.clone()));
+        tasks.spawn(look_at_files(Arc::clone(&rules), links, workers.clone()));
+        tasks.spawn(expire(Arc::clone(&challenges), workers.clone()));
         tasks.spawn(schedule::follow(lake.clone(), config.lake.look_every.0, workers.clone()));
         let (nightly, copy_window) = (nightly_config(config), config.log.copy_window);
         Ok(Self {
@@ -105,6 +120,7 @@ impl Services {
             clock,
             log,
             emitter,
+            challenges,
             flusher,
             lake,
             rules,
@@ -158,6 +174,7 @@ impl Services {
     /// What a task failed with while it ended.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.requests.cancel();
+        self.challenges.close();
         self.emitter.shutdown(BUDGET).await;
         self.workers.cancel();
         let ended = self.tasks.end_within(BUDGET).await;

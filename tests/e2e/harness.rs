@@ -32,7 +32,11 @@ pub(crate) struct Linktide {
 
 impl Linktide {
     pub(crate) async fn start(data: &Path, clock: Clock) -> Self {
-        let services = Services::spawn(&config(), data, clock).await.unwrap();
+        Self::start_with(&config(), data, clock).await
+    }
+
+    pub(crate) async fn start_with(config: &Config, data: &Path, clock: Clock) -> Self {
+        let services = Services::spawn(config, data, clock).await.unwrap();
         let url = format!("http://{}", services.address);
         let this = Self { services, url, data: data.to_owned() };
         this.until("something is published", async || this.get_raw("/v1/freshness").await.0 == 200).await;

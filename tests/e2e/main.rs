@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod challenge;
 mod dashboard;
 mod demo;
 mod exports;
@@ -13,5 +14,7 @@ mod jobs;
 mod kill;
 mod lake;
 mod real_log;
+mod recognition;
 mod seam;
 mod speed;
+mod verdicts;

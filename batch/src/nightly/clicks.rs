@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use linktide_common::bucket::{Day, Hour, QUARTERS_PER_DAY, QUARTERS_PER_HOUR};
 use linktide_common::dimension::{Dimension, NONE};
+use linktide_common::enrich::SUSPECTED;
 use linktide_common::publication::{CutEntry, Tombstone};
 
 use super::session::Session;
@@ -141,6 +142,16 @@ pub(crate) fn judged(condition: &str, marked: bool) -> String {
     )
 }
 
+/// Whether a click counts as a person's: it has no reason, or one that only makes it suspected.
+pub(crate) fn is_person() -> String {
+    format!("(bot_reason IS NULL OR starts_with(bot_reason, '{SUSPECTED}'))")
+}
+
+/// The bot reason of a click that is a bot's for its rate as well, where `too_often` holds.
+pub(crate) fn reason(too_often: &str) -> String {
+    format!("CASE WHEN {too_often} AND {} THEN '{}' ELSE bot_reason END", is_person(), rate_bot::REASON)
+}
+
 /// A dimension's value as a query says it; null where there is none.
 fn value(dimension: Dimension, places: bool) -> String {
     let name = dimension.name();
@@ -166,14 +177,15 @@ fn clicks(condition: &str, judgement: Judgement) -> String {
                 arrow_cast(arrow_cast({day}, 'Int32'), 'Date32') AS day, arrow_cast({in_day}, 'Int16') AS in_day,
                 arrow_cast({hour} * {HOUR_US}, 'Timestamp(Microsecond, Some(\"UTC\"))') AS hour, {in_hour} AS in_hour,
                 CASE WHEN preview THEN 0 ELSE 1 END AS click, CASE WHEN preview THEN 1 ELSE 0 END AS preview,
-                CASE WHEN NOT preview AND bot_reason IS NOT NULL THEN 1 ELSE 0 END AS bot,
-                CASE WHEN NOT preview AND bot_reason IS NULL THEN coalesce(visitor, ip_hash) END AS visitor{values}
+                CASE WHEN NOT preview AND NOT {person} THEN 1 ELSE 0 END AS bot,
+                CASE WHEN NOT preview AND {person} THEN coalesce(visitor, ip_hash) END AS visitor{values}
          FROM (SELECT * EXCEPT (bot_reason), {quarter} AS quarter{place},
-                      coalesce(bot_reason, CASE WHEN too_often THEN '{reason}' END) AS bot_reason
+                      {reason} AS bot_reason
                FROM ({judged}))",
+        person = is_person(),
         values = values.collect::<String>(),
         quarter = divided("CAST(clicked_at AS BIGINT)", QUARTER_US).0,
-        reason = rate_bot::REASON,
+        reason = reason("too_often"),
         judged = judged(condition, judgement.marked),
     )
 }

@@ -44,18 +44,17 @@ pub struct Corrected {
     pub sealed: Vec<Day>,
 }
 
-/// Reasons of the rules that go by the user agent alone, and may be judged by it again.
-const BY_AGENT: &str = "(bot_reason IS NULL OR starts_with(bot_reason, 'ua:'))";
+/// What today's rules say of a stored click. A reason that other signs gave than the user agent stays as it is.
+const JUDGED: &str = "judged(user_agent, clicked_at, bot_reason)";
 
 impl Correction {
     /// The clicks that it touches.
     fn condition(&self) -> String {
         match self {
             Self::Geo => "geo_pending IS NOT NULL AND located(geo_pending)['known']".to_owned(),
-            Self::Bots => format!(
-                "{BY_AGENT} AND ((bot_reason IS DISTINCT FROM judged(user_agent)['bot'])
-                                 OR (device <> judged(user_agent)['device']))"
-            ),
+            Self::Bots => {
+                format!("((bot_reason IS DISTINCT FROM {JUDGED}['bot']) OR (device <> {JUDGED}['device']))")
+            }
             Self::Erase { tombstone } => clicks::erased(tombstone),
         }
     }
@@ -74,7 +73,7 @@ impl Correction {
                 places.into_iter().chain([changed("geo_pending", "NULL".to_owned()), rules]).collect()
             }
             Self::Bots => {
-                let judged = |column, which| changed(column, format!("judged(user_agent)['{which}']"));
+                let judged = |column, which| changed(column, format!("{JUDGED}['{which}']"));
                 vec![judged("bot_reason", "bot"), judged("device", "device"), rules]
             }
             Self::Erase { .. } => Vec::new(),

@@ -158,6 +158,17 @@ impl Nightly {
     /// # Errors
     /// [`BatchError`]; whatever was done stands, and the next run goes on from there.
     pub async fn run(&self, through: Option<Hour>) -> Result<Outcome, BatchError> {
+        let outcome = self.roll_up_and_maintain(through).await;
+        let what = match &outcome {
+            Ok(Outcome::Published { .. }) => "published",
+            Ok(Outcome::Nothing { .. }) => "nothing",
+            Err(_) => "failed",
+        };
+        metrics::RUNS.with_label_values(&[what]).inc();
+        outcome
+    }
+
+    async fn roll_up_and_maintain(&self, through: Option<Hour>) -> Result<Outcome, BatchError> {
         let outcome = self.roll_up(through).await?;
         if let Outcome::Published { from, to, .. } = &outcome
             && from.day() < to.day()

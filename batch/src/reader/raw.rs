@@ -20,13 +20,14 @@ use deltalake::datafusion::error::DataFusionError;
 use deltalake::datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use deltalake::datafusion::execution::memory_pool::GreedyMemoryPool;
 use deltalake::datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use deltalake::datafusion::functions::expr_fn::coalesce;
+use deltalake::datafusion::functions::expr_fn::{coalesce, starts_with};
 use deltalake::datafusion::prelude::{DataFrame, Expr, ParquetReadOptions, SessionConfig, SessionContext, col, lit};
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use linktide_common::bucket::{Range, Timestamp};
 use linktide_common::count::Traffic;
 use linktide_common::dimension::NONE;
+use linktide_common::enrich::SUSPECTED;
 use linktide_common::filter::Filter;
 use linktide_common::id::{LinkId, TenantId};
 use linktide_common::publication::{Publication, Tombstone};
@@ -34,7 +35,7 @@ use object_store::path::Path;
 use url::Url;
 
 use crate::error::BatchError;
-use crate::nightly::clicks::{between, judged, not_erased};
+use crate::nightly::clicks::{between, judged, not_erased, reason};
 use crate::nightly::damage::Reading;
 use crate::nightly::session::{bounds, may_hold_received};
 use crate::table::{File, Table};
@@ -197,10 +198,10 @@ impl RawSnapshot {
         let condition = self.condition(wanted, erased);
         let judged = format!(
             "SELECT * EXCEPT (bot_reason, too_often),
-                    coalesce(bot_reason, CASE WHEN too_often AND NOT preview THEN '{}' END) AS bot_reason,
+                    {} AS bot_reason,
                     coalesce(visitor, ip_hash) AS visitor_hash
              FROM ({})",
-            crate::tables::rate_bot::REASON,
+            reason("too_often AND NOT preview"),
             judged(&condition, marked)
         );
         let mut rows = context.sql(&judged).await?;
@@ -293,7 +294,8 @@ fn told(error: DataFusionError) -> BatchError {
 }
 
 fn of_traffic(traffic: Traffic, previews: bool) -> Option<Expr> {
-    let bot = || col("bot_reason").is_not_null();
+    let suspected = || starts_with(col("bot_reason"), lit(SUSPECTED));
+    let bot = || col("bot_reason").is_not_null().and(!suspected());
     let clicks = !col("preview");
     let clicks = match traffic {
         Traffic::All if previews => return None,
@@ -308,6 +310,12 @@ fn of_traffic(traffic: Traffic, previews: bool) -> Option<Expr> {
 fn through(filter: &Filter) -> Expr {
     let column = || col(filter.dimension().name());
     let values: Vec<Expr> = filter.values().map(lit).collect();
+    if filter.beginnings().next().is_some() {
+        let value = || coalesce(vec![column(), lit(NONE)]);
+        let begin = filter.beginnings().map(|beginning| starts_with(value(), lit(beginning)));
+        let named = begin.fold(value().in_list(values, false), Expr::or);
+        return if filter.excludes() { !named } else { named };
+    }
     if filter.excludes() || filter.values().any(|value| value == NONE) {
         return coalesce(vec![column(), lit(NONE)]).in_list(values, filter.excludes());
     }

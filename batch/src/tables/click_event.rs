@@ -53,7 +53,7 @@ const TEXTS: &[TextColumn] = &[
     ("utm_term", |click| click.utm.term.as_ref()),
     ("utm_content", |click| click.utm.content.as_ref()),
     ("language", |click| click.language.as_ref()),
-    ("bot_reason", |click| click.bot.as_ref()),
+    ("bot_reason", |click| click.bot.as_ref().or(click.suspected.as_ref())),
     ("user_agent", |click| click.user_agent.as_ref()),
     ("destination", |click| click.destination.as_ref()),
     ("slug", |click| click.slug.as_ref()),

@@ -14,13 +14,18 @@
 //! | `method` | `GET` or `HEAD` | `GET` |
 //! | `trigger` | `link` or `qr` | `link` |
 //! | `imported` | true or false | false |
+//! | `signals` | object, see [`Signals`] | nothing was seen |
+//! | `edge_signals` | token of an edge, see [`edge`] | no edge signed anything |
 //!
 //! `null` and an empty text are absent. Fields of other names are passed over. Texts above [`limits`] are cut; a record
 //! above its limit, a field that is there twice, and anything behind the object are refused.
 
+#[cfg(feature = "access")]
+pub mod edge;
 mod parse;
 mod record;
 mod reject;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -31,6 +36,7 @@ use crate::bucket::Timestamp;
 use crate::id::{ClickId, LinkId, TenantId};
 
 pub use reject::{Reject, RejectReason};
+pub use signals::{Challenge, Edge, Headers, Signals};
 
 /// One redirect of one link, as the redirect service saw it. Its address is still raw: it ends in [`crate::enrich`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +69,10 @@ pub struct Click {
     pub trigger: Trigger,
     /// Whether an import sent it: imports may be older than the floor.
     pub imported: bool,
+    /// What a redirector or an edge saw beyond the headers above.
+    pub signals: Option<Box<Signals>>,
+    /// What an edge signed, until the door has exchanged it for signals.
+    pub edge_signals: Option<String>,
 }
 
 impl Click {
@@ -130,4 +140,10 @@ pub mod limits {
     pub const DESTINATION: usize = 4096;
     /// Slug and title.
     pub const LABEL: usize = 512;
+    /// The brands of client hints.
+    pub const BRANDS: usize = 256;
+    /// Another hint, and a fingerprint.
+    pub const HINT: usize = 64;
+    /// What an edge signed: it is not cut, a longer one is refused.
+    pub const EDGE_SIGNALS: usize = 2048;
 }

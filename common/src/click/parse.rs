@@ -7,12 +7,13 @@
 use uuid::Uuid;
 
 use super::record::{Field, Fields, Scalar, position_of};
-use super::{Click, Kind, Reject, RejectReason, Trigger, cut, limits};
+use super::{Click, Kind, Reject, RejectReason, Signals, Trigger, cut, limits};
 use crate::bucket::Timestamp;
 use crate::id::{ClickId, LinkId, TenantId};
 
 const AN_ID: &str = "a whole number from 0 to 18446744073709551615, as a number or a decimal string";
 const A_TIME: &str = "a time such as 2026-03-01T10:00:00Z, or milliseconds since 1970";
+const A_TOKEN: &str = "a token of at most 2048 letters, digits, dots, hyphens and underscores";
 const AN_ADDRESS: &str = "an IPv4 or IPv6 address";
 
 pub(super) fn parse(record: &[u8]) -> Result<Click, Reject> {
@@ -104,7 +105,19 @@ impl Fields<'_> {
                 Scalar::Bool(imported) => imported,
                 other => return Err(Fault::bad(Field::Imported, &other, "true or false")),
             },
+            signals: self.signals()?,
+            edge_signals: self.parsed(Field::EdgeSignals, A_TOKEN, token_of)?,
         })
+    }
+
+    fn signals(&self) -> Result<Option<Box<Signals>>, Fault> {
+        match self.signals.map(|object| object.get()) {
+            None | Some("null" | "\"\"") => Ok(None),
+            Some(object) => match Signals::parse(object) {
+                Ok(signals) => Ok(Some(Box::new(signals)).filter(|signals| **signals != Signals::default())),
+                Err(unfit) => Err(Fault::bad(Field::Signals, &unfit.value, unfit.wanted)),
+            },
+        }
     }
 
     fn id(&mut self, field: Field) -> Result<Option<u64>, Fault> {
@@ -154,6 +167,11 @@ impl Fields<'_> {
             other => Err(Fault::bad(field, &other, "a text")),
         }
     }
+}
+
+fn token_of(text: &str) -> Option<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    (text.len() <= limits::EDGE_SIGNALS && text.bytes().all(fits)).then(|| text.to_owned())
 }
 
 fn kind_of(method: &str) -> Option<Kind> {

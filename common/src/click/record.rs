@@ -44,11 +44,15 @@ fields! {
     Method = "method",
     Trigger = "trigger",
     Imported = "imported",
+    Signals = "signals",
+    EdgeSignals = "edge_signals",
 }
 
 /// The known fields of one record, as they stood in it.
 pub(super) struct Fields<'a> {
     values: [Scalar<'a>; FIELDS],
+    /// The object `signals`, as it stands.
+    pub(super) signals: Option<&'a RawValue>,
     /// A field that is there twice.
     pub(super) twice: Option<Field>,
 }
@@ -89,12 +93,15 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields { values: Default::default(), twice: None };
+        let mut fields = Fields { values: Default::default(), signals: None, twice: None };
         let mut seen = [false; FIELDS];
         while let Some(Key(field)) = map.next_key()? {
             match field {
                 Some(field) => {
-                    fields.values[field as usize] = map.next_value()?;
+                    match field {
+                        Field::Signals => fields.signals = map.next_value()?,
+                        _ => fields.values[field as usize] = map.next_value()?,
+                    }
                     if std::mem::replace(&mut seen[field as usize], true) {
                         fields.twice.get_or_insert(field);
                     }
@@ -131,7 +138,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-impl<'de> Deserialize<'de> for Scalar<'de> {
+impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ScalarVisitor)
     }

@@ -21,7 +21,7 @@ fn json(click: &Click) -> String {
 
 #[test]
 fn whole_click_is_read_and_written_back() {
-    let record = r#"{"tenant_id":"7","link_id":"42","click_id":"0190a3c4-7b1e-7cc1-8f00-0123456789ab","clicked_at":1767225600001,"ip":"2001:db8::1","user_agent":"Mozilla/5.0 \"x\"","referrer":"https://a.example/","language":"en","destination":"https://b.example/?utm_source=x","slug":"spring","title":"Fr\u00fchling","method":"HEAD","trigger":"qr","imported":true}"#;
+    let record = r#"{"tenant_id":"7","link_id":"42","click_id":"0190a3c4-7b1e-7cc1-8f00-0123456789ab","clicked_at":1767225600001,"ip":"2001:db8::1","user_agent":"Mozilla/5.0 \"x\"","referrer":"https://a.example/","language":"en","destination":"https://b.example/?utm_source=x","slug":"spring","title":"Fr\u00fchling","method":"HEAD","trigger":"qr","imported":true,"signals":{"challenge":"passed","bot_score":3,"webdriver":false,"ja4":"t13d1516h2_8daaf6152771_b186095e22b6","sec_ch_ua":"\"Chromium\";v=\"124\"","sec_ch_ua_mobile":"?0","sec_ch_ua_platform":"\"Linux\"","headers":["accept","sec-fetch-site"],"https":true,"edge":"signed"},"edge_signals":"v1.1.e30.00"}"#;
     let read = click(record);
     assert_eq!((read.tenant_id, read.link_id), (TenantId(7), LinkId(42)));
     assert_eq!((read.kind, read.trigger, read.imported), (Kind::Preview, Trigger::Qr, true));
@@ -53,6 +53,41 @@ fn ids_are_numbers_or_strings_of_64_bits() {
 fn unknown_fields_are_passed_over_whatever_they_hold() {
     let read = click(r#"{"signals":{"a":[1,{"b":null}]},"link_id":1,"x":"\ud83d\ude00","x":2}"#);
     assert_eq!(read.link_id, LinkId(1));
+}
+
+#[test]
+fn signals_that_cannot_be_refuse_the_click_and_unknown_ones_do_not() {
+    for (signals, told) in [
+        (r#"{"challenge":"won"}"#, "`won` is not passed, pressed, failed or unanswered, as challenge"),
+        (r#"{"bot_score":101}"#, "`101` is not a whole number from 0 to 100, as bot_score"),
+        (r#"{"bot_score":0.5}"#, "`0.5` is not a whole number from 0 to 100, as bot_score"),
+        (r#"{"webdriver":"yes"}"#, "`yes` is not true or false, as webdriver"),
+        (r#"{"headers":"accept"}"#, "an array of names as headers"),
+        (r#"{"https":true,"https":true}"#, "each field once"),
+        ("[]", "each field once"),
+        ("7", "each field once"),
+    ] {
+        let reject = reject(&format!("{{\"link_id\":1,\"signals\":{signals}}}"));
+        assert_eq!(
+            (reject.reason, reject.field, reject.position),
+            (RejectReason::BadValue, Some("signals"), Some(23)),
+            "{signals}"
+        );
+        assert!(reject.detail.contains(told), "{reject}");
+    }
+    for nothing in ["null", "\"\"", "{}", r#"{"challenge":null,"new":[1],"ja4":""}"#] {
+        assert_eq!(click(&format!("{{\"link_id\":1,\"signals\":{nothing}}}")).signals, None, "{nothing}");
+    }
+    let read = click(r#"{"link_id":1,"signals":{"headers":["accept","x-new"]}}"#).signals.unwrap().headers.unwrap();
+    assert!(read.has("accept") && !read.has("accept-language") && !read.has("x-new"));
+}
+
+#[test]
+fn token_of_an_edge_is_no_free_text() {
+    for token in ["a b", "é", "\\u0001", &"x".repeat(limits::EDGE_SIGNALS + 1)] {
+        let reject = reject(&format!("{{\"link_id\":1,\"edge_signals\":\"{token}\"}}"));
+        assert_eq!((reject.reason, reject.field), (RejectReason::BadValue, Some("edge_signals")), "{token}");
+    }
 }
 
 #[test]
@@ -150,6 +185,11 @@ fn what_is_written_fits_in_a_record_however_long_it_was() {
         *text = Some("\u{1}".repeat(limits::RECORD));
     }
     long.title = long.slug.clone();
+    let text = long.slug.clone();
+    let (ja4, sec_ch_ua, sec_ch_ua_mobile, sec_ch_ua_platform) = (text.clone(), text.clone(), text.clone(), text);
+    long.signals =
+        Some(Box::new(Signals { ja4, sec_ch_ua, sec_ch_ua_mobile, sec_ch_ua_platform, ..Signals::default() }));
+    long.edge_signals = Some("x".repeat(limits::EDGE_SIGNALS));
     let json = json(&long);
     assert_eq!(click(&json).destination.unwrap().len(), limits::DESTINATION);
 }
@@ -177,30 +217,60 @@ fn methods_and_triggers_that_are_no_click_are_refused() {
     }
 }
 
+fn any_signals() -> impl Strategy<Value = Option<Box<Signals>>> {
+    let texts = prop::collection::vec(prop::option::of("(?s).{1,12}"), 4);
+    let facts = (prop::option::of(0..=100u8), any::<Option<bool>>(), any::<Option<[bool; 6]>>(), 0..9usize);
+    (texts, facts).prop_map(|(texts, (bot_score, webdriver, headers, which))| {
+        let mut texts = texts.into_iter();
+        let mut text = || texts.next().flatten();
+        let challenges = [Challenge::Passed, Challenge::Pressed, Challenge::Failed, Challenge::Unanswered];
+        let headers = headers
+            .map(|there| Headers::seen(|name| there[Headers::NAMES.iter().position(|known| *known == name).unwrap()]));
+        let signals = Signals {
+            challenge: challenges.get(which).copied(),
+            bot_score,
+            webdriver,
+            ja4: text(),
+            sec_ch_ua: text(),
+            sec_ch_ua_mobile: text(),
+            sec_ch_ua_platform: text(),
+            headers,
+            https: webdriver.map(|truth| !truth),
+            edge: [Edge::Signed, Edge::Forged, Edge::Expired].get(which).copied(),
+        };
+        Some(Box::new(signals)).filter(|signals| **signals != Signals::default())
+    })
+}
+
 fn any_click() -> impl Strategy<Value = Click> {
     let texts = prop::collection::vec(prop::option::of("(?s).{1,40}"), 6);
     let place =
         (any::<u64>(), any::<u64>(), any::<Option<u128>>(), prop::option::of(-9_999_999_999i64..9_999_999_999_999));
-    (place, prop::option::of(any::<IpAddr>()), texts, any::<[bool; 3]>()).prop_map(|(place, ip, texts, flags)| {
-        let mut texts = texts.into_iter();
-        let mut text = || texts.next().flatten();
-        Click {
-            tenant_id: TenantId(place.0),
-            link_id: LinkId(place.1),
-            click_id: place.2.map(|id| ClickId(Uuid::from_u128(id))),
-            clicked_at: place.3.and_then(Timestamp::from_millis),
-            ip,
-            user_agent: text(),
-            referrer: text(),
-            language: text(),
-            destination: text(),
-            slug: text(),
-            title: text(),
-            kind: if flags[0] { Kind::Preview } else { Kind::Click },
-            trigger: if flags[1] { Trigger::Qr } else { Trigger::Link },
-            imported: flags[2],
-        }
-    })
+    let seen = (any_signals(), prop::option::of("[A-Za-z0-9._-]{1,20}"));
+    (place, prop::option::of(any::<IpAddr>()), texts, any::<[bool; 3]>(), seen).prop_map(
+        |(place, ip, texts, flags, seen)| {
+            let mut texts = texts.into_iter();
+            let mut text = || texts.next().flatten();
+            Click {
+                tenant_id: TenantId(place.0),
+                link_id: LinkId(place.1),
+                click_id: place.2.map(|id| ClickId(Uuid::from_u128(id))),
+                clicked_at: place.3.and_then(Timestamp::from_millis),
+                ip,
+                user_agent: text(),
+                referrer: text(),
+                language: text(),
+                destination: text(),
+                slug: text(),
+                title: text(),
+                kind: if flags[0] { Kind::Preview } else { Kind::Click },
+                trigger: if flags[1] { Trigger::Qr } else { Trigger::Link },
+                imported: flags[2],
+                signals: seen.0,
+                edge_signals: seen.1,
+            }
+        },
+    )
 }
 
 proptest! {

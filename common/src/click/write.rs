@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Click, Kind, Trigger, cut, limits};
+use super::{Click, Kind, Signals, Trigger, cut, limits};
 use crate::bucket::Timestamp;
 use crate::id::{ClickId, LinkId, TenantId};
 
@@ -37,6 +37,10 @@ struct Written<'a> {
     trigger: Option<&'static str>,
     #[serde(skip_serializing_if = "is_default")]
     imported: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signals: Option<Signals>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edge_signals: Option<&'a str>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -59,6 +63,8 @@ pub(super) fn to_json(click: &Click, out: &mut Vec<u8>) {
         method: (click.kind == Kind::Preview).then_some("HEAD"),
         trigger: (click.trigger == Trigger::Qr).then_some(Trigger::Qr.name()),
         imported: click.imported,
+        signals: click.signals.as_deref().map(Signals::kept),
+        edge_signals: click.edge_signals.as_deref(),
     };
     serde_json::to_writer(out, &written).expect("writing to memory does not fail");
 }

@@ -2,11 +2,12 @@
 //!
 //! Parsing one takes some seven microseconds; the cache makes it one lookup for the agents of every day.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use quick_cache::sync::Cache;
 
-use super::{Agent, Device, Text, bot, device, family};
+use super::bot::AgentFacts;
+use super::{Agent, Device, Text, device, family};
 
 const CACHED: usize = 1 << 15;
 
@@ -14,52 +15,61 @@ const CACHED: usize = 1 << 15;
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) text: Text,
+    /// The device is the one that a person would have.
     pub(super) agent: Agent,
-    pub(super) bot: Option<Text>,
+    pub(super) bot: AgentFacts,
 }
 
+/// What was learnt of user agents lately.
 pub(super) struct Agents {
     cache: Cache<Text, Arc<Facts>>,
-    nobody: Arc<Facts>,
+    nobody: OnceLock<Arc<Facts>>,
+}
+
+impl Default for Agents {
+    fn default() -> Self {
+        Self { cache: Cache::new(CACHED), nobody: OnceLock::new() }
+    }
 }
 
 impl Agents {
-    pub(super) fn new() -> Self {
-        let agent = Agent { browser: None, os: None, device: Device::Bot };
-        let nobody = Facts { text: "".into(), agent, bot: bot::verdict(None).map(Text::from) };
-        Self { cache: Cache::new(CACHED), nobody: Arc::new(nobody) }
-    }
-
-    /// What there is to know of a user agent.
-    pub(super) fn facts(&self, user_agent: Option<&str>) -> Arc<Facts> {
-        let Some(text) = user_agent else { return Arc::clone(&self.nobody) };
+    /// What there is to know of a user agent; `judged` says what is known of it for the verdict.
+    pub(super) fn facts(
+        &self,
+        user_agent: Option<&str>,
+        judged: impl FnOnce(Option<&str>) -> AgentFacts,
+    ) -> Arc<Facts> {
+        let Some(text) = user_agent else {
+            let nobody = || {
+                let agent = Agent { browser: None, os: None, device: Device::Desktop };
+                Arc::new(Facts { text: "".into(), agent, bot: judged(None) })
+            };
+            return Arc::clone(self.nobody.get_or_init(nobody));
+        };
         if let Some(facts) = self.cache.get(text) {
             return facts;
         }
         let text: Text = text.into();
-        let facts = Arc::new(parse(&text));
+        let agent = Agent { browser: family::browser(&text), os: family::system(&text), device: device::of(&text) };
+        let facts = Arc::new(Facts { bot: judged(Some(&text)), agent, text: Arc::clone(&text) });
         self.cache.insert(text, Arc::clone(&facts));
         facts
     }
 }
 
-fn parse(text: &Text) -> Facts {
-    let bot = bot::verdict(Some(text)).map(Text::from);
-    let agent = Agent {
-        browser: family::browser(text),
-        os: family::system(text),
-        device: if bot.is_some() { Device::Bot } else { device::of(text) },
-    };
-    Facts { text: Arc::clone(text), agent, bot }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Rules;
     use super::*;
+    use crate::bucket::Timestamp;
+
+    fn rules() -> Rules {
+        Rules::load(super::super::GeoFiles::default()).unwrap()
+    }
 
     #[test]
     fn agents_of_every_kind_are_told_apart() {
-        let agents = Agents::new();
+        let rules = rules();
         let table = [
             (
                 "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_9_1) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/32.0.1700.77 Safari/537.36",
@@ -100,16 +110,13 @@ mod tests {
             ("Safari/9537.73.11 CFNetwork/673.0.3 Darwin/13.0.0 (x86_64)", None, Some("Mac OS X"), Device::Desktop),
         ];
         for (text, browser, os, device) in table {
-            let facts = agents.facts(Some(text));
-            assert_eq!(
-                (facts.agent.browser.as_deref(), facts.agent.os.as_deref(), facts.agent.device),
-                (browser, os, device),
-                "{text}"
-            );
-            assert_eq!(facts.bot.is_some(), device == Device::Bot, "{text}");
+            let agent = rules.agent(Some(text));
+            assert_eq!((agent.browser.as_deref(), agent.os.as_deref()), (browser, os), "{text}");
+            let verdict = rules.judge(Some(text), Timestamp::MAX, None);
+            assert_eq!((verdict.device, verdict.bot.is_some()), (device, device == Device::Bot), "{text}");
         }
-        let nobody = agents.facts(None);
-        assert_eq!((nobody.bot.as_deref(), nobody.agent.device), (Some("ua:empty"), Device::Bot));
+        let nobody = rules.judge(None, Timestamp::MAX, None);
+        assert_eq!((nobody.bot.as_deref(), nobody.device), (Some("ua:empty"), Device::Bot));
     }
 
     #[test]
@@ -119,16 +126,16 @@ mod tests {
             println!("skipped: no {}", log.display());
             return;
         };
-        let agents = Agents::new();
+        let rules = rules();
         let log = String::from_utf8_lossy(&log);
         let sent = log.lines().filter_map(|line| line.split('"').nth(5));
         let (mut google, mut bots) = (0, 0);
         for text in sent {
-            let facts = agents.facts(Some(text).filter(|text| *text != "-"));
-            bots += u32::from(facts.bot.is_some());
+            let verdict = rules.judge(Some(text).filter(|text| *text != "-"), Timestamp::MAX, None);
+            bots += u32::from(verdict.bot.is_some());
             if text.contains("Googlebot") {
                 google += 1;
-                assert_eq!((facts.agent.device, facts.bot.as_deref()), (Device::Bot, Some("ua:isbot")), "{text}");
+                assert_eq!((verdict.device, verdict.bot.as_deref()), (Device::Bot, Some("ua:isbot")), "{text}");
             }
         }
         assert_eq!(google, 543);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 use uuid::Uuid;
 
-use super::geoip::{GeoError, GeoFiles, Reload};
+use super::bot::{BotConfig, Evidence, Found, Level, Seen};
+use super::geoip::GeoFiles;
 use super::privacy::Salts;
 use super::referrer::Site;
-use super::rules::Rules;
-use super::{EnrichedClick, Geo, Referrer, ReferrerClass, Text, Utm, campaign, language, referrer};
-use crate::bucket::Timestamp;
+use super::rules::{Reload, Rules, RulesError};
+use super::{Device, EnrichedClick, Geo, Referrer, ReferrerClass, Text, Utm, campaign, language, referrer};
+use crate::bucket::{Day, Timestamp};
 use crate::click::{Click, Reject, RejectReason};
 use crate::id::{ClickId, Epoch, Offset, PartitionId};
 use crate::secret::Secret;
@@ -68,6 +69,23 @@ pub struct Enricher {
     nowhere: Arc<Geo>,
 }
 
+/// A click with what decided on it.
+#[derive(Debug)]
+pub struct Explained {
+    /// What is kept of it.
+    pub click: EnrichedClick,
+    /// The signs that speak against it, in the order they were looked for.
+    pub signs: Vec<Found>,
+    /// The verdict.
+    pub level: Level,
+    /// What the signs add up to.
+    pub points: u16,
+    /// Points from which on it is suspected.
+    pub suspect: u16,
+    /// Points from which on it is a bot's.
+    pub bot: u16,
+}
+
 /// What a destination says.
 struct Destination {
     url: Text,
@@ -76,14 +94,22 @@ struct Destination {
 }
 
 impl Enricher {
-    /// Loads rules and databases.
+    /// Loads rules and databases, with the lists of bots that are built in.
     ///
     /// # Errors
-    /// [`GeoError`] where a configured database cannot be used.
-    pub fn new(config: EnrichConfig) -> Result<Self, GeoError> {
+    /// [`RulesError`] where a configured database cannot be used.
+    pub fn new(config: EnrichConfig) -> Result<Self, RulesError> {
+        Self::with_bots(config, BotConfig::default())
+    }
+
+    /// Loads rules, databases and lists.
+    ///
+    /// # Errors
+    /// [`RulesError`] where a configured database or list cannot be used.
+    pub fn with_bots(config: EnrichConfig, bots: BotConfig) -> Result<Self, RulesError> {
         Ok(Self {
             salts: Salts::new(config.salt_secret.clone()),
-            rules: Arc::new(Rules::load(config.geo.clone())?),
+            rules: Arc::new(Rules::with_bots(config.geo.clone(), bots)?),
             destinations: Cache::new(CACHED),
             sites: Cache::new(CACHED),
             languages: Cache::new(CACHED),
@@ -92,8 +118,8 @@ impl Enricher {
         })
     }
 
-    /// Takes newer databases where there are any.
-    pub fn reload(&self) -> Reload {
+    /// Takes newer databases and newer lists where there are any: what came of each.
+    pub fn reload(&self) -> [Reload; 2] {
         self.rules.reload()
     }
 
@@ -117,8 +143,21 @@ impl Enricher {
     /// # Errors
     /// [`Reject`] where the click is older than the floor and no import sent it.
     pub fn enrich(&self, click: Click, stamp: Stamp) -> Result<EnrichedClick, Reject> {
+        self.learn(click, stamp, Evidence::default()).map(|explained| explained.click)
+    }
+
+    /// The same, with every sign that speaks against the click.
+    ///
+    /// # Errors
+    /// As [`Self::enrich`].
+    pub fn explain(&self, click: Click, stamp: Stamp) -> Result<Explained, Reject> {
+        self.learn(click, stamp, Evidence::telling())
+    }
+
+    fn learn(&self, click: Click, stamp: Stamp, evidence: Evidence<'_>) -> Result<Explained, Reject> {
         let clicked_at = self.event_time(&click, stamp.received_at)?;
-        let facts = self.rules.agents.facts(click.user_agent.as_deref());
+        let bots = self.rules.bots.in_force();
+        let facts = bots.facts(click.user_agent.as_deref());
         let destination = click.destination.as_deref().map(|url| self.destination(url));
         let user_agent = click.user_agent.is_some().then(|| Arc::clone(&facts.text));
         let ip_hash = click.ip.map(|ip| self.salts.hash(ip, clicked_at, ""));
@@ -127,7 +166,16 @@ impl Enricher {
             VisitorIdentity::IpUserAgent => click.ip.map(|ip| self.salts.hash(ip, clicked_at, &facts.text)),
         };
         let geo = click.ip.map_or_else(|| Arc::clone(&self.nowhere), |ip| self.rules.geo.locate(ip));
-        Ok(EnrichedClick {
+        let day = Day::of(clicked_at);
+        let seen = Seen { agent: &facts.bot, day, ip: click.ip, asn: geo.asn, signals: click.signals.as_deref() };
+        let evidence = bots.find(&seen, evidence);
+        let weighed = bots.weigh(&evidence);
+        let mut agent = facts.agent.clone();
+        if bots.is_program(&facts.bot, day) {
+            agent.device = Device::Bot;
+        }
+        let reason = |level| weighed.reason.filter(|_| weighed.level == level).cloned();
+        let click = EnrichedClick {
             tenant_id: click.tenant_id,
             link_id: click.link_id,
             click_id: click.click_id.unwrap_or_else(|| id_of(stamp)),
@@ -137,17 +185,20 @@ impl Enricher {
             trigger: click.trigger,
             ip_hash,
             visitor,
-            geo,
-            agent: facts.agent.clone(),
+            agent,
             referrer: self.referrer(click.referrer.as_deref(), destination.as_deref()),
             utm: destination.as_ref().map(|destination| destination.utm.clone()).unwrap_or_default(),
             language: click.language.as_deref().and_then(|accepted| self.language(accepted)),
-            bot: facts.bot.clone(),
+            bot: reason(Level::Bot),
+            suspected: reason(Level::Suspected),
             user_agent,
             destination: destination.map(|destination| Arc::clone(&destination.url)),
             slug: click.slug.map(Text::from),
             title: click.title.map(Text::from),
-        })
+            geo,
+        };
+        let (suspect, bot) = bots.thresholds();
+        Ok(Explained { click, signs: evidence.found(), level: weighed.level, points: weighed.points, suspect, bot })
     }
 
     fn event_time(&self, click: &Click, received_at: Timestamp) -> Result<Timestamp, Reject> {

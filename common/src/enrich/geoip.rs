@@ -19,7 +19,7 @@ use quick_cache::sync::Cache;
 use rustc_hash::FxHashSet;
 
 use super::place::Record;
-use super::{Geo, privacy};
+use super::{Geo, Reload, privacy};
 use crate::metrics;
 
 /// Addresses whose answer is kept.
@@ -42,17 +42,6 @@ pub struct GeoFiles {
     pub city: Option<PathBuf>,
     /// Autonomous systems.
     pub asn: Option<PathBuf>,
-}
-
-/// What a look at the files found.
-#[derive(Debug)]
-pub enum Reload {
-    /// They are the ones in use.
-    Unchanged,
-    /// Newer ones took their place.
-    Replaced,
-    /// A newer one cannot be used; the old ones stay until it changes again.
-    Kept(GeoError),
 }
 
 pub(super) struct GeoIp {
@@ -102,7 +91,7 @@ impl GeoIp {
             Ok(_) => Reload::Unchanged,
             Err(error) => {
                 metrics::GEOIP_RELOADS_FAILED.inc();
-                Reload::Kept(error)
+                Reload::Kept(error.into())
             }
         }
     }

@@ -22,9 +22,10 @@ use crate::bucket::Timestamp;
 use crate::click::{Kind, Trigger};
 use crate::id::{ClickId, LinkId, TenantId};
 
-pub use enricher::{EnrichConfig, Enricher, Stamp, VisitorIdentity};
-pub use geoip::{GeoError, GeoFiles, Reload};
-pub use rules::{Rules, Verdict};
+pub use bot::{AgentList, BotConfig, Family, Found, Level, ListError, NetworkList, Points, SUSPECTED, Weights};
+pub use enricher::{EnrichConfig, Enricher, Explained, Stamp, VisitorIdentity};
+pub use geoip::{GeoError, GeoFiles};
+pub use rules::{Reload, Rules, RulesError, Verdict};
 
 /// A shared text: dictionaries and caches hand out the same allocation again and again.
 pub type Text = Arc<str>;
@@ -66,6 +67,8 @@ pub struct EnrichedClick {
     pub language: Option<Text>,
     /// The bot rule that matched, such as `ua:isbot`; none for a person.
     pub bot: Option<Text>,
+    /// Why the click may be a bot's though it counts as a person's: [`SUSPECTED`] and a reason. Never beside `bot`.
+    pub suspected: Option<Text>,
     /// The user agent as sent, cut: reclassification reads it.
     pub user_agent: Option<Text>,
     /// Label: the destination.

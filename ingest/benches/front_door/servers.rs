@@ -11,7 +11,8 @@ use linktide_common::clock::Clock;
 use linktide_common::id::Epoch;
 use linktide_common::log::LogWriter;
 use linktide_common::log::kafka::{KafkaConfig, KafkaLog, TopicPlan};
-use linktide_ingest::{Emitter, EmitterConfig, IngestConfig, LinkFile};
+use linktide_common::secret::Secret;
+use linktide_ingest::{ChallengeConfig, Challenges, Emitter, EmitterConfig, IngestConfig, LinkFile};
 use linktide_servers::Kafka;
 
 /// How a redirector tracks.
@@ -123,7 +124,8 @@ pub(crate) fn serve(arguments: &[String]) {
         let links = Arc::new(LinkFile::open(links.as_ref()).expect("the links are right"));
         let config = IngestConfig { track: track == "on", ..IngestConfig::default() };
         let ready = linktide_ingest::Readiness::default();
-        let router = linktide_ingest::router(log, Arc::clone(&emitter), links, clock, Gate::open(), config)
+        let challenges = Arc::new(Challenges::new(challenges(), Arc::clone(&emitter), clock.clone()));
+        let router = linktide_ingest::router(log, Arc::clone(&emitter), links, challenges, clock, Gate::open(), config)
             .merge(linktide_ingest::health(ready));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         crate::print(&listener.local_addr().expect("it is bound").to_string());
@@ -137,4 +139,16 @@ pub(crate) fn serve(arguments: &[String]) {
         emitter.shutdown(Duration::from_millis(100)).await;
     });
     runtime.shutdown_background();
+}
+
+/// Challenges that none of the links puts.
+fn challenges() -> ChallengeConfig {
+    ChallengeConfig {
+        key: Secret::new(vec![7; 32]),
+        lifetime: Duration::from_secs(120),
+        bits: 12,
+        most: 10_000,
+        captcha: None,
+        suspicion: Arc::new(|_| false),
+    }
 }

@@ -81,7 +81,9 @@ impl Waiting {
     pub(super) fn new(click: Click, since: Timestamp) -> Result<Self, DropReason> {
         let texts =
             [&click.user_agent, &click.referrer, &click.language, &click.destination, &click.slug, &click.title];
-        Self::later(texts.into_iter().flatten().map(String::len).sum(), move || click, since)
+        let texts: usize = texts.into_iter().chain([&click.edge_signals]).flatten().map(String::len).sum();
+        let signals = click.signals.as_deref().map_or(0, |signals| size_of_val(signals) + signals.texts());
+        Self::later(texts + signals, move || click, since)
     }
 
     /// A click whose texts have so many bytes.

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{ContentBuilder, Required};
+use utoipa::openapi::{ContentBuilder, RefOr, Required};
 
 use super::{account, freshness, health, links, live, many, shares};
 use crate::params::{self, COMMON};
@@ -98,6 +98,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             );
         } else if path.ends_with("/live") {
             add_parameters(operation, path, live::PARAMETERS);
+            // A stream knows no filters, and suspected clicks are found by one.
+            for parameter in operation.parameters.iter_mut().flatten() {
+                if let RefOr::T(parameter) = parameter
+                    && parameter.name == "traffic"
+                {
+                    parameter.schema = Some(one_of(params::LIVE_TRAFFIC.to_vec(), "human").into());
+                }
+            }
             add_problem(operation, "400", "A parameter or `Last-Event-ID` is none of a stream");
             add_problem(operation, "429", "There are too many streams; try again after `Retry-After` seconds");
             add_problem(operation, "503", "Nothing is published yet; try again after `Retry-After` seconds");
@@ -148,10 +156,16 @@ fn add_parameters(operation: &mut Operation, path: &str, takes: &[&str]) {
     operation.parameters.get_or_insert_default().extend(parameters.map(Into::into));
 }
 
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn one_of(names: Vec<&str>, default: &str) -> ObjectBuilder {
+    text().enum_values(Some(names)).default(Some(json!(default)))
+}
+
 /// A parameter of the query string.
 pub(super) fn parameter(name: &str) -> Parameter {
-    let text = || ObjectBuilder::new().schema_type(Type::String);
-    let one_of = |names: Vec<&str>, default: &str| text().enum_values(Some(names)).default(Some(json!(default)));
     let dimensions: Vec<&str> = Dimension::ALL.iter().map(|dimension| dimension.name()).collect();
     let (schema, says) = match name {
         "interval" => (
@@ -161,7 +175,10 @@ pub(super) fn parameter(name: &str) -> Parameter {
         "start" => (text(), "Where the range starts: a date, a local time or an instant; with `end`".to_owned()),
         "end" => (text(), "Where the range ends; a date includes that day; with `start`".to_owned()),
         "timezone" => (text().default(Some(json!("UTC"))), "A name of the IANA database".to_owned()),
-        "traffic" => (one_of(params::TRAFFIC.to_vec(), "human"), "Whose clicks are counted".to_owned()),
+        "traffic" => (
+            one_of(params::TRAFFIC.to_vec(), "human"),
+            "Whose clicks are counted; `suspected` are those of people that something speaks against".to_owned(),
+        ),
         "publication" => (
             ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)),
             "A report as of a past publication: history alone, and the same answer each time".to_owned(),

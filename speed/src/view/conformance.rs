@@ -34,6 +34,7 @@ pub(crate) fn click(link: u64, received: Timestamp, clicked: Timestamp) -> Enric
         utm: Utm::default(),
         language: Some("en".into()),
         bot: None,
+        suspected: None,
         user_agent: None,
         destination: None,
         slug: Some(format!("s{link}").into()),

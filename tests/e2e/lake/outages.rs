@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use linktide_common::bucket::Hour;
-use linktide_servers::Redis;
+use linktide_servers::{Redis, free_ports};
 use serde_json::{Value, json};
 
 use super::stage::Stage;
@@ -146,4 +146,35 @@ async fn stores_that_stop_and_come_back_cost_their_part_of_the_answer_and_no_mor
     until(&api, "the log is back", |answer| counted(answer) == more && answer["meta"]["freshness"]["stale"] == false)
         .await;
     questions.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nightly_that_goes_on_is_ready_when_its_last_run_was_done() {
+    let mut stage = Stage::new(10).await;
+    stage.begin("nightly").await;
+    let _archive = stage.archive("nightly");
+    stage.send(100).await;
+    let hour = stage.advance(2);
+    stage.send(20).await;
+    let [port] = free_ports();
+    let mut program = stage.program("nightly", "nightly", "");
+    program.args(["--every", "1h", "--listen", &format!("127.0.0.1:{port}")]);
+    let _nightly = Worker::of(program.stdout(Stdio::null()));
+    let asked = async |place: &str| {
+        let answer = reqwest::get(format!("http://127.0.0.1:{port}/{place}")).await;
+        let Ok(answer) = answer else { return (0, String::new()) };
+        (answer.status().as_u16(), answer.text().await.unwrap_or_default())
+    };
+    SpeedStage::until("the hour is published", async || stage.newest("nightly").await.watermark >= hour).await;
+    let published = "linktide_nightly_runs_total{outcome=\"published\"}";
+    SpeedStage::until("the run is over", async || asked("metrics").await.1.contains(published)).await;
+    assert_eq!(asked("readyz").await, (200, "ready".to_owned()));
+    stage.s3.stop();
+    SpeedStage::until("it is not ready", async || {
+        let (status, told) = asked("readyz").await;
+        status == 503 && told.contains("the last run failed")
+    })
+    .await;
+    stage.s3.run();
+    SpeedStage::until("it is ready again", async || asked("readyz").await.0 == 200).await;
 }

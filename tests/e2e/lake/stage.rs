@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use linktide_common::bucket::{Day, Hour, Timestamp};
 use linktide_common::clock::Clock;
-use linktide_common::enrich::{Enricher, GeoFiles};
+use linktide_common::enrich::{AgentList, BotConfig, Enricher, GeoFiles, Points};
 use linktide_common::id::{ClickId, Epoch, LinkId, TenantId};
 use linktide_common::log::kafka::{KafkaConfig, KafkaLog, TopicPlan};
 use linktide_common::log::{Append, LogWriter as _};
@@ -29,6 +29,8 @@ use crate::harness::program;
 use crate::speed::stage::{SALT, Stage as SpeedStage, Worker, enricher, opened};
 
 const PARTITIONS: u32 = 10;
+/// What the list of bots is called.
+const LIST: &str = "own";
 pub(super) const BUCKET: &str = "clicks";
 /// How far the log's clock lies behind at first.
 const BEHIND: u32 = 160 * 3600;
@@ -54,6 +56,8 @@ pub(super) struct Stage {
     erased: Vec<(TenantId, LinkId)>,
     /// The database of places, once there is one.
     places: Option<PathBuf>,
+    /// A list of bots, once there is one.
+    bots: Option<PathBuf>,
     /// The first day of receipt whose raw clicks are kept.
     raw_since: Option<Day>,
 }
@@ -66,7 +70,7 @@ impl Stage {
         let log = begun(&config).await;
         let folder = TempDir::new().unwrap();
         std::fs::write(folder.path().join("salt.key"), SALT).unwrap();
-        let enricher = enricher(GeoFiles::default());
+        let enricher = enricher(GeoFiles::default(), BotConfig::default());
         let mut stage = Self {
             s3,
             gateway,
@@ -82,6 +86,7 @@ impl Stage {
             lives: 0,
             erased: Vec::new(),
             places: None,
+            bots: None,
             raw_since: None,
         };
         let watermark = Hour::of(stage.now());
@@ -182,6 +187,7 @@ impl Stage {
         let late = if random.random_bool(0.3) { random.random_range(0..40 * 86_400_000) } else { 0 };
         let agents = [
             "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:125.0) Gecko/20100101 Firefox/125.0",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/124.0.0.0 Safari/537.36",
             "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
         ];
         let id = Uuid::from_u128(random.random());
@@ -219,6 +225,10 @@ impl Stage {
             .env("FAILPOINTS", failpoints);
         if let Some(places) = &self.places {
             program.args(["--set", &format!("enrich.geoip={}", places.display())]);
+        }
+        if let Some(bots) = &self.bots {
+            let list = format!("bots.agents=[{{name=\"{LIST}\",file=\"{}\"}}]", bots.display());
+            program.args(["--set", &list]);
         }
         program
     }
@@ -285,8 +295,23 @@ impl Stage {
         let place = mmdb_writer::Value::map([("country_code", mmdb_writer::Value::from("DE"))]);
         writer.insert_value("203.0.113.0/24".parse::<ipnet::IpNet>().unwrap(), place).unwrap();
         std::fs::write(&path, writer.to_bytes().unwrap()).unwrap();
-        self.enricher = enricher(GeoFiles { city: Some(path.clone()), asn: None });
         self.places = Some(path);
+        self.learn();
+    }
+
+    /// From now on there is a list of bots, which has those that were people before.
+    pub(super) fn know_bots(&mut self) {
+        let path = self.folder.path().join("bots.txt");
+        std::fs::write(&path, "bot: Firefox/125\n").unwrap();
+        self.bots = Some(path);
+        self.learn();
+    }
+
+    /// The log is read by what is known.
+    fn learn(&mut self) {
+        let list = |file: PathBuf| AgentList { name: LIST.to_owned(), file, weight: Points::new(100).unwrap() };
+        let bots = BotConfig { agents: self.bots.clone().map(list).into_iter().collect(), ..BotConfig::default() };
+        self.enricher = enricher(GeoFiles { city: self.places.clone(), asn: None }, bots);
     }
 
     /// From now on raw clicks of so many whole days before this one are kept alone.
@@ -294,10 +319,10 @@ impl Stage {
         self.raw_since = Some(Day(today.0 - days));
     }
 
-    /// Looks places up again, by a program that dies where `failpoints` say: whether it was content, and what it said.
-    pub(super) async fn backfill(&self, lake: &str, failpoints: &str) -> (bool, String) {
+    /// Looks at stored clicks again, by a program that dies where `failpoints` say: whether it was content, and what it said.
+    pub(super) async fn backfill(&self, lake: &str, what: &str, failpoints: &str) -> (bool, String) {
         let mut program = self.program("backfill", lake, failpoints);
-        program.arg("geo");
+        program.arg(what);
         tokio::task::spawn_blocking(move || SpeedStage::output(program)).await.unwrap()
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fred::prelude::*;
 use linktide_common::click::Click;
 use linktide_common::clock::Clock;
-use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Stamp, VisitorIdentity};
+use linktide_common::enrich::{BotConfig, EnrichConfig, Enricher, GeoFiles, Stamp, VisitorIdentity};
 use linktide_common::id::{ClickId, Epoch, Offset, PartitionId};
 use linktide_common::log::kafka::{KafkaConfig, KafkaLog, TopicPlan};
 use linktide_common::log::{Append, LogReader as _, LogWriter as _};
@@ -72,7 +72,7 @@ impl Stage {
         let partitions = log.partitions().await.unwrap();
         let first = Publication::first(Epoch(0), &partitions, "r".into(), Clock::system().now());
         publications.publish(first).await.unwrap();
-        let enricher = enricher(GeoFiles::default());
+        let enricher = enricher(GeoFiles::default(), BotConfig::default());
         let random = StdRng::seed_from_u64(seed);
         Self {
             log,
@@ -247,10 +247,10 @@ pub(crate) async fn add_partition(config: &KafkaConfig, count: usize) {
 }
 
 /// What the programs enrich by, with their salt.
-pub(crate) fn enricher(geo: GeoFiles) -> Enricher {
+pub(crate) fn enricher(geo: GeoFiles, bots: BotConfig) -> Enricher {
     let config =
         EnrichConfig { salt_secret: Secret::new(SALT.to_vec()), visitor: VisitorIdentity::Ip, geo, floor_days: 3653 };
-    Enricher::new(config).unwrap()
+    Enricher::with_bots(config, bots).unwrap()
 }
 
 /// The log, once the broker knows the topic that was just made.

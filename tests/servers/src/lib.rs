@@ -31,7 +31,11 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Ports that nobody listens on now.
-fn free_ports<const N: usize>() -> [u16; N] {
+///
+/// # Panics
+/// Where there are none.
+#[must_use]
+pub fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("a bound socket has an address").port())
 }

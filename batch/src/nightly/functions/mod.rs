@@ -3,7 +3,7 @@
 //! - `visitors(visitor, sketch)`: the union of sketches and visitors as a sketch, or null where there are none.
 //! - `visitors_count(sketch)`: how many visitors a sketch counted.
 //! - `by_quarter(quarter, clicks, bots)`: counts by quarter of the day, as three lists of one length.
-//! - `located(geo_pending)` and `judged(user_agent)`: what today's rules say of a network and of a user agent.
+//! - `located(geo_pending)` and `judged(user_agent, clicked_at, bot_reason)`: what today's rules say of a network and of a user agent.
 //!
 //! Clicks and rows that were rolled up before go through the same aggregates: a click is one visitor, an old row a sketch.
 //! So a rollup is added to by grouping both together, which is the law `rollup(A ∪ B) = rollup(A) + rollup(B)` itself.

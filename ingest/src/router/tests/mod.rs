@@ -14,16 +14,19 @@ use std::time::Duration;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::EmitterConfig;
+use crate::{ChallengeConfig, EmitterConfig};
 
 mod access;
+mod challenges;
 mod limits;
+mod signals;
 
 struct Door {
     log: Arc<EmbeddedLog>,
     emitter: Arc<Emitter>,
     router: Router,
     clock: Clock,
+    challenges: Arc<Challenges>,
     _folder: tempfile::TempDir,
 }
 
@@ -37,18 +40,30 @@ impl Door {
     }
 
     fn behind(gate: Gate, reserve: u64, buffer: EmitterConfig, config: IngestConfig) -> Self {
+        Self::challenging(gate, reserve, buffer, config, challenges::config())
+    }
+
+    fn challenging(
+        gate: Gate,
+        reserve: u64,
+        buffer: EmitterConfig,
+        config: IngestConfig,
+        challenge: ChallengeConfig,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(Day(20_000).start());
         let about = EmbeddedConfig { partitions: 1, reserve, ..EmbeddedConfig::default() };
         let log = EmbeddedLog::open(&folder.path().join("log"), &about, clock.clone()).unwrap();
         let csv = folder.path().join("links.csv");
-        std::fs::write(&csv, "slug,link_id,destination\nspring,7,https://a.example/?utm_source=x\n").unwrap();
+        let text = "slug,link_id,destination,challenge\nspring,7,https://a.example/?utm_source=x,\nsummer,8,https://b.example/,always\nautumn,9,https://c.example/,suspects\n";
+        std::fs::write(&csv, text).unwrap();
         let links = Arc::new(LinkFile::open(&csv).unwrap());
         let emitter = Arc::new(Emitter::new(Arc::clone(&log) as Arc<dyn LogWriter>, clock.clone(), buffer));
         let config = IngestConfig { body_bytes: 12 << 20, ..config };
-        let router =
-            router(Arc::clone(&log) as Arc<dyn LogWriter>, Arc::clone(&emitter), links, clock.clone(), gate, config);
-        Self { log, emitter, router, clock, _folder: folder }
+        let challenges = Arc::new(Challenges::new(challenge, Arc::clone(&emitter), clock.clone()));
+        let (writer, emitters) = (Arc::clone(&log) as Arc<dyn LogWriter>, Arc::clone(&emitter));
+        let router = router(writer, emitters, links, Arc::clone(&challenges), clock.clone(), gate, config);
+        Self { log, emitter, router, clock, challenges, _folder: folder }
     }
 
     fn new() -> Self {

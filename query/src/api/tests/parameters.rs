@@ -22,7 +22,7 @@ async fn wrong_parameter_is_named_with_its_value_and_what_is_allowed() {
         ("account/summary?start=yesterday&end=2026-01-01", "start", "yesterday", "2026-03-01"),
         ("account/summary?start=2026-02-30&end=2026-03-01", "start", "2026-02-30", "2026-03-01"),
         ("account/summary?start=2026-01-01T00:00:00+05:30&end=2026-01-02", "start", "2026-01-01T00:00:00 05:30", "%2B"),
-        ("account/summary?traffic=robots", "traffic", "robots", "human, bot, all"),
+        ("account/summary?traffic=robots", "traffic", "robots", "human, suspected, bot, all"),
         ("account/summary?traffic=bot&traffic=all", "traffic", "all", "twice"),
         ("account/timeseries?unit=minute", "unit", "minute", "quarter, hour, day"),
         ("account/timeseries?unit=quarter&interval=12mo", "unit", "quarter", "larger unit"),
@@ -132,10 +132,11 @@ async fn problems_are_documents() {
     {
       "allowed": [
         "human",
+        "suspected",
         "bot",
         "all"
       ],
-      "detail": "`traffic` is one of: human, bot, all",
+      "detail": "`traffic` is one of: human, suspected, bot, all",
       "parameter": "traffic",
       "status": 400,
       "title": "Invalid parameter",
