@@ -60,6 +60,7 @@ test("a value of a filter is written so that it is one value, and no negation", 
   assert.equal(filterText("Austin, US-TX"), "Austin\\, US-TX");
   assert.equal(filterText("-50"), "\\-50");
   assert.equal(filterText("a\\b"), "a\\\\b");
+  assert.equal(filterText("50*"), "50\\*");
   assert.equal(filterText("(none)"), "(none)");
 });
 
@@ -73,6 +74,7 @@ test("all parts are asked in one body, and only what rollups hold is asked under
   assert.deepEqual(filtered, ["summary", "timeseries", "heatmap"]);
   assert.ok(body.questions.every(question => question.link_id === "7"));
   assert.deepEqual(dimensions.slice(0, 2), ["country", "region"]);
+  assert.ok(body.questions.some(question => question.region === "US-*"));
   assert.ok(body.questions.length <= 50);
   const account = questionsOf(USUAL, "UTC", "2026-11-26").body.questions;
   assert.equal(account.at(-1)?.ask, "links");

@@ -93,8 +93,8 @@ async function read<T>(response: Response): Promise<T> {
   }
 }
 
-/** Looks whether an answer has changed since it was last looked at: the body is never read. */
-export class Watcher {
+/** Looks at an answer again and again; it is read only where it has changed since. */
+export class Watcher<T> {
   private etag: string | null = null;
 
   constructor(
@@ -102,12 +102,13 @@ export class Watcher {
     private readonly credential: Credential | null,
   ) {}
 
-  async changed(signal: AbortSignal): Promise<boolean> {
+  /** The answer, or none where it is as it was. */
+  async changed(signal: AbortSignal): Promise<T | null> {
     const known: Record<string, string> = this.etag ? { "if-none-match": this.etag } : {};
     const response = await send(this.place, this.credential, { signal, headers: known });
-    const first = this.etag === null;
+    if (response.status === 304) return null;
+    const answer = await read<T>(response);
     this.etag = response.headers.get("etag");
-    await response.body?.cancel();
-    return response.status !== 304 && !first;
+    return answer;
   }
 }

@@ -1,6 +1,7 @@
 /** The view as one body of questions, answered at one watermark: its parts cannot disagree. */
 
 import { type Filter, unitOf, type View } from "../state/view.ts";
+import { countryOf } from "../words/places.ts";
 import type { Breakdown, Bucket, Dimension, Freshness, Heatmap, Range, Summary, TopLinks } from "./types.ts";
 
 /** How many values a panel lists. */
@@ -29,6 +30,8 @@ export interface Answer {
   series: Bucket[];
   heatmap: Heatmap;
   breakdowns: Map<Dimension, Breakdown>;
+  /** Clicks of people that something speaks against, by what it is. */
+  suspected: Breakdown;
   links: TopLinks | null;
   freshness: Freshness;
 }
@@ -38,9 +41,17 @@ export interface Answers {
   meta: { freshness: Freshness };
 }
 
-/** The way a filter's value is written: commas separate values, a minus at the beginning turns them round. */
+/** The way a filter's value is written: commas separate values, a minus at the beginning turns them round, a star at the end stands for more. */
 export function filterText(value: string): string {
-  return value.replace(/([\\,])/g, "\\$1").replace(/^-/, "\\-");
+  return value
+    .replace(/([\\,])/g, "\\$1")
+    .replace(/^-/, "\\-")
+    .replace(/\*$/, "\\*");
+}
+
+/** The filter of all values that begin like this. */
+function beginning(text: string): string {
+  return `${filterText(text)}*`;
 }
 
 export function filterParameter(filter: Filter | null): Record<string, string> {
@@ -87,10 +98,15 @@ export function questionsOf(view: View, timezone: string, today: string): Asked 
     questions.push({ ask: "breakdown", ...subject, by: [by], limit, ...more });
     dimensions.push(by);
   };
-  for (const place of placeDimensions(view.filter)) breakdown(place, place === "country" ? COUNTRIES : PLACES);
+  for (const place of placeDimensions(view.filter)) {
+    const country = place === "region" ? countryOf(view.filter) : null;
+    breakdown(place, place === "country" ? COUNTRIES : PLACES, country ? { region: beginning(`${country}-`) } : {});
+  }
   for (const panel of PANELS) breakdown(panel, LISTED);
   // Why machines are machines is a question about machines, whatever is looked at.
   breakdown("bot_reason", LISTED, { traffic: "bot" });
+  const suspected = { traffic: "human", bot_reason: beginning("suspected:") };
+  questions.push({ ask: "breakdown", ...subject, by: ["bot_reason"], limit: LISTED, ...suspected });
   if (!view.link) questions.push({ ask: "links", limit: PAGE });
   return { body: { ...whenParameters(view), timezone, traffic: view.traffic, questions }, dimensions };
 }
@@ -109,6 +125,7 @@ export function readAnswer(asked: Asked, answers: Answers): Answer {
   const [first] = answers.results;
   if (!summary || !today || !series || !heatmap || !first) throw new Error("an answer lacks what was asked for");
   const breakdowns = of<Breakdown[]>("breakdown").flat();
+  const suspected = breakdowns.pop() as Breakdown;
   return {
     summary,
     today,
@@ -116,6 +133,7 @@ export function readAnswer(asked: Asked, answers: Answers): Answer {
     series,
     heatmap,
     breakdowns: new Map(asked.dimensions.map((dimension, at) => [dimension, breakdowns[at] as Breakdown])),
+    suspected,
     links: of<TopLinks>("links")[0] ?? null,
     freshness: answers.meta.freshness,
   };

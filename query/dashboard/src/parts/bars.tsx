@@ -12,6 +12,8 @@ interface Props {
   total: number;
   chosen?: string | null;
   choose?: (value: string) => void;
+  /** What a value is called here, where the dimension's own name for it says too much. */
+  called?: (value: string) => string;
   empty?: ComponentChildren;
 }
 
@@ -24,13 +26,13 @@ function Bar({ share }: { share: number }) {
   return <span class="bar" ref={bar} />;
 }
 
-export function Bars({ dimension, values, total, chosen, choose, empty }: Props) {
+export function Bars({ dimension, values, total, chosen, choose, called, empty }: Props) {
   if (values.length === 0) return <p class="quiet">{empty ?? "Nothing in this range."}</p>;
   const most = Math.max(...values.map(value => value.clicks), 1);
   return (
     <ol class="bars" data-dimension={dimension}>
       {values.map(({ value, clicks }) => {
-        const name = valueName(dimension, value);
+        const name = called?.(value) ?? valueName(dimension, value);
         const row = (
           <>
             <span class="name" title={name}>

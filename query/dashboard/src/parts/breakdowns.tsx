@@ -3,7 +3,7 @@
 import type { Answer } from "../api/questions.ts";
 import type { Dimension } from "../api/types.ts";
 import { tabOf, type View, withTab } from "../state/view.ts";
-import { dimensionTitle } from "../words/format.ts";
+import { dimensionTitle, valueName } from "../words/format.ts";
 import { Bars } from "./bars.tsx";
 import { Card, Choice, UNFILTERED } from "./card.tsx";
 
@@ -47,7 +47,27 @@ export function Kinds(props: Props) {
       {KINDS.map(panel => (
         <PanelCard key={panel.id} panel={panel} {...props} />
       ))}
+      {props.answer.suspected.total > 0 && <Suspected {...props} />}
     </div>
+  );
+}
+
+/** Clicks that count as people's although something speaks against it. */
+function Suspected({ view, answer: { suspected }, change }: Props) {
+  const chosen = view.filter?.dimension === "bot_reason" ? view.filter.value : null;
+  const choose = (value: string) =>
+    change({ ...view, filter: value === chosen ? null : { dimension: "bot_reason", value }, traffic: "human" });
+  return (
+    <Card title="Suspected" id="suspected" note="Counted as people, although something speaks against it.">
+      <Bars
+        dimension="bot_reason"
+        values={suspected.values}
+        total={suspected.total}
+        chosen={chosen}
+        choose={choose}
+        called={value => valueName("bot_reason", value.replace(/^suspected:/, ""))}
+      />
+    </Card>
   );
 }
 

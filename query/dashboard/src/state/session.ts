@@ -2,9 +2,11 @@
  * Keeps one view up to date for as long as it is looked at.
  *
  * 1. All parts are asked in one request, at one watermark.
- * 2. They are asked again when the live stream tells of clicks that they do not hold, when what is known of freshness changes, and when a look at
- *    the view's ETag finds it changed (a late click, a correction): never on a timer alone, and never faster than they come.
- * 3. What has been drawn stays while nobody answers; trying again goes on, ever more slowly, and ends with the first answer.
+ * 2. They are asked again when the live stream tells of clicks that they do not hold, and when a look at the view's summary
+ *    finds another one (a late click, a correction, a layer that came or went): never on a timer alone.
+ * 3. The badge speaks of the numbers that are shown. They are as of a later moment only where a look has found, behind that
+ *    moment, that nothing has changed.
+ * 4. What has been drawn stays while nobody answers; trying again goes on, ever more slowly, and ends with the first answer.
  */
 
 import type { Credential } from "../api/access.ts";
@@ -18,16 +20,14 @@ import {
   readAnswer,
   whenParameters,
 } from "../api/questions.ts";
-import type { Bucket, Freshness, Problem, Told } from "../api/types.ts";
+import type { Bucket, Freshness, Problem, Range, Summary, Told } from "../api/types.ts";
 import { date } from "../words/format.ts";
 import { unitOf, type View } from "./view.ts";
 
 /** Between two requests for all parts. */
 const BREATH = 1_000;
-/** How often freshness is looked at: the badge says within this time that something is away. */
+/** How often is looked for changes: the badge says within this time that something is away. */
 const LOOK = 4_000;
-/** Every so many looks the view's ETag is compared. */
-const ETAG_EVERY = 8;
 
 export interface Shown {
   answer: Answer | null;
@@ -190,17 +190,20 @@ export class Session {
     const query = new URLSearchParams({
       ...whenParameters(this.view),
       timezone: this.timezone,
-      traffic: "all",
+      traffic: this.view.traffic,
       ...filterParameter(this.view.filter),
     });
-    const watcher = new Watcher(`${this.subject}/summary?${query}`, this.credential);
-    for (let look = 0; !this.signal.aborted && !this.shown.problem; look++) {
+    const watcher = new Watcher<Looked>(`${this.subject}/summary?${query}`, this.credential);
+    let last: string | null = null;
+    while (!this.signal.aborted && !this.shown.problem) {
       await wait(LOOK, this.signal);
       if (document.hidden || this.signal.aborted || !this.shown.answer) continue;
       this.turnDay();
       try {
-        await this.look();
-        if (look % ETAG_EVERY === 0 && (await watcher.changed(this.signal))) this.again();
+        const now = await getJson<Freshness>("/v1/freshness", this.credential, this.signal);
+        const looked = await watcher.changed(this.signal);
+        if (looked) last = says(looked.results, looked.meta.range, looked.meta.freshness);
+        this.compareWith(last, now);
       } catch (error) {
         if (this.signal.aborted) return;
         if (error instanceof Lost) this.lost();
@@ -209,12 +212,17 @@ export class Session {
     }
   }
 
-  private async look() {
-    const freshness = await getJson<Freshness>("/v1/freshness", this.credential, this.signal);
+  /** `now` was told before the look: where the look found what is shown, that holds as of then. */
+  private compareWith(looked: string | null, now: Freshness) {
     const { answer, lostAt } = this.shown;
-    const changed = standing(freshness) !== (answer && standing(answer.freshness)) || lostAt !== null;
-    this.update({ freshness, lostAt: null });
-    if (changed) this.again();
+    if (!answer || lostAt || looked !== says(answer.summary, answer.range, answer.freshness)) {
+      this.update({ lostAt: null });
+      return this.again();
+    }
+    const { as_of, lag_seconds, layers } = now;
+    const batch = { ...answer.freshness.layers.batch, age_seconds: layers.batch.age_seconds };
+    const speed = { ...answer.freshness.layers.speed, as_of: layers.speed.as_of };
+    this.update({ freshness: { ...answer.freshness, as_of, lag_seconds, layers: { speed, batch } } });
   }
 
   private listen() {
@@ -247,7 +255,14 @@ export class Session {
   }
 }
 
-/** What the answers rest on: where it changes, they may have. */
-function standing({ gaps, layers: { speed, batch } }: Freshness): string {
-  return JSON.stringify([gaps, speed.state, batch.state, batch.publication]);
+/** A summary that was looked at. */
+interface Looked {
+  results: Summary;
+  meta: { range: Range; freshness: Freshness };
+}
+
+/** What tells one answer from another: its counts, its range, and what it rests on. */
+function says({ comparison, ...counts }: Summary, range: Range, { gaps, layers }: Freshness): string {
+  const { speed, batch } = layers;
+  return JSON.stringify([counts, range, gaps, speed.state, batch.state, batch.publication]);
 }

@@ -25,8 +25,14 @@ export function cityOf(city: string): string | null {
   return at < 0 ? null : city.slice(at + 2);
 }
 
-function countryOf(region: string): string {
+function countryOfRegion(region: string): string {
   return region.split("-")[0] ?? region;
+}
+
+/** The country that a place lies in, or is; none where the filter is no place, or one that is not known. */
+export function countryOf(filter: Filter | null): string | null {
+  const isPlace = filter?.dimension === "country" || filter?.dimension === "region" || filter?.dimension === "city";
+  return filter && isPlace && !filter.value.startsWith("(") ? countryOfRegion(around(filter)) : null;
 }
 
 /** The region or country in which the cities of the chosen place lie. */
@@ -74,7 +80,7 @@ export function steps(filter: Filter | null, name: (country: string) => string):
   const isPlace = filter?.dimension === "country" || filter?.dimension === "region" || filter?.dimension === "city";
   if (!filter || !isPlace) return [world];
   const place = around(filter);
-  const country = countryOf(place);
+  const country = countryOfRegion(place);
   const path: Step[] = [world, { name: name(country), filter: { dimension: "country", value: country } }];
   if (place.includes("-")) path.push({ name: place, filter: { dimension: "region", value: place } });
   if (filter.dimension === "city")
