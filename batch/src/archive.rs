@@ -109,6 +109,7 @@ impl Archiver {
         clock: Clock,
         config: ArchiveConfig,
     ) -> Result<(Self, Flusher), BatchError> {
+        metrics::begin();
         let table = lake.table(click_event::definition()).await?;
         let (asked, requests) = mpsc::channel(16);
         let archiver = Self {
