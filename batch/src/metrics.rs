@@ -31,7 +31,7 @@ pub(crate) static AUDIT_DRIFT: LazyLock<IntGauge> = LazyLock::new(|| {
 /// Shows what has not happened yet as 0: a counter that first appears with its first event shows no increase.
 pub(crate) fn begin() {
     LazyLock::force(&CONFLICTS);
-    for outcome in ["published", "nothing", "failed"] {
-        RUNS.with_label_values(&[outcome]);
-    }
+    LazyLock::force(&AUDIT_DRIFT);
+    ["published", "nothing", "failed"].map(|outcome| RUNS.with_label_values(&[outcome]));
+    ["agreed", "drift", "not_compared"].map(|outcome| AUDITS.with_label_values(&[outcome]));
 }
