@@ -12,6 +12,7 @@
 //!    never lands on a newer version.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use deltalake::kernel::{Add, Transaction};
@@ -109,6 +110,7 @@ impl Archiver {
         clock: Clock,
         config: ArchiveConfig,
     ) -> Result<(Self, Flusher), BatchError> {
+        LazyLock::force(&metrics::CONFLICTS);
         let table = lake.table(click_event::definition()).await?;
         let (asked, requests) = mpsc::channel(16);
         let archiver = Self {

@@ -13,10 +13,6 @@ pub(crate) static ARCHIVED: LazyLock<IntCounter> =
 pub(crate) static CONFLICTS: LazyLock<IntCounter> =
     LazyLock::new(|| counter("linktide_table_conflicts_total", "Commits that another writer came before"));
 
-/// The watermark, in seconds since 1970.
-pub(crate) static WATERMARK: LazyLock<IntGauge> =
-    LazyLock::new(|| gauge("linktide_watermark_timestamp_seconds", "The watermark, in seconds since 1970"));
-
 /// Runs of nightly, by what came of them: `published`, `nothing` or `failed`.
 pub(crate) static RUNS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("linktide_nightly_runs_total", "Runs of nightly: published, nothing or failed", &["outcome"])
@@ -31,3 +27,11 @@ pub(crate) static AUDITS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub(crate) static AUDIT_DRIFT: LazyLock<IntGauge> = LazyLock::new(|| {
     gauge("linktide_audit_drift_clicks", "Clicks by which speed and batch differed in the newest audit")
 });
+
+/// Shows what has not happened yet as 0: a counter that first appears with its first event shows no increase.
+pub(crate) fn begin() {
+    LazyLock::force(&CONFLICTS);
+    LazyLock::force(&AUDIT_DRIFT);
+    ["published", "nothing", "failed"].map(|outcome| RUNS.with_label_values(&[outcome]));
+    ["agreed", "drift", "not_compared"].map(|outcome| AUDITS.with_label_values(&[outcome]));
+}

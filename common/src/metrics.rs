@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 /// Registers a counter under its name with its help text.
 #[must_use]
@@ -22,8 +22,8 @@ pub fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
 
 /// Registers a gauge under its name with its help text.
 #[must_use]
-pub fn gauge(name: &str, help: &str) -> prometheus::IntGauge {
-    let gauge = prometheus::IntGauge::new(name, help).expect("a metric's name is valid");
+pub fn gauge(name: &str, help: &str) -> IntGauge {
+    let gauge = IntGauge::new(name, help).expect("a metric's name is valid");
     prometheus::register(Box::new(gauge.clone())).expect("a metric is registered once");
     gauge
 }
@@ -71,6 +71,12 @@ pub static BOT_LIST_RELOADS_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
 /// GeoIP databases that were not taken because they are broken.
 pub static GEOIP_RELOADS_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
     counter("linktide_geoip_reloads_failed_total", "GeoIP databases that were not taken because they are broken")
+});
+
+/// The watermark of the newest publication that this process knows of, in seconds since 1970.
+pub static WATERMARK: LazyLock<IntGauge> = LazyLock::new(|| {
+    let help = "The watermark of the newest publication that this process knows of, in seconds since 1970";
+    gauge("linktide_watermark_timestamp_seconds", help)
 });
 
 /// Records that a layer left out, by layer and reason: copies and rejects.

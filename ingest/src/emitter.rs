@@ -24,6 +24,8 @@ use linktide_common::log::LogWriter;
 use tokio::sync::watch;
 use uuid::{NoContext, Uuid};
 
+use crate::metrics;
+
 use buffer::{Buffer, Waiting};
 pub use buffer::{DropReason, Tally};
 pub use config::EmitterConfig;
@@ -44,6 +46,7 @@ impl Emitter {
     /// Where the system gives no thread.
     #[must_use]
     pub fn new(log: Arc<dyn LogWriter>, clock: Clock, config: EmitterConfig) -> Self {
+        metrics::begin();
         tracing::info!(
             clicks = config.buffer_clicks,
             bytes = config.buffer_bytes,

@@ -21,6 +21,12 @@ pub(crate) static DROPPED: LazyLock<[IntCounter; DropReason::ALL.len()]> = LazyL
     DropReason::ALL.map(|reason| dropped.with_label_values(&[reason.name()]))
 });
 
+/// Shows what has not happened yet as 0: a counter that first appears with its first event shows no increase.
+pub(crate) fn begin() {
+    LazyLock::force(&EMITTED);
+    LazyLock::force(&DROPPED);
+}
+
 /// Clicks that emitters hold.
 pub(crate) static BUFFERED: LazyLock<IntGauge> =
     LazyLock::new(|| gauge("linktide_emitter_buffered_clicks", "Clicks that emitters hold"));

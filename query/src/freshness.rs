@@ -149,7 +149,7 @@ impl Basis {
                 "history is unavailable ({reason}): nothing received before complete_through is in the answer"
             ));
         }
-        metrics::LAG.set(lag_seconds);
+        self.measure(now);
         let gaps = self.gaps();
         Freshness {
             as_of: as_of.to_string(),
@@ -165,6 +165,11 @@ impl Basis {
     /// Whether all but the last moments of the log is counted, whatever state history is in and whatever was lost before.
     pub(crate) fn caught_up(&self, now: Timestamp, config: &QueryConfig) -> bool {
         self.speed_state(now, config) == SpeedState::Ok
+    }
+
+    /// Tells how far answers lie behind.
+    pub(crate) fn measure(&self, now: Timestamp) {
+        metrics::LAG.set(self.lag_seconds(now));
     }
 
     fn lag_seconds(&self, now: Timestamp) -> i64 {

@@ -53,6 +53,14 @@ static REQUESTS: LazyLock<HistogramVec> = LazyLock::new(|| {
     requests
 });
 
+/// Shows what has not happened yet as 0: a counter that first appears with its first event shows no increase.
+pub(crate) fn begin() {
+    LazyLock::force(&SUMS_DISAGREE);
+    for layer in ["batch", "speed"] {
+        LAYERS_AWAY.with_label_values(&[layer]);
+    }
+}
+
 /// Measures each request under the route it matched: paths of callers never become labels.
 pub(crate) async fn measure(route: MatchedPath, request: Request, next: Next) -> Response {
     let begun = Instant::now();

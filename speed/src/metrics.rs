@@ -31,3 +31,10 @@ pub(crate) static LOST_RECORDS: LazyLock<IntCounter> = LazyLock::new(|| {
 pub(crate) static VIEW_ERRORS: LazyLock<IntCounter> = LazyLock::new(|| {
     counter("linktide_speed_view_errors_total", "Operations that the view refused behind a position; rebuild it")
 });
+
+/// Shows what has not happened yet as 0: a counter that first appears with its first event shows no increase.
+pub(crate) fn begin() {
+    for counter in [&RECOVERIES, &LOST_RECORDS, &VIEW_ERRORS] {
+        LazyLock::force(counter);
+    }
+}

@@ -112,6 +112,7 @@ impl SpeedWorker {
         publications: watch::Receiver<Option<Arc<Publication>>>,
         config: SpeedConfig,
     ) -> Self {
+        metrics::begin();
         let fold = Fold::new(intake.epoch(), Standing::new(), Positions::new());
         Self {
             intake,

@@ -1,5 +1,7 @@
 //! `linktide status`: how fresh a running Linktide is, and what it lacks.
 
+use serde_json::Value;
+
 use super::{Service, text};
 
 /// Describes it in a few lines.
@@ -9,14 +11,15 @@ use super::{Service, text};
 pub(crate) async fn describe(service: &Service) -> anyhow::Result<String> {
     let answer = service.get("/v1/freshness").await?;
     let layers = &answer["layers"];
+    // Nobody knows what a view holds that does not answer.
+    let holds = match &layers["speed"]["held_from"] {
+        Value::Null => String::new(),
+        from => format!(", holds from {}", text(from)),
+    };
     let mut lines = vec![
         format!("as of             {}  ({} s ago)", text(&answer["as_of"]), answer["lag_seconds"]),
         format!("complete through  {}", text(&answer["complete_through"])),
-        format!(
-            "speed             {}, holds from {}",
-            text(&layers["speed"]["state"]),
-            text(&layers["speed"]["held_from"])
-        ),
+        format!("speed             {}{holds}", text(&layers["speed"]["state"])),
         format!(
             "batch             {}, publication {} of {}",
             text(&layers["batch"]["state"]),

@@ -132,6 +132,7 @@ impl Nightly {
     /// Jobs over `lake` by the rules of today.
     #[must_use]
     pub fn new(lake: Lake, clock: Clock, rules: Arc<Rules>, config: NightlyConfig) -> Self {
+        metrics::begin();
         Self {
             lake,
             clock,
@@ -346,7 +347,6 @@ impl Nightly {
                 break;
             }
         }
-        metrics::WATERMARK.set(self.newest().await?.watermark.start().as_millis() / 1000);
         Ok(())
     }
 

@@ -9,7 +9,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -64,6 +64,7 @@ struct Loaded {
 
 impl GeoIp {
     pub(super) fn open(files: GeoFiles) -> Result<Self, GeoError> {
+        LazyLock::force(&metrics::GEOIP_RELOADS_FAILED);
         let seen = look(&files);
         let loaded = ArcSwap::from_pointee(load(&files)?);
         Ok(Self { files, loaded, seen: Mutex::new(seen) })

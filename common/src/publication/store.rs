@@ -8,6 +8,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPay
 use tokio::sync::watch;
 
 use super::{FORMAT, Publication};
+use crate::metrics;
 
 /// Why publications cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -145,6 +146,7 @@ impl PublicationStore {
         self.newest.send_if_modified(|newest| {
             let newer = newest.as_ref().is_none_or(|known| known.number < publication.number);
             if newer {
+                metrics::WATERMARK.set(publication.watermark.start().as_millis() / 1000);
                 *newest = Some(publication);
             }
             newer

@@ -30,6 +30,10 @@ pub(super) async fn readyz(State(query): State<Query>) -> Result<&'static str, P
 
 /// What the process measures, in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "service", responses((status = 200, description = "metrics of Prometheus' text format")))]
-pub(super) async fn metrics() -> Response {
+pub(super) async fn metrics(State(query): State<Query>) -> Response {
+    // Nobody may be asking anything, and the figure of the last question would stand.
+    if let Ok(basis) = query.basis().await {
+        basis.measure(query.clock.now());
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], linktide_common::metrics::render()).into_response()
 }

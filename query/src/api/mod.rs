@@ -30,6 +30,7 @@ pub use openapi::openapi;
 
 /// The routes of the query service. `/v1/openapi.json` is the wiring's: it tells of the front door too.
 pub fn router(query: Query) -> Router {
+    metrics::begin();
     Router::new()
         .route("/v1/query", post(many::query).layer(DefaultBodyLimit::max(many::LARGEST)))
         .route("/v1/links", get(links::list))

@@ -18,7 +18,7 @@ mod verdict;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
@@ -61,6 +61,7 @@ pub(super) enum Looked {
 
 impl BotRules {
     pub(super) fn load(config: BotConfig) -> Result<Self, ListError> {
+        LazyLock::force(&metrics::BOT_LIST_RELOADS_FAILED);
         let seen = look(&config);
         let loaded = ArcSwap::from_pointee(Generation::load(&config)?);
         Ok(Self { config, loaded, seen: Mutex::new(seen) })

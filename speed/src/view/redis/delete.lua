@@ -37,7 +37,11 @@ end
 
 -- The sketches that a subject's totals of a received hour speak of, by name.
 local function sketches(totals, hour, into)
-    local fields = redis.call('HKEYS', totals)
+    local fields = redis.pcall('HKEYS', totals)
+    if fields.err then
+        -- A key of another type holds no counts, and is in the way of some: it goes like one that does.
+        return true
+    end
     for _, field in ipairs(fields) do
         local quarter = string.match(field, '^(-?%d+)$')
         if quarter then
