@@ -32,6 +32,6 @@ pub(crate) static AUDIT_DRIFT: LazyLock<IntGauge> = LazyLock::new(|| {
 pub(crate) fn begin() {
     LazyLock::force(&CONFLICTS);
     LazyLock::force(&AUDIT_DRIFT);
-    ["published", "nothing", "failed"].map(|outcome| RUNS.with_label_values(&[outcome]));
-    ["agreed", "drift", "not_compared"].map(|outcome| AUDITS.with_label_values(&[outcome]));
+    ["published", "nothing", "failed"].iter().for_each(|outcome| RUNS.with_label_values(&[outcome]).inc_by(0));
+    ["agreed", "drift", "not_compared"].iter().for_each(|outcome| AUDITS.with_label_values(&[outcome]).inc_by(0));
 }

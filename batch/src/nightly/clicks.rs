@@ -66,7 +66,7 @@ fn repeated(condition: &str, judgement: Judgement, windows: &Windows) -> String 
                         PARTITION BY tenant_id, link_id, coalesce(visitor, ip_hash), {received}
                         ORDER BY clicked_at, partition, \"offset\") AS behind
              FROM ({unmarked})
-             WHERE NOT preview AND bot_reason IS NULL AND coalesce(visitor, ip_hash) IS NOT NULL AND {window} > 0),
+             WHERE NOT preview AND {person} AND coalesce(visitor, ip_hash) IS NOT NULL AND {window} > 0),
          quarters AS (
              SELECT tenant_id, link_id, {quarter} AS quarter, count(*) AS repeats FROM people
              WHERE behind <= longest GROUP BY tenant_id, link_id, {quarter}),
@@ -77,6 +77,7 @@ fn repeated(condition: &str, judgement: Judgement, windows: &Windows) -> String 
                 arrow_cast({hour} * {HOUR_US}, 'Timestamp(Microsecond, Some(\"UTC\"))') AS hour, {in_hour} AS in_hour,
                 sum(repeats) AS repeats
          FROM owners GROUP BY tenant_id, link_id, quarter",
+        person = is_person(),
         window = window_of("tenant_id", windows),
         unmarked = unmarked(condition, judgement.marked),
         quarter = divided("CAST(clicked_at AS BIGINT)", QUARTER_US).0,
