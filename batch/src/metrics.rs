@@ -32,6 +32,10 @@ pub(crate) static AUDIT_DRIFT: LazyLock<IntGauge> = LazyLock::new(|| {
 pub(crate) fn begin() {
     LazyLock::force(&CONFLICTS);
     LazyLock::force(&AUDIT_DRIFT);
-    ["published", "nothing", "failed"].map(|outcome| RUNS.with_label_values(&[outcome]));
-    ["agreed", "drift", "not_compared"].map(|outcome| AUDITS.with_label_values(&[outcome]));
+    for outcome in ["published", "nothing", "failed"] {
+        RUNS.with_label_values(&[outcome]);
+    }
+    for outcome in ["agreed", "drift", "not_compared"] {
+        AUDITS.with_label_values(&[outcome]);
+    }
 }
