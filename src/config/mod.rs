@@ -9,23 +9,21 @@ mod ingest;
 mod load;
 #[cfg(test)]
 mod page;
+mod repeats;
 mod values;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use linktide_batch::ColdClass;
 use linktide_common::enrich::{BotConfig, VisitorIdentity};
-use linktide_common::id::TenantId;
-use linktide_common::repeat::Windows;
 use serde::{Deserialize, Serialize};
 
 pub use access::{Access, Jwt, Limits};
 pub use export::{Export, Webhook};
 pub use ingest::{Captcha, Challenge, Ingest, Quota};
 pub use load::{ConfigError, Problem, Sources, load};
+pub use repeats::Repeats;
 pub use values::{ByteSize, Hidden, Settings, Span, Threshold, Window};
 
 /// All of it.
@@ -357,31 +355,6 @@ pub struct Nightly {
 impl Default for Nightly {
     fn default() -> Self {
         Self { every: Span::hours(1), rate_bots: Threshold(Some(300)), audit: true }
-    }
-}
-
-/// Which clicks of people are repeats: those that closely follow another click of the same visitor on the same link. The same
-/// for every process of a Linktide.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Repeats {
-    /// How closely, or `off`.
-    pub window: Window,
-    /// Tenants that have another window, or none.
-    pub tenants: BTreeMap<TenantId, Window>,
-}
-
-impl Default for Repeats {
-    fn default() -> Self {
-        Self { window: Window(Some(Duration::from_secs(30))), tenants: BTreeMap::new() }
-    }
-}
-
-impl Repeats {
-    /// What the layers count by.
-    #[must_use]
-    pub fn windows(&self) -> Windows {
-        Windows::new(self.window.0, self.tenants.iter().map(|(tenant, window)| (*tenant, window.0)))
     }
 }
 

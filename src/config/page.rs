@@ -102,6 +102,7 @@ fn page() -> String {
         "src/config/access.rs",
         "src/config/export.rs",
         "src/config/ingest.rs",
+        "src/config/repeats.rs",
         "common/src/enrich/bot/config.rs",
     ];
     let structs: BTreeMap<String, Struct> = sources.iter().flat_map(|source| structs(&read(source))).collect();

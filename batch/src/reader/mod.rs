@@ -17,14 +17,14 @@ mod pages;
 pub mod raw;
 mod scan;
 mod unpack;
+mod visitors;
 
 use std::collections::HashMap;
 use std::ops;
 use std::sync::{Arc, LazyLock};
 
-use deltalake::arrow::array::{Array as _, AsArray as _, RecordBatch};
-use deltalake::arrow::datatypes::Int64Type;
-use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
+use deltalake::arrow::array::{Array as _, RecordBatch};
+use linktide_common::bucket::{Day, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
@@ -32,8 +32,6 @@ use linktide_common::filter::Filter;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::publication::Publication;
-use linktide_common::sketch::Sketch;
-use linktide_common::visitors::VisitorSet;
 
 pub use crate::error::BatchError;
 use crate::tables::columns::{Columns, Owner, counted, from_micros};
@@ -44,6 +42,7 @@ use crate::tables::link::Links;
 use files::{File, Files};
 use open::Part;
 pub use open::Tables;
+pub use visitors::Visitors;
 
 const DAY: Names = &[
     "tenant_id",
@@ -56,8 +55,6 @@ const DAY: Names = &[
     "first_click",
     "last_click",
 ];
-const DAY_VISITORS: Names = &["tenant_id", "link_id", "day_bucket", "sketch", "visitor_hashes"];
-const HOUR_SKETCH: Names = &["tenant_id", "link_id", "hour_bucket", "sketch"];
 const VALUE: Names = &["tenant_id", "link_id", "dimension", "day_bucket", "value", "click_count", "bot_count"];
 const VALUE_BY_QUARTER: Names =
     &["tenant_id", "link_id", "dimension", "day_bucket", "value", "quarters", "quarter_clicks", "quarter_bots"];
@@ -102,15 +99,6 @@ pub struct DayRow {
     pub last: Option<Timestamp>,
 }
 
-/// Visitors of one subject.
-#[derive(Debug, Default)]
-pub struct Visitors {
-    /// Those of the hours that were asked for.
-    pub sketch: Sketch,
-    /// Those of each UTC day that the hours touch, each day once and in no order. On a day that is not there, nobody clicked.
-    pub days: Vec<(Day, VisitorSet)>,
-}
-
 impl Snapshot {
     /// What it shows.
     #[must_use]
@@ -150,40 +138,6 @@ impl Snapshot {
             each_quarter(rows, range, |_, quarter, counts| found.push((quarter, counts)))
         })
         .await
-    }
-
-    /// Visitors of a subject in whole UTC hours: days from their own sketches, the hours at the edges from theirs. Whoever
-    /// came on one of the days that the hours touch, at whatever hour, is told beside them, while they are few.
-    ///
-    /// # Errors
-    /// [`BatchError`] where a file cannot be read.
-    pub async fn visitors(&self, subject: Subject, hours: ops::Range<Hour>) -> Result<Visitors, BatchError> {
-        let touched = Range::new(hours.start.first_quarter(), hours.end.first_quarter()).days_touched();
-        let (head, whole, tail) = Range::cut_hours(hours);
-        let files = self.daily.holding(&touched);
-        let by_day = self.scan(&self.daily, files, whose(subject), DAY_VISITORS, move |rows, found: &mut Visitors| {
-            let columns = Columns::new(rows);
-            let (buckets, members) = (columns.dates("day_bucket")?, columns.lists("visitor_hashes")?);
-            let day = |row| Day(buckets.value(row));
-            for row in (0..rows.num_rows()).filter(|row| touched.contains(&day(*row))) {
-                let hashes = members.is_valid(row).then(|| members.value(row).as_primitive::<Int64Type>().clone());
-                let set = hashes.map_or(VisitorSet::MANY, |hashes| hashes.values().iter().copied().collect());
-                found.days.push((day(row), set));
-            }
-            take_sketches(&columns, |row| whole.contains(&day(row)), &mut found.sketch)
-        });
-        let mut found = by_day.await?;
-        for edge in [head, tail].into_iter().filter(|edge| !edge.is_empty()) {
-            let files = self.hourly.holding(&(edge.start.day()..Hour(edge.end.0 - 1).day().next()));
-            let part = self.scan(&self.hourly, files, whose(subject), HOUR_SKETCH, move |rows, union: &mut Sketch| {
-                let columns = Columns::new(rows);
-                let buckets = columns.instants("hour_bucket")?;
-                let within = |row| hourly::hour_at(buckets.value(row)).is_ok_and(|hour| edge.contains(&hour));
-                take_sketches(&columns, within, union)
-            });
-            found.sketch.merge(&part.await?);
-        }
-        Ok(found)
     }
 
     /// Counts of a subject by value of each dimension asked for, each value once.
@@ -403,17 +357,6 @@ fn each_quarter(
             }
             quarter = quarter.next();
         }
-    }
-    Ok(())
-}
-
-/// Adds the sketches of the rows that lie `within`.
-fn take_sketches(columns: &Columns<'_>, within: impl Fn(usize) -> bool, union: &mut Sketch) -> Result<(), BatchError> {
-    let sketches = columns.binaries("sketch")?;
-    for row in (0..sketches.len()).filter(|row| sketches.is_valid(*row) && within(*row)) {
-        union
-            .merge_bytes(sketches.value(row))
-            .map_err(|error| BatchError::Corrupt { what: "a stored sketch".to_owned(), reason: error.to_string() })?;
     }
     Ok(())
 }
