@@ -1,5 +1,7 @@
 //! Log lines: on standard error, for people or for machines.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -11,7 +13,9 @@ use crate::config::{Format, Telemetry};
 /// Where the level is no filter.
 pub(crate) fn init(telemetry: &Telemetry) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&telemetry.level)?;
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
+    // Colours are for a terminal, and for nobody who asks for none (no-color.org).
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|said| said.is_empty());
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(true);
     // Tests begin several services in one process: the first one's lines are enough.
     let _ = match telemetry.format {
         Format::Text => lines.try_init(),
