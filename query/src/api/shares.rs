@@ -81,7 +81,7 @@ pub(super) async fn create(
     let (share, token) = made.map_err(|error| refused(&error))?;
     know(&query).await;
     let Listed { id, link_id, expires_at } = share.into();
-    tracing::info!(share = id, by = &*caller.id, tenant = %caller.tenant, "a share link was made");
+    tracing::info!(id, by = &*caller.id, tenant = %caller.tenant, "a share link was made");
     Ok((StatusCode::CREATED, Json(Made { id, link_id, expires_at, token })).into_response())
 }
 
@@ -119,7 +119,7 @@ pub(super) async fn revoke(
         return Err(Problem::new(ProblemKind::NotFound, format!("there is no share link `{id}`")));
     }
     know(&query).await;
-    tracing::info!(share = id, by = &*caller.id, tenant = %caller.tenant, "a share link was revoked");
+    tracing::info!(id, by = &*caller.id, tenant = %caller.tenant, "a share link was revoked");
     Ok(StatusCode::NO_CONTENT)
 }
 
