@@ -193,7 +193,9 @@ async fn wrong_secret_and_unknown_id_are_told_alike() {
     let forged = format!("{start}{}", crate::access::code::checksum(&start));
     let (unknown, wrong) = (door.bearer(&other.expose()).await, door.bearer(&forged).await);
     assert_eq!((&unknown, unknown.0), (&wrong, 401));
-    let slip = format!("{}x", &mine.expose()[..mine.expose().len() - 1]);
+    // Another last letter, whichever it has.
+    let key = mine.expose();
+    let slip = format!("{}{}", &key[..key.len() - 1], if key.ends_with('x') { 'y' } else { 'x' });
     assert!(door.bearer(&slip).await.1["detail"].as_str().unwrap().contains("checksum"));
     door.wait(60_000);
     assert_eq!(door.bearer(&mine.expose()).await.1["detail"], "the credential has expired");
