@@ -1,5 +1,5 @@
 /** Sets the chosen colours before anything is painted. */
 
-import { applyTheme, chosenTheme } from "./state/theme.ts";
+import { beginTheme } from "./state/theme.ts";
 
-applyTheme(chosenTheme());
+beginTheme();

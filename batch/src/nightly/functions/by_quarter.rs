@@ -5,67 +5,23 @@
 
 use std::sync::Arc;
 
-use deltalake::arrow::array::{
-    Array as _, ArrayRef, AsArray as _, BooleanArray, Int16Array, Int64Array, ListArray, StructArray,
-};
+use deltalake::arrow::array::{ArrayRef, AsArray as _, BooleanArray, Int16Array, Int64Array, ListArray, StructArray};
 use deltalake::arrow::buffer::OffsetBuffer;
-use deltalake::arrow::datatypes::{DataType, Field, FieldRef, Fields, Int16Type, Int64Type};
-use deltalake::datafusion::common::{Result, not_impl_err};
-use deltalake::datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use deltalake::datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility,
-};
+use deltalake::arrow::datatypes::{DataType, Field, Fields, Int16Type, Int64Type};
+use deltalake::datafusion::common::Result;
+use deltalake::datafusion::logical_expr::{AggregateUDF, EmitTo, GroupsAccumulator};
 
-use super::taken;
+use super::aggregate::{Groups, aggregate, taken};
 use crate::tables::columns::list;
 
 /// `by_quarter(quarter, clicks, bots)`.
-pub(super) fn function() -> impl AggregateUDFImpl {
-    let arguments = vec![DataType::Int16, DataType::Int64, DataType::Int64];
-    ByQuarter { signature: Signature::exact(arguments, Volatility::Immutable) }
+pub(super) fn function() -> AggregateUDF {
+    aggregate::<Quarters>("by_quarter", vec![DataType::Int16, DataType::Int64, DataType::Int64])
 }
 
 fn lists() -> Fields {
     let of = |name, item| list(name, item);
     vec![of("quarters", DataType::Int16), of("clicks", DataType::Int64), of("bots", DataType::Int64)].into()
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct ByQuarter {
-    signature: Signature,
-}
-
-impl AggregateUDFImpl for ByQuarter {
-    fn name(&self) -> &'static str {
-        "by_quarter"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Struct(lists()))
-    }
-
-    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        let named = |field: &FieldRef| {
-            Arc::new(Field::new(format!("{}[{}]", arguments.name, field.name()), field.data_type().clone(), false))
-        };
-        Ok(lists().iter().map(named).collect())
-    }
-
-    fn accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        not_impl_err!("by_quarter without GROUP BY")
-    }
-
-    fn groups_accumulator_supported(&self, _arguments: AccumulatorArgs<'_>) -> bool {
-        true
-    }
-
-    fn create_groups_accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups::default()))
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,13 +33,13 @@ struct Count {
 
 /// Counts of each group, ordered by quarter.
 #[derive(Default)]
-struct Groups {
+struct Quarters {
     counts: Vec<Vec<Count>>,
     /// How many counts there is room for in all groups.
     room: usize,
 }
 
-impl Groups {
+impl Quarters {
     fn add(&mut self, group: usize, count: Count) {
         let counts = &mut self.counts[group];
         match counts.binary_search_by_key(&count.quarter, |known| known.quarter) {
@@ -113,7 +69,7 @@ impl Groups {
             Arc::new(Int64Array::from_iter_values(counts().map(|count| count.clicks))),
             Arc::new(Int64Array::from_iter_values(counts().map(|count| count.bots))),
         ];
-        let list = |(field, values): (&FieldRef, ArrayRef)| {
+        let list = |(field, values): (&Arc<Field>, ArrayRef)| {
             let DataType::List(item) = field.data_type() else { unreachable!("all three are lists") };
             Arc::new(ListArray::new(Arc::clone(item), ends.clone(), values, None)) as ArrayRef
         };
@@ -121,7 +77,17 @@ impl Groups {
     }
 }
 
-impl GroupsAccumulator for Groups {
+impl Groups for Quarters {
+    fn returns() -> DataType {
+        DataType::Struct(lists())
+    }
+
+    fn state_fields() -> Vec<Field> {
+        lists().iter().map(|field| Field::clone(field)).collect()
+    }
+}
+
+impl GroupsAccumulator for Quarters {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -162,10 +128,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let rows: Vec<usize> = (0..values[0].len()).collect();
-        let mut each = Self::default();
-        each.update_batch(values, &rows, filter, rows.len())?;
-        each.state(EmitTo::All)
+        Self::each(values, filter)
     }
 
     fn size(&self) -> usize {

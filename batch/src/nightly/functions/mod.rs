@@ -10,6 +10,7 @@
 //! Clicks and rows that were rolled up before go through the same aggregates: a click is one visitor, an old row a sketch.
 //! So a rollup is added to by grouping both together, which is the law `rollup(A ∪ B) = rollup(A) + rollup(B)` itself.
 
+mod aggregate;
 mod by_quarter;
 mod rules;
 mod visitor_set;
@@ -17,23 +18,16 @@ mod visitors;
 
 use std::sync::Arc;
 
-use deltalake::arrow::array::{Array as _, BooleanArray};
 use deltalake::datafusion::prelude::SessionContext;
 use linktide_common::enrich::Rules;
 
 /// Makes the functions known to queries of `context`.
 pub(super) fn register(context: &SessionContext, today: &Arc<Rules>) {
-    context.register_udaf(by_quarter::function().into());
-    context.register_udaf(visitors::function().into());
+    context.register_udaf(by_quarter::function());
+    context.register_udaf(visitors::function());
     context.register_udf(visitors::count());
     context.register_udf(visitor_set::of_one());
-    context.register_udaf(visitor_set::union().into());
+    context.register_udaf(visitor_set::union());
     context.register_udf(rules::located(today));
     context.register_udf(rules::judged(today));
-}
-
-/// The rows to take in, each with its group.
-fn taken(groups: &[usize], filter: Option<&BooleanArray>) -> impl Iterator<Item = (usize, usize)> {
-    let taken = move |row: usize| filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
-    groups.iter().copied().enumerate().filter(move |(row, _)| taken(*row))
 }

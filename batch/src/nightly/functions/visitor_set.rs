@@ -7,16 +7,14 @@ use std::sync::Arc;
 
 use deltalake::arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, Int64Array, ListArray};
 use deltalake::arrow::buffer::{NullBuffer, OffsetBuffer};
-use deltalake::arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
-use deltalake::datafusion::common::{Result, not_impl_err};
-use deltalake::datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use deltalake::arrow::datatypes::{DataType, Field, Int64Type};
+use deltalake::datafusion::common::Result;
 use deltalake::datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, ColumnarValue, EmitTo, GroupsAccumulator, ScalarUDF, Signature, Volatility,
-    create_udf,
+    AggregateUDF, ColumnarValue, EmitTo, GroupsAccumulator, ScalarUDF, Volatility, create_udf,
 };
 use linktide_common::visitors::{VisitorSet, short};
 
-use super::taken;
+use super::aggregate::{Groups, aggregate, taken};
 use crate::tables::columns::hashes_type;
 
 /// `visitor_hashes(visitor)`.
@@ -32,8 +30,8 @@ pub(super) fn of_one() -> ScalarUDF {
 }
 
 /// `visitors_union(hashes)`.
-pub(super) fn union() -> impl AggregateUDFImpl {
-    Union { signature: Signature::exact(vec![hashes_type()], Volatility::Immutable) }
+pub(super) fn union() -> AggregateUDF {
+    aggregate::<Sets>("visitors_union", vec![hashes_type()])
 }
 
 fn list(lengths: OffsetBuffer<i32>, hashes: Int64Array, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
@@ -41,50 +39,15 @@ fn list(lengths: OffsetBuffer<i32>, hashes: Int64Array, nulls: Option<NullBuffer
     Ok(Arc::new(ListArray::try_new(item, lengths, Arc::new(hashes), nulls)?))
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Union {
-    signature: Signature,
-}
-
-impl AggregateUDFImpl for Union {
-    fn name(&self) -> &'static str {
-        "visitors_union"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(hashes_type())
-    }
-
-    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        Ok(vec![Arc::new(Field::new(format!("{}[set]", arguments.name), hashes_type(), true))])
-    }
-
-    fn accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        not_impl_err!("visitors_union without GROUP BY")
-    }
-
-    fn groups_accumulator_supported(&self, _arguments: AccumulatorArgs<'_>) -> bool {
-        true
-    }
-
-    fn create_groups_accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups::default()))
-    }
-}
-
 /// The set of each group.
 #[derive(Default)]
-struct Groups {
+struct Sets {
     sets: Vec<VisitorSet>,
     /// Bytes of all members.
     bytes: usize,
 }
 
-impl Groups {
+impl Sets {
     fn add(&mut self, group: usize, hashes: Option<&[i64]>) {
         let set = &mut self.sets[group];
         let before = set.capacity();
@@ -104,7 +67,17 @@ impl Groups {
     }
 }
 
-impl GroupsAccumulator for Groups {
+impl Groups for Sets {
+    fn returns() -> DataType {
+        hashes_type()
+    }
+
+    fn state_fields() -> Vec<Field> {
+        vec![Field::new("set", hashes_type(), true)]
+    }
+}
+
+impl GroupsAccumulator for Sets {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -137,10 +110,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let rows: Vec<usize> = (0..values[0].len()).collect();
-        let mut each = Self::default();
-        each.update_batch(values, &rows, filter, rows.len())?;
-        each.state(EmitTo::All)
+        Self::each(values, filter)
     }
 
     fn size(&self) -> usize {

@@ -6,20 +6,18 @@
 use std::sync::Arc;
 
 use deltalake::arrow::array::{Array as _, ArrayRef, AsArray as _, BinaryArray, BooleanArray, Int64Array};
-use deltalake::arrow::datatypes::{DataType, Field, FieldRef};
-use deltalake::datafusion::common::{Result, exec_datafusion_err, not_impl_err};
-use deltalake::datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use deltalake::arrow::datatypes::{DataType, Field};
+use deltalake::datafusion::common::{Result, exec_datafusion_err};
 use deltalake::datafusion::logical_expr::{
-    Accumulator, AggregateUDFImpl, ColumnarValue, EmitTo, GroupsAccumulator, ScalarUDF, Signature, Volatility,
-    create_udf,
+    AggregateUDF, ColumnarValue, EmitTo, GroupsAccumulator, ScalarUDF, Volatility, create_udf,
 };
 use linktide_common::sketch::Sketch;
 
-use super::taken;
+use super::aggregate::{Groups, aggregate, taken};
 
 /// `visitors(visitor, sketch)`.
-pub(super) fn function() -> impl AggregateUDFImpl {
-    Visitors { signature: Signature::exact(vec![DataType::Binary, DataType::Binary], Volatility::Immutable) }
+pub(super) fn function() -> AggregateUDF {
+    aggregate::<Sketches>("visitors", vec![DataType::Binary, DataType::Binary])
 }
 
 /// `visitors_count(sketch)`.
@@ -37,50 +35,15 @@ fn count_of(sketch: &[u8]) -> Result<i64> {
     Ok(i64::try_from(sketch.count()).unwrap_or(i64::MAX))
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Visitors {
-    signature: Signature,
-}
-
-impl AggregateUDFImpl for Visitors {
-    fn name(&self) -> &'static str {
-        "visitors"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Binary)
-    }
-
-    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        Ok(vec![Arc::new(Field::new(format!("{}[sketch]", arguments.name), DataType::Binary, true))])
-    }
-
-    fn accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        not_impl_err!("visitors without GROUP BY")
-    }
-
-    fn groups_accumulator_supported(&self, _arguments: AccumulatorArgs<'_>) -> bool {
-        true
-    }
-
-    fn create_groups_accumulator(&self, _arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(Box::new(Groups::default()))
-    }
-}
-
 /// The sketch of each group that has one.
 #[derive(Default)]
-struct Groups {
+struct Sketches {
     sketches: Vec<Option<Sketch>>,
     /// Bytes of all sketches.
     bytes: usize,
 }
 
-impl Groups {
+impl Sketches {
     fn change(&mut self, group: usize, change: impl FnOnce(&mut Sketch) -> Result<()>) -> Result<()> {
         let sketch = self.sketches[group].get_or_insert_with(|| {
             let sketch = Sketch::new();
@@ -105,7 +68,17 @@ impl Groups {
     }
 }
 
-impl GroupsAccumulator for Groups {
+impl Groups for Sketches {
+    fn returns() -> DataType {
+        DataType::Binary
+    }
+
+    fn state_fields() -> Vec<Field> {
+        vec![Field::new("sketch", DataType::Binary, true)]
+    }
+}
+
+impl GroupsAccumulator for Sketches {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],
@@ -148,10 +121,7 @@ impl GroupsAccumulator for Groups {
     }
 
     fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        let rows: Vec<usize> = (0..values[0].len()).collect();
-        let mut each = Self::default();
-        each.update_batch(values, &rows, filter, rows.len())?;
-        each.state(EmitTo::All)
+        Self::each(values, filter)
     }
 
     fn size(&self) -> usize {

@@ -188,21 +188,16 @@ async fn parts_cut_at_received_hours_add_up_to_the_whole_row_by_row() {
     world.check().await;
 }
 
-#[tokio::test]
-async fn repeats_are_those_of_a_plain_count_whatever_the_cadence_and_what_is_erased_or_judged_anew() {
-    let mut world = World::new(13).await;
-    // A link and a handful of people who click all the time, many at once.
-    (world.links, world.hosts, world.spread) = (3, 4, 20 * 60_000);
-    world.config.rate_bots = Some(4);
+/// Sends in each of five hours, and rolls them up one by one, and in another lake at once: rows are the same. The hour behind
+/// them.
+async fn hour_by_hour_and_at_once(world: &mut World, mut send: impl AsyncFnMut(&mut World)) -> Hour {
     world.archive_through(START).await;
     let whole = Lake::in_folder_unsynced(&world.folder.path().join("whole")).unwrap();
     let mut other = archiver(&world.log, &world.enricher, &whole, &world.clock).await;
     other.step(Duration::from_millis(1)).await.unwrap();
     let mut hour = START;
     for _ in 0..5 {
-        world.send_now(60).await;
-        world.clock.set(world.clock.now().plus_millis(1_200_000));
-        world.send_now(60).await;
+        send(world).await;
         hour = hour.next();
         world.archive_through(hour).await;
         assert!(matches!(world.nightly(None).run(None).await.unwrap(), Outcome::Published { .. }));
@@ -213,6 +208,21 @@ async fn repeats_are_those_of_a_plain_count_whatever_the_cadence_and_what_is_era
     let at_once = Nightly { lake: whole.clone(), ..world.nightly(None) };
     assert!(matches!(at_once.run(None).await.unwrap(), Outcome::Published { .. }));
     assert_eq!(rollups(&world.lake).await, rollups(&whole).await);
+    hour
+}
+
+#[tokio::test]
+async fn repeats_are_those_of_a_plain_count_whatever_the_cadence_and_what_is_erased_or_judged_anew() {
+    let mut world = World::new(13).await;
+    // A link and a handful of people who click all the time, many at once.
+    (world.links, world.hosts, world.spread) = (3, 4, 20 * 60_000);
+    world.config.rate_bots = Some(4);
+    let send = async |world: &mut World| {
+        world.send_now(60).await;
+        world.clock.set(world.clock.now().plus_millis(1_200_000));
+        world.send_now(60).await;
+    };
+    let hour = hour_by_hour_and_at_once(&mut world, send).await;
     assert!(world.repeats() > 15, "{}", world.repeats());
     world.check().await;
     world.nightly(None).correct(Correct::Erase(Subject::Link(TENANT, LinkId(0)))).await.unwrap();
@@ -245,23 +255,7 @@ async fn visitors_are_told_one_by_one_up_to_the_switch_whatever_the_cadence() {
     let mut world = World::new(12).await;
     // All on today, on few links: a link has some dozens of visitors, the tenant more than a set holds.
     (world.links, world.hosts, world.spread) = (4, 250, 60_000);
-    world.archive_through(START).await;
-    let whole = Lake::in_folder_unsynced(&world.folder.path().join("whole")).unwrap();
-    let mut other = archiver(&world.log, &world.enricher, &whole, &world.clock).await;
-    other.step(Duration::from_millis(1)).await.unwrap();
-    let mut hour = START;
-    for _ in 0..5 {
-        world.send_now(110).await;
-        hour = hour.next();
-        world.archive_through(hour).await;
-        assert!(matches!(world.nightly(None).run(None).await.unwrap(), Outcome::Published { .. }));
-    }
-    while !other.has_committed(hour.start()) {
-        other.step(Duration::from_millis(1)).await.unwrap();
-    }
-    let at_once = Nightly { lake: whole.clone(), ..world.nightly(None) };
-    assert!(matches!(at_once.run(None).await.unwrap(), Outcome::Published { .. }));
-    assert_eq!(rollups(&world.lake).await, rollups(&whole).await);
+    hour_by_hour_and_at_once(&mut world, async |world: &mut World| world.send_now(110).await).await;
     assert_eq!(world.check_visitors().await, (true, true), "some are known one by one, some are too many");
     // What is erased takes whoever came to no other link out of the tenant's set; what was too many stays so.
     world.nightly(None).correct(Correct::Erase(Subject::Link(TENANT, LinkId(0)))).await.unwrap();

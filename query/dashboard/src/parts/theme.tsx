@@ -1,18 +1,16 @@
-import { useState } from "preact/hooks";
-import { chooseTheme, chosenTheme, isDark } from "../state/theme.ts";
+import { useColors } from "../state/hooks.ts";
+import { chooseTheme, isDark } from "../state/theme.ts";
 
 /** Turns light into dark and back; what the system has is where it begins. */
 export function ThemeButton() {
-  const [dark, setDark] = useState(() => (chosenTheme() === "system" ? isDark() : chosenTheme() === "dark"));
+  useColors();
+  const dark = isDark();
   return (
     <button
       type="button"
       class="icon"
       aria-label={dark ? "Use light colours" : "Use dark colours"}
-      onClick={() => {
-        chooseTheme(dark ? "light" : "dark");
-        setDark(!dark);
-      }}
+      onClick={() => chooseTheme(dark ? "light" : "dark")}
     >
       <svg viewBox="0 0 24 24" width="18" height="18" aria-hidden="true">
         {dark ? (

@@ -76,14 +76,9 @@ export function useColors(): number {
   const [changes, setChanges] = useState(0);
   useEffect(() => {
     const changed = () => setChanges(before => before + 1);
-    const system = matchMedia("(prefers-color-scheme: dark)");
-    const chosen = new MutationObserver(changed);
-    system.addEventListener("change", changed);
-    chosen.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    return () => {
-      system.removeEventListener("change", changed);
-      chosen.disconnect();
-    };
+    const colors = new MutationObserver(changed);
+    colors.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    return () => colors.disconnect();
   }, []);
   return changes;
 }

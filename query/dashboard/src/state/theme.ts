@@ -1,35 +1,41 @@
-/** Light, dark, or as the system has it. */
+/** Light or dark: as was chosen, or else as the system has it. */
 
-export type Theme = "system" | "light" | "dark";
+type Theme = "light" | "dark";
 
 const PLACE = "linktide.theme";
+const system = matchMedia("(prefers-color-scheme: dark)");
 
-export function chosenTheme(): Theme {
+function chosenTheme(): Theme | null {
   try {
     const chosen = localStorage.getItem(PLACE);
-    return chosen === "light" || chosen === "dark" ? chosen : "system";
+    return chosen === "light" || chosen === "dark" ? chosen : null;
   } catch {
     // A browser may keep nothing for anybody.
-    return "system";
+    return null;
   }
 }
 
-export function applyTheme(theme: Theme): void {
-  if (theme === "system") document.documentElement.removeAttribute("data-theme");
-  else document.documentElement.setAttribute("data-theme", theme);
+/** The page's colours go by this attribute alone: there is one list of dark ones. */
+function applyTheme(): void {
+  const theme = chosenTheme() ?? (system.matches ? "dark" : "light");
+  document.documentElement.setAttribute("data-theme", theme);
+}
+
+/** Applies what was chosen, and follows the system while nothing is. */
+export function beginTheme(): void {
+  applyTheme();
+  system.addEventListener("change", applyTheme);
 }
 
 export function chooseTheme(theme: Theme): void {
-  applyTheme(theme);
+  document.documentElement.setAttribute("data-theme", theme);
   try {
-    if (theme === "system") localStorage.removeItem(PLACE);
-    else localStorage.setItem(PLACE, theme);
+    localStorage.setItem(PLACE, theme);
   } catch {
-    // It holds for this page then.
+    // It holds for this page then, until the system's changes.
   }
 }
 
 export function isDark(): boolean {
-  const theme = document.documentElement.getAttribute("data-theme");
-  return theme ? theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  return document.documentElement.getAttribute("data-theme") === "dark";
 }
