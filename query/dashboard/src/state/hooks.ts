@@ -31,19 +31,19 @@ export interface Current extends Shown {
 
 /** What is known of a view. While a new range of the same link loads, what was there stays, and says that it is old. */
 export function useSession(view: View, timezone: string, credential: Credential | null, round: number): Current {
-  const [current, setCurrent] = useState<Current>({ ...NOTHING, old: false });
-  const link = useRef(view.link);
   // Which tab is open, and what the list of links is searched for, is not asked for together.
   const { tabs, search, ...asked } = view;
   const key = JSON.stringify([asked, timezone, credential?.token, round]);
+  const [current, setCurrent] = useState<Current & { key: string }>({ ...NOTHING, old: false, key });
+  const link = useRef(view.link);
   useEffect(() => {
     const same = link.current === view.link;
     link.current = view.link;
     setCurrent(before => {
       const kept = { freshness: before.freshness, lostAt: before.lostAt };
       return same && before.answer
-        ? { ...NOTHING, ...kept, answer: before.answer, compared: before.compared, live: before.live, old: true }
-        : { ...NOTHING, ...kept, old: false };
+        ? { ...NOTHING, ...kept, answer: before.answer, compared: before.compared, live: before.live, old: true, key }
+        : { ...NOTHING, ...kept, old: false, key };
     });
     const session = new Session(view, timezone, credential, shown =>
       setCurrent(before => ({
@@ -53,12 +53,14 @@ export function useSession(view: View, timezone: string, credential: Credential 
         live: shown.live ?? before.live,
         freshness: shown.freshness ?? before.freshness,
         old: before.old && shown.answer === null,
+        key,
       })),
     );
     session.begin();
     return () => session.end();
   }, [key]);
-  return current;
+  // A refusal of another view, or of another key, says nothing of this one: it was not asked for yet.
+  return current.key === key ? current : { ...current, problem: null, waiting: null, old: current.answer !== null };
 }
 
 /** The present, every so often. */
