@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::fold::{Fold, Standing};
+use crate::fold::{Fold, Pace, Relations, Standing};
 use crate::metrics;
 use crate::shard::SHARDS;
 use crate::view::{Flushed, View, ViewError};
@@ -49,6 +49,8 @@ pub struct SpeedConfig {
     pub keep_behind: Duration,
     /// When a click is a repeat of the one before it.
     pub repeats: Windows,
+    /// Clicks of one address in one minute above which they are suspected.
+    pub rate: Option<u32>,
 }
 
 impl Default for SpeedConfig {
@@ -59,6 +61,7 @@ impl Default for SpeedConfig {
             poll_records: 10_000,
             keep_behind: Duration::from_secs(30),
             repeats: Windows::new(Some(Duration::from_secs(30)), []),
+            rate: Some(300),
         }
     }
 }
@@ -80,7 +83,7 @@ pub struct SpeedWorker {
     view: Arc<dyn View>,
     publications: watch::Receiver<Option<Arc<Publication>>>,
     config: SpeedConfig,
-    windows: Arc<Windows>,
+    relations: Arc<Relations>,
     fold: Fold,
     flushing: Option<Flushing>,
     flushed_at: Instant,
@@ -113,12 +116,14 @@ impl SpeedWorker {
         config: SpeedConfig,
     ) -> Self {
         metrics::begin();
-        let fold = Fold::new(intake.epoch(), Standing::new(), Positions::new());
+        let relations = Relations { windows: config.repeats.clone(), pace: config.rate.map(Pace::above) };
+        let relations = Arc::new(relations);
+        let fold = Fold::with_relations(intake.epoch(), Standing::new(), Positions::new(), Arc::clone(&relations));
         Self {
             intake,
             view,
             publications,
-            windows: Arc::new(config.repeats.clone()),
+            relations,
             config,
             fold,
             flushing: None,
@@ -303,7 +308,7 @@ impl SpeedWorker {
                 gaps.push(gap);
             }
         }
-        self.fold = Fold::with_windows(epoch, standing, self.intake.positions(), Arc::clone(&self.windows));
+        self.fold = Fold::with_relations(epoch, standing, self.intake.positions(), Arc::clone(&self.relations));
         gaps.into_iter().for_each(|gap| self.fold.lost(gap));
         Ok(())
     }

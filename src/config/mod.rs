@@ -346,7 +346,7 @@ impl Default for Archive {
 pub struct Nightly {
     /// How many hours of received time are rolled up at once inside `standalone`.
     pub every: Span,
-    /// Clicks of one address in one minute above which they are a bot's, or `off`.
+    /// Clicks of one address in one minute above which they are a bot's, or `off`. Before they are rolled up, they are suspected.
     pub rate_bots: Threshold,
     /// Whether each increment is compared, link by link, with what the speed layer counted.
     pub audit: bool,

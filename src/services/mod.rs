@@ -109,6 +109,7 @@ fn speed(config: &Config) -> SpeedConfig {
         keep_behind: config.speed.keep_behind.0,
         fold_clicks: config.speed.fold_clicks,
         repeats: config.repeats.windows(),
+        rate: config.nightly.rate_bots.0,
         ..SpeedConfig::default()
     }
 }

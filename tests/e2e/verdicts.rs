@@ -85,6 +85,35 @@ async fn suspected_clicks_count_as_peoples_and_are_shown_before_and_after_the_ni
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn address_that_clicks_too_often_is_suspected_until_the_night_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::manual(NOW.start());
+    let linktide = Linktide::start_with(&config(), &folder.path().join("data"), clock).await;
+    let click = |ip: &str| json!({"link_id": 1, "user_agent": CHROME, "ip": ip});
+    let hasty = (0..1000).map(|_| click("192.0.2.1"));
+    let others = (0..40).map(|number| click(&format!("198.51.100.{number}")));
+    let clicks: Vec<Value> = hasty.chain(others).collect();
+    let place = format!("{}/v1/clicks", linktide.url);
+    let answer = reqwest::Client::new().post(place).json(&clicks).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    linktide.until_counted(1040).await;
+    let suspected = by_reason(&linktide, "suspected").await;
+    let [(reason, count)] = &suspected[..] else { panic!("{suspected:?}") };
+    assert_eq!(reason, "suspected:rate");
+    assert!((300..=1000).contains(count), "at least what made it suspected, at most all: {count}");
+    let people = [("(none)".to_owned(), 1040 - count), (reason.clone(), *count)];
+    assert_eq!(by_reason(&linktide, "human").await, people, "nothing is taken from people yet");
+    let link = linktide.get("/v1/links/1/summary?interval=24h&traffic=suspected").await;
+    assert_eq!(link["results"]["clicks"], *count, "one link is all there is: {link}");
+
+    linktide.roll_up(NOW.next()).await;
+    assert_eq!(by_reason(&linktide, "human").await, [("(none)".to_owned(), 40)]);
+    assert_eq!(by_reason(&linktide, "bot").await, [("rate".to_owned(), 1000)]);
+    assert_eq!(by_reason(&linktide, "suspected").await, []);
+    linktide.services.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn broken_list_ends_the_start_with_its_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("own.txt");

@@ -11,6 +11,7 @@ use linktide_common::repeat::Visits;
 use linktide_common::visitors::{VisitorSet, short};
 use rustc_hash::FxHashMap;
 
+use super::rate::{AddressMinute, Pace, Seen, sampled};
 use super::visitors::Visitors;
 use crate::series::{Series, ValueCounts};
 
@@ -32,6 +33,8 @@ pub(crate) struct FoldCell {
     /// Clicks of people on the link, where they may be repeats: who, and how many milliseconds behind the start of the received
     /// hour.
     pub(crate) visits: Vec<(i64, i64)>,
+    /// Clicks whose addresses may be suspected.
+    seen: Vec<Seen>,
     /// The latest label of the link.
     pub(crate) label: Option<Label>,
 }
@@ -86,6 +89,16 @@ impl FoldCell {
             visitors.push((of_one[0].0, visits));
         }
         (visitors, repeats)
+    }
+
+    /// Takes down from which address it came, and when.
+    pub(crate) fn see(&mut self, click: &EnrichedClick, pace: Pace) {
+        self.seen.extend(Seen::of(click, pace));
+    }
+
+    /// The minutes of addresses that may be suspected.
+    pub(crate) fn address_minutes(&self) -> Vec<AddressMinute> {
+        sampled(&self.seen)
     }
 
     /// Keeps the click's label, where it is later than the one there is.

@@ -2,6 +2,7 @@
 
 mod cell;
 mod dictionary;
+mod rate;
 mod visitors;
 
 use std::sync::Arc;
@@ -20,10 +21,21 @@ use crate::shard::{SHARDS, Shard};
 
 pub(crate) use cell::{FoldCell, quarter_of};
 pub(crate) use dictionary::Dictionary;
+use rate::MINUTE_MS;
+pub(crate) use rate::{AddressMinute, FOLLOWED_MINUTES, MOST_ADDRESSES, Pace, SUSPECTED_RATE};
 pub(crate) use visitors::Visitors;
 
 /// How far each shard has come, by the shard's place.
 pub type Standing = Vec<Positions>;
+
+/// What clicks are to each other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Relations {
+    /// When a click is a repeat.
+    pub(crate) windows: Windows,
+    /// From what pace on an address is suspected.
+    pub(crate) pace: Option<Pace>,
+}
 
 /// Clicks between two sets of positions, as cells.
 #[derive(Debug, Clone)]
@@ -35,8 +47,7 @@ pub struct Fold {
     /// By the shard's place.
     pub(crate) shards: Vec<ShardFold>,
     pub(crate) dictionary: Dictionary,
-    /// When a click is a repeat.
-    pub(crate) windows: Arc<Windows>,
+    pub(crate) relations: Arc<Relations>,
     /// Offsets that were gone from the log, told together with the positions behind them.
     pub(crate) gaps: Vec<Gap>,
     clicks: usize,
@@ -63,25 +74,24 @@ impl ShardFold {
 }
 
 impl Fold {
-    /// An empty fold that begins where each shard stands, and reads on from `read`. Nothing is a repeat in it.
+    /// An empty fold that begins where each shard stands, and reads on from `read`. In it every click stands alone.
     #[must_use]
     pub fn new(epoch: Epoch, standing: Standing, read: Positions) -> Self {
-        Self::with_windows(epoch, standing, read, Arc::default())
+        Self::with_relations(epoch, standing, read, Arc::default())
     }
 
-    /// The same, in which clicks within a tenant's window are repeats.
-    #[must_use]
-    pub fn with_windows(epoch: Epoch, standing: Standing, read: Positions, windows: Arc<Windows>) -> Self {
+    /// The same, in which clicks are to each other what `relations` says.
+    pub(crate) fn with_relations(epoch: Epoch, standing: Standing, read: Positions, relations: Arc<Relations>) -> Self {
         let mut shards: Vec<_> = standing.into_iter().map(|from| ShardFold { from, ..ShardFold::default() }).collect();
         shards.resize_with(SHARDS, ShardFold::default);
-        Self { epoch, to: read, shards, dictionary: Dictionary::default(), windows, gaps: Vec::new(), clicks: 0 }
+        Self { epoch, to: read, shards, dictionary: Dictionary::default(), relations, gaps: Vec::new(), clicks: 0 }
     }
 
     /// An empty fold that begins where this one ends.
     #[must_use]
     pub fn next(&self) -> Self {
         let standing = self.shards.iter().map(|shard| shard.to(&self.to)).collect();
-        Self::with_windows(self.epoch, standing, self.to.clone(), Arc::clone(&self.windows))
+        Self::with_relations(self.epoch, standing, self.to.clone(), Arc::clone(&self.relations))
     }
 
     /// Counts the click at an offset for its link and for its tenant, each where its shard has not counted it before.
@@ -96,9 +106,12 @@ impl Fold {
             }
             let cell = shard.cells.entry((subject, received)).or_default();
             cell.add(click, values);
+            if let Some(pace) = self.relations.pace {
+                cell.see(click, pace);
+            }
             if subject.link().is_some() {
                 cell.name(click);
-                if self.windows.of(click.tenant_id).is_some() {
+                if self.relations.windows.of(click.tenant_id).is_some() {
                     cell.visit(click, received);
                 }
             }
@@ -109,6 +122,12 @@ impl Fold {
     /// Tells, with the positions behind them, offsets that were gone from the log.
     pub fn lost(&mut self, gap: Gap) {
         self.gaps.push(gap);
+    }
+
+    /// The minute of received time, counted from 1970, in which it ends.
+    pub(crate) fn received_minute(&self) -> i64 {
+        let received = self.to.values().map(|position| position.received_at.as_millis());
+        received.max().unwrap_or_default().div_euclid(MINUTE_MS)
     }
 
     /// Clicks folded in.

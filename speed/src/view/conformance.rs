@@ -13,6 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
 use super::*;
+use crate::fold::{Pace, Relations};
 
 const W: Hour = Hour(480_000);
 pub(crate) const TENANT: TenantId = TenantId(7);
@@ -52,6 +53,11 @@ fn visitor(number: u64) -> SaltedHash {
     SaltedHash(u128::from(number).to_be_bytes())
 }
 
+/// A visitor whose hash is spread over all there can be.
+fn scattered(number: u64) -> SaltedHash {
+    SaltedHash((u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64).to_be_bytes())
+}
+
 fn position(offset: u64) -> Position {
     Position { offset: Offset(offset), received_at: W.start().plus_millis(i64::try_from(offset).unwrap()) }
 }
@@ -69,11 +75,11 @@ fn fold_at(standing: Standing, from: u64, clicks: &[EnrichedClick]) -> Fold {
     fold_with(&Arc::default(), standing, from, clicks)
 }
 
-fn fold_with(windows: &Arc<Windows>, standing: Standing, from: u64, clicks: &[EnrichedClick]) -> Fold {
+fn fold_with(relations: &Arc<Relations>, standing: Standing, from: u64, clicks: &[EnrichedClick]) -> Fold {
     // Received time never runs back.
     let known = standing.iter().filter_map(|shard| shard.get(&PARTITION)).map(|position| position.received_at);
     let before = known.max().unwrap_or(W.start());
-    let mut fold = Fold::with_windows(EPOCH, standing, at(from), Arc::clone(windows));
+    let mut fold = Fold::with_relations(EPOCH, standing, at(from), Arc::clone(relations));
     for (offset, click) in (from..).zip(clicks) {
         fold.add(PARTITION, Offset(offset), click);
     }
@@ -148,6 +154,7 @@ pub(crate) async fn check(view: &dyn View) {
     visitors_are_the_same_few_or_many(view).await;
     visitors_are_known_one_by_one_while_they_are_few(view).await;
     repeats_are_counted_in_whatever_order_and_parts_clicks_come(view).await;
+    addresses_that_click_often_are_suspected(view).await;
     what_is_erased_is_gone_and_the_rest_stays(view).await;
     cleared_view_begins_again(view).await;
 }
@@ -414,7 +421,8 @@ async fn repeats_are_counted_in_whatever_order_and_parts_clicks_come(view: &dyn 
     const WINDOW: i64 = 30_000;
     let held = view.held().await.unwrap().from.unwrap();
     let (tenant, other) = (TenantId(TENANT.0 + 2), TenantId(TENANT.0 + 3));
-    let windows = Arc::new(Windows::new(Some(Duration::from_millis(30_000)), [(other, None)]));
+    let windows = Windows::new(Some(Duration::from_millis(30_000)), [(other, None)]);
+    let relations = Arc::new(Relations { windows, pace: None });
     let mut random = StdRng::seed_from_u64(5);
     // By link, visitor and received hour: when somebody clicked.
     let mut people: BTreeMap<(u64, u64, Hour), Vec<Timestamp>> = BTreeMap::new();
@@ -425,7 +433,7 @@ async fn repeats_are_counted_in_whatever_order_and_parts_clicks_come(view: &dyn 
             let late = random.random_range(0..1_200_000) + 5_000_000 * i64::from(random.random_bool(0.2));
             let at = hour.start().plus_millis(600_000 - late);
             let mut click = EnrichedClick { tenant_id: tenant, ..click(link, hour.start(), at) };
-            click.visitor = Some(SaltedHash((u128::from(number) << 64).to_be_bytes()));
+            click.visitor = Some(scattered(number));
             match random.random_range(0..10) {
                 0 => click.bot = Some("ua:test".into()),
                 1 => click.kind = Kind::Preview,
@@ -434,11 +442,22 @@ async fn repeats_are_counted_in_whatever_order_and_parts_clicks_come(view: &dyn 
             }
             clicks.push(click);
         }
+        // So many that they are not looked for one behind the other.
+        for (visitors, seconds) in [(300, 0), (6_000, 20), (6_000, 40), (6_000, 100)] {
+            for number in 0..visitors {
+                let at = hour.start().plus_millis(1000 * seconds);
+                let mut click = EnrichedClick { tenant_id: tenant, ..click(701, hour.start(), at) };
+                click.visitor = Some(scattered(number));
+                people.entry((701, number, hour)).or_default().push(at);
+                clicks.push(click);
+            }
+        }
         while !clicks.is_empty() {
-            let rest = clicks.split_off(random.random_range(1..60).min(clicks.len()));
+            let most = if clicks.len() > 18_000 { 60 } else { 5_000 };
+            let rest = clicks.split_off(random.random_range(1..most).min(clicks.len()));
             let standing = view.standing(EPOCH).await.unwrap();
             let from = standing[0][&PARTITION].offset.0;
-            let fold = fold_with(&windows, standing, from, &clicks);
+            let fold = fold_with(&relations, standing, from, &clicks);
             assert_eq!(view.flush(fold.clone()).await.unwrap(), Flushed::Applied);
             assert_eq!(view.flush(fold).await.unwrap(), Flushed::Mismatch, "a replay");
             clicks = rest;
@@ -487,13 +506,95 @@ async fn repeats_are_counted_in_whatever_order_and_parts_clicks_come(view: &dyn 
     assert_eq!(counted(Subject::Tenant(tenant), held.next()).await, BTreeMap::new());
 }
 
+async fn addresses_that_click_often_are_suspected(view: &dyn View) {
+    let held = view.held().await.unwrap().from.unwrap();
+    let mut random = StdRng::seed_from_u64(9);
+    // Where few are many every click is a sample; where 60 are, one in two.
+    for (most, most_samples, link) in [(20, 20, 801), (60, 30, 802)] {
+        let pace = Pace::above(most);
+        let relations = Arc::new(Relations { pace: Some(pace), ..Relations::default() });
+        let (tenant, mut plain) = (TenantId(link), [PlainRates::default(), PlainRates::default()]);
+        for hour in [held, held.next()] {
+            for _ in 0..20 {
+                let clicks: Vec<_> = (0..random.random_range(1..150))
+                    .map(|_| {
+                        let link = link + 100 * u64::from(random.random_bool(0.3));
+                        let at = hour.start().plus_millis(-400_000 * random.random_range(0..3));
+                        // Half of them come from one address, the rest from many.
+                        let address = if random.random_bool(0.5) { 1 } else { random.random_range(2..60_u128) };
+                        let mut click = EnrichedClick { tenant_id: tenant, ..click(link, hour.start(), at) };
+                        click.click_id = ClickId(Uuid::from_u128(random.random()));
+                        click.ip_hash = Some(SaltedHash((address << 64).to_be_bytes()));
+                        match random.random_range(0..20) {
+                            0 => click.suspected = Some("suspected:test".into()),
+                            1 => click.bot = Some("ua:test".into()),
+                            2 => click.ip_hash = None,
+                            3 => click.kind = Kind::Preview,
+                            _ => {}
+                        }
+                        click
+                    })
+                    .collect();
+                let standing = view.standing(EPOCH).await.unwrap();
+                let fold = fold_with(&relations, standing.clone(), standing[0][&PARTITION].offset.0, &clicks);
+                assert_eq!(view.flush(fold.clone()).await.unwrap(), Flushed::Applied);
+                assert_eq!(view.flush(fold).await.unwrap(), Flushed::Mismatch, "a replay");
+                let of_link: Vec<_> = clicks.iter().filter(|click| click.link_id.0 == link).collect();
+                plain[0].add(hour, &of_link, pace);
+                plain[1].add(hour, &clicks.iter().collect::<Vec<_>>(), pace);
+            }
+        }
+        for (subject, plain) in [Subject::Link(tenant, LinkId(link)), Subject::Tenant(tenant)].into_iter().zip(plain) {
+            let (often, seldom): (Vec<&[u64; 3]>, Vec<_>) =
+                plain.minutes.values().partition(|sums| sums[0] > most_samples);
+            assert!(often.len() >= 3 && seldom.len() > 100, "{} and {}", often.len(), seldom.len());
+            let [told, all] = [1, 2].map(|place| often.iter().map(|sums| sums[place]).sum::<u64>());
+            assert!(told <= all && told * 10 >= all * 9, "nearly all of them, and never more: {told} of {all}");
+            let want = Want { dimensions: vec![Dimension::BotReason], ..everything() };
+            let slice = view.read(subject, held, &want).await.unwrap();
+            let counted = values(&slice, Dimension::BotReason).into_iter();
+            let counted: BTreeMap<_, _> = counted.map(|(reason, people, bots)| (reason, people + bots)).collect();
+            let mut expected = plain.others;
+            expected.insert("suspected:rate".to_owned(), told);
+            *expected.get_mut("(none)").unwrap() -= told;
+            assert_eq!(counted, expected, "above {most}, {subject:?}");
+        }
+    }
+}
+
+/// A plain count of what addresses do on a subject.
+#[derive(Default)]
+struct PlainRates {
+    /// By received hour, minute and address: samples, clicks of folds that have a sample, all clicks.
+    minutes: BTreeMap<(Hour, i64, SaltedHash), [u64; 3]>,
+    /// Clicks by reason, whatever their rate.
+    others: BTreeMap<String, u64>,
+}
+
+impl PlainRates {
+    fn add(&mut self, hour: Hour, clicks: &[&EnrichedClick], pace: Pace) {
+        let mut folded: BTreeMap<_, [u64; 2]> = BTreeMap::new();
+        for click in clicks.iter().filter(|click| click.kind == Kind::Click) {
+            let reason = Dimension::BotReason.value(click);
+            *self.others.entry(reason.to_owned()).or_default() += 1;
+            if let (Some(address), "(none)") = (click.ip_hash, reason) {
+                let minute = click.clicked_at.as_millis().div_euclid(60_000);
+                let [samples, all] = folded.entry((hour, minute, address)).or_default();
+                (*samples, *all) = (*samples + u64::from(pace.samples(click.click_id)), *all + 1);
+            }
+        }
+        for (key, [samples, all]) in folded {
+            let sums = self.minutes.entry(key).or_default();
+            *sums = [sums[0] + samples, sums[1] + if samples > 0 { all } else { 0 }, sums[2] + all];
+        }
+    }
+}
+
 async fn visitors_are_known_one_by_one_while_they_are_few(view: &dyn View) {
     let (early, at) = (W.next().start(), Hour(W.0 + 2).start());
     let whole = |link| Subject::Link(TENANT, LinkId(link));
-    let from = |link, received, number: u64| {
-        let hash = SaltedHash((u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) << 64).to_be_bytes());
-        EnrichedClick { visitor: Some(hash), ..click(link, received, at) }
-    };
+    let from =
+        |link, received, number: u64| EnrichedClick { visitor: Some(scattered(number)), ..click(link, received, at) };
     let set = |numbers: std::ops::Range<u64>| -> VisitorSet {
         numbers.map(|number| short(&from(0, at, number).visitor.unwrap().0)).collect()
     };

@@ -137,7 +137,7 @@ impl Counted {
                             count.parse::<u64>().unwrap();
                     }
                 }
-                ["positions" | "breakdowns"] | ["visits", ..] | ["tenants", _] | ["label", ..] => {}
+                ["positions" | "breakdowns"] | ["visits" | "rates", ..] | ["tenants", _] | ["label", ..] => {}
                 _ => panic!("an unknown key: {key}"),
             }
         }

@@ -9,7 +9,7 @@ use linktide_common::sketch::Sketch;
 use linktide_common::visitors::VisitorSet;
 use rustc_hash::FxHashMap;
 
-use crate::fold::{Dictionary, FoldCell, quarter_of};
+use crate::fold::{Dictionary, FoldCell, SUSPECTED_RATE, quarter_of};
 use crate::series::{Series, ValueCounts};
 use crate::view::gathered::Gathered;
 
@@ -78,6 +78,14 @@ impl Cell {
         }
     }
 
+    /// Counts clicks of a quarter as suspected because of their addresses' rate.
+    pub(super) fn suspect(&mut self, quarter: Quarter, clicks: u64, most: usize) {
+        if let (Some(breakdown), 1..) = (&mut self.breakdown, clicks) {
+            let value = (Dimension::BotReason, SUSPECTED_RATE.into());
+            breakdown.add(quarter, &value, ValueCounts { humans: clicks, bots: 0 }, most);
+        }
+    }
+
     pub(super) fn gather(&self, into: &mut Gathered<'_>, hours: Option<&std::ops::Range<Hour>>) {
         for (quarter, counts) in self.totals.iter() {
             into.total(*quarter, *counts, self.breakdown.is_none());
@@ -101,6 +109,7 @@ impl Cell {
             }
         }
     }
+
     /// Visitors of those days on which there were people.
     fn gather_days(&self, into: &mut Gathered<'_>) {
         let people = self.totals.iter().filter(|(_, counts)| counts.humans > 0);

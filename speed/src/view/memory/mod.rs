@@ -1,6 +1,7 @@
 //! The view in memory: for a Linktide that runs alone. It begins empty at every start and refills from the log.
 
 mod cell;
+mod rates;
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use crate::fold::FoldCell;
 use crate::series::Series;
 use crate::shard::{SHARDS, Shard};
 use cell::Cell;
+use rates::Rates;
 
 /// Cells by received hour.
 type Cells = BTreeMap<Hour, Cell>;
@@ -39,6 +41,8 @@ struct State {
     /// By the shard's place.
     positions: Vec<BTreeMap<Place, Position>>,
     tenants: FxHashMap<TenantId, Tenant>,
+    /// By the shard's place.
+    rates: Vec<Rates>,
 }
 
 #[derive(Default)]
@@ -98,19 +102,27 @@ impl State {
     fn add(&mut self, subject: Subject, received: Hour, cell: FoldCell, fold: &Fold, limits: Limits) {
         let tenant = self.tenants.entry(subject.tenant()).or_default();
         let Tenant { whole, links, labels, repeats, cells } = tenant;
+        let shard = Shard::of(subject);
         let kept = match subject {
             Subject::Tenant(_) => whole.entry(received).or_insert_with(|| Cell::new(true)),
             Subject::Link(_, link) => links.entry(link).or_default().entry(received).or_insert_with(|| {
-                let active = cells.entry(Shard::of(subject)).or_default();
+                let active = cells.entry(shard).or_default();
                 let room = *active < limits.tenant_cells;
                 *active += usize::from(room);
                 Cell::new(room)
             }),
         };
         kept.merge(&cell, &fold.dictionary, limits.cell_fields);
-        if let Some(window) = fold.windows.of(subject.tenant()).filter(|_| !cell.visits.is_empty()) {
+        if let Some(window) = fold.relations.windows.of(subject.tenant()).filter(|_| !cell.visits.is_empty()) {
             for (quarter, count) in kept.repeat(&cell, received, window).iter() {
                 *repeats.entry(received).or_default().at(*quarter) += count;
+            }
+        }
+        if let Some(pace) = fold.relations.pace.filter(|_| kept.has_breakdown()) {
+            for minute in cell.address_minutes() {
+                let rates = &mut self.rates[shard.index()];
+                let clicks = rates.add((subject, received), &minute, pace, fold.received_minute());
+                kept.suspect(minute.quarter, clicks, limits.cell_fields);
             }
         }
         if let (Some(link), Some(label)) = (subject.link(), cell.label)
@@ -140,6 +152,7 @@ impl View for MemoryView {
     async fn begin(&self, epoch: Epoch, positions: &Positions, from: Hour) -> Result<(), ViewError> {
         let mut state = self.state.write();
         state.positions.resize_with(SHARDS, BTreeMap::new);
+        state.rates.resize_with(SHARDS, Rates::default);
         for shard in &mut state.positions {
             for (partition, position) in positions {
                 shard.entry((epoch, *partition)).or_insert(*position);

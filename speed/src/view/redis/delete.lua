@@ -74,7 +74,7 @@ local function delete(kind, name, tenant, hour, below, last)
     if not goes_on then
         redis.call('UNLINK', prefix .. 'label:' .. name)
     end
-    redis.call('UNLINK', totals .. hour, prefix .. 'visits:' .. name .. ':' .. hour)
+    redis.call('UNLINK', totals .. hour)
     if redis.call('UNLINK', prefix .. 'cell:' .. name .. ':' .. hour) == 1 and kind == 'link:' then
         if redis.call('HINCRBY', prefix .. 'breakdowns', tenant, -1) <= 0 then
             redis.call('HDEL', prefix .. 'breakdowns', tenant)

@@ -1,10 +1,15 @@
 -- Applies one shard's part of a fold, or changes nothing.
 --
 -- KEYS[1]  {s<n>}:positions
--- ARGV[1]  MessagePack: { places, gaps, cells }, as write.rs packs it
+-- ARGV[1]  MessagePack: { places, gaps, cells }, as pack.rs packs it
 -- ARGV[2]  fields of a breakdown from which on no value of a large dimension is added
 -- ARGV[3]  breakdowns of one tenant's links in this shard from which on links get none
 -- ARGV[4]  members of a set of visitors above which they are too many, and nobody is added
+-- ARGV[5]  samples of an address in a minute above which it is suspected
+-- ARGV[6]  the minute of received time in which the fold ends
+-- ARGV[7]  minutes behind which addresses that were not seen since are forgotten
+-- ARGV[8]  addresses from which on they are as well
+-- ARGV[9]  the field in which suspected clicks are counted, behind the quarter
 --
 -- Scripts do not roll back. So positions advance first, and whatever fails behind that is counted and told, never tried
 -- again: trying again would count what did not fail twice.
@@ -17,6 +22,8 @@ local prefix = string.match(positions, '^{.-}:')
 local batch = cmsgpack.unpack(ARGV[1])
 local places, gaps, cells = batch[1], batch[2], batch[3]
 local most_fields, most_breakdowns, most_visitors = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local most_samples, minute = tonumber(ARGV[5]), tonumber(ARGV[6])
+local followed_minutes, most_addresses, suspected = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
 
 -- 1. Where the shard stands.
 local asked = { 'held_from' }
@@ -220,26 +227,79 @@ local function joined(one, other, window, repeats)
     return table.concat(texts, ' ')
 end
 
--- Adds when visitors clicked, and counts what became a repeat with it. What is compared lives on for two hours, one of
--- which may be what is left of the hour of receipt.
-local function add_visits(key, totals_key, visits, is_new, repeats)
-    local window, spans = tonumber(visits[1]), visits[3]
-    if not is_new then
-        local found, late = known(key, spans), {}
-        for i = 1, #spans / 2 do
-            if found[i] then
-                spans[2 * i] = joined(found[i], spans[2 * i], window, late)
+-- Visits of this fold by received hour: who, when, and of which link.
+local visited = {}
+local function gather_visits(hour, visits, totals_key, repeats)
+    local of_hour = visited[hour]
+    if not of_hour then
+        of_hour = { fields = {}, links = {} }
+        visited[hour] = of_hour
+    end
+    local fields, links = of_hour.fields, of_hour.links
+    local link = { window = tonumber(visits[1]), totals_key = totals_key, repeats = repeats }
+    for i = 1, #visits[3], 2 do
+        fields[#fields + 1], fields[#fields + 2] = visits[3][i], visits[3][i + 1]
+        links[#links + 1] = link
+    end
+end
+
+-- Adds when visitors clicked, and counts what became a repeat with it. What is compared lives on for two hours behind the
+-- last of them: one of these may be what is left of the hour of receipt.
+local function add_visits(hour, fields, links)
+    local key = prefix .. 'visits:' .. hour
+    local found = known(key, fields)
+    for i = 1, #fields / 2 do
+        if found[i] then
+            local link, late = links[i], {}
+            fields[2 * i] = joined(found[i], fields[2 * i], link.window, late)
+            for quarter, count in pairs(late) do
+                run('HINCRBY', link.totals_key, text(quarter) .. 'r', text(count))
+                link.repeats[quarter] = (link.repeats[quarter] or 0) + count
             end
         end
-        for quarter, count in pairs(late) do
-            run('HINCRBY', totals_key, text(quarter) .. 'r', text(count))
-            repeats[quarter] = (repeats[quarter] or 0) + count
+    end
+    set(key, fields)
+    run('EXPIRE', key, 7200)
+end
+
+-- Minutes of addresses of this fold: which, samples and clicks, and where they are counted once they are suspected.
+local minutes_of, cells_of = {}, {}
+local function gather_rates(key, minutes)
+    for i = 1, #minutes, 4 do
+        local at = #cells_of + 1
+        minutes_of[2 * at - 1] = minutes[i]
+        cells_of[at] = { samples = minutes[i + 1], clicks = minutes[i + 2], key = key, field = minutes[i + 3] .. suspected }
+    end
+end
+
+-- Samples and clicks of an address are one number: the former from this bit on.
+local SAMPLES = 2 ^ 26
+-- Adds what came of addresses; a minute that exceeds the pace is suspected with all clicks that were told of.
+local function add_rates()
+    local rates, before = prefix .. 'rates', prefix .. 'rates:before'
+    local began, addresses = tonumber(run('HGET', rates, '') or nil), run('HLEN', rates) or 0
+    if not began or minute - began >= followed_minutes or addresses > most_addresses then
+        run('UNLINK', before)
+        if began then
+            run('RENAME', rates, before)
+        end
+        run('HSET', rates, '', text(minute))
+    end
+    for i = 1, #cells_of do
+        minutes_of[2 * i] = ''
+    end
+    local now, earlier = known(rates, minutes_of), known(before, minutes_of)
+    for i = 1, #cells_of do
+        local cell = cells_of[i]
+        local sum = tonumber(now[i] or earlier[i] or 0) + SAMPLES * cell.samples + cell.clicks
+        minutes_of[2 * i] = string.format('%d', sum)
+        local samples = math.floor(sum / SAMPLES)
+        if samples > most_samples then
+            local all = samples - cell.samples > most_samples and cell.clicks or sum % SAMPLES
+            run('HINCRBY', cell.key, cell.field, text(all))
         end
     end
-    set(key, spans)
-    if is_new then
-        run('EXPIRE', key, 7200)
-    end
+    set(rates, minutes_of)
 end
 
 local registered, repeated = {}, {}
@@ -247,7 +307,7 @@ local held_from = tonumber(stands[1] or 0)
 for _, cell in ipairs(cells) do
     local name, hour, tenant, totals, first, last = cell[1], cell[2], cell[3], cell[4], cell[5], cell[6]
     local values, large, few, many, top, label = cell[7], cell[8], cell[9], cell[10], cell[11], cell[12]
-    local days, visits, repeats = cell[13], cell[14], nil
+    local days, visits, minutes, repeats = cell[13], cell[14], cell[15], nil
     if tonumber(hour) >= held_from then
         local totals_key = prefix .. 'totals:' .. name .. ':' .. hour
         local left_out = add_totals(totals_key, totals, first, last)
@@ -277,8 +337,9 @@ for _, cell in ipairs(cells) do
                 add_visitors(prefix .. (top and 'link:' or 'tenant:') .. name .. ':uv:', few, many)
                 add_to_sets(prefix .. 'visitors:' .. name .. ':' .. hour .. ':', days, length == 0)
                 if visits then
-                    add_visits(prefix .. 'visits:' .. name .. ':' .. hour, totals_key, visits, length == 0, repeats)
+                    gather_visits(hour, visits, totals_key, repeats)
                 end
+                gather_rates(key, minutes)
             end
         end
         if top then
@@ -301,6 +362,12 @@ for _, cell in ipairs(cells) do
             end
         end
     end
+end
+for hour, of_hour in pairs(visited) do
+    add_visits(hour, of_hour.fields, of_hour.links)
+end
+if #cells_of > 0 then
+    add_rates()
 end
 for key, quarters in pairs(repeated) do
     for quarter, count in pairs(quarters) do

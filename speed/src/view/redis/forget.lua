@@ -44,10 +44,11 @@ while kept_from < below do
         left = left - 1
         tenant = redis.call('SRANDMEMBER', registry)
     end
+    redis.call('UNLINK', prefix .. 'visits:' .. kept_from)
     kept_from = kept_from + 1
     redis.call('HSET', positions, 'kept_from', kept_from)
 end
 if ARGV[1] == 'all' then
-    redis.call('UNLINK', positions)
+    redis.call('UNLINK', positions, prefix .. 'rates', prefix .. 'rates:before')
 end
 return 0

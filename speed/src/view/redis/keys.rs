@@ -8,8 +8,9 @@
 //! | `{s<n>}:link:<subject>:uv:<date>`, `…T<hour>` | HyperLogLog | visitors that are people, by event time; `tenant:` for a whole tenant |
 //! | `{s<n>}:visitors:<subject>:<received hour>:<date>` | set | visitors that are people, by event date: 64 bits of each one's hash as a signed number; more than 128 members: too many to be told, whoever they are |
 //! | `{s<n>}:top:<tenant>:<received hour>` | sorted set | `<event hour>\|<link>` → people, `…\|b` bots, `…\|p` previews |
-//! | `{s<n>}:visits:<link>:<received hour>` | hash | visitor, the eight bytes that sets have as a number → when: spans `<first>:<last>` of milliseconds behind the start of the received hour, or `<first>` alone, apart by spaces; two hours long |
+//! | `{s<n>}:visits:<received hour>` | hash | a hash of link and visitor → when: spans `<first>:<last>` of milliseconds behind the start of the received hour, or `<first>` alone, apart by spaces; until two hours behind the last |
 //! | `{s<n>}:repeats:<tenant>:<received hour>` | hash | `<quarter>` → repeats on its links in this shard |
+//! | `{s<n>}:rates`, `{s<n>}:rates:before` | hash | a hash of subject, received hour, minute and address → 2^26 · samples + clicks, of addresses seen lately and before; nothing → the minute of received time it was begun in |
 //! | `{s<n>}:label:<subject>` | string | the stamp that orders labels, and the label |
 //! | `{s<n>}:tenants:<received hour>` | set | tenants that have anything here |
 //! | `{s<n>}:breakdowns` | hash | tenant → breakdowns of its links here |
@@ -19,6 +20,7 @@
 //! hour (so a late click's are negative), times are milliseconds since 1970.
 
 use std::fmt::{self, Write as _};
+use std::hash::BuildHasher as _;
 
 use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::dimension::Dimension;
@@ -27,7 +29,9 @@ use linktide_common::intake::Gap;
 use linktide_common::label::Label;
 use linktide_common::log::Position;
 use linktide_common::repeat::Visits;
+use rustc_hash::FxBuildHasher;
 
+use crate::fold::{AddressMinute, SUSPECTED_RATE};
 use crate::shard::Shard;
 use crate::view::Place;
 
@@ -138,6 +142,16 @@ pub(super) fn parse_quarter(received: Hour, text: &str) -> Option<Quarter> {
     text.parse::<i32>().ok().map(|distance| Quarter(received.first_quarter().0 + distance))
 }
 
+/// The field of a visitor of a link: a hash of both, since there are many.
+pub(super) fn visitor(link: Subject, visitor: i64) -> [u8; 8] {
+    FxBuildHasher.hash_one((link, visitor)).to_be_bytes()
+}
+
+/// The field of a minute of an address on a subject, in the same way.
+pub(super) fn address_minute(subject: Subject, received: Hour, minute: &AddressMinute) -> [u8; 8] {
+    FxBuildHasher.hash_one((subject, received, minute.minute, minute.address)).to_be_bytes()
+}
+
 /// When a visitor clicked.
 pub(super) struct Spans<'a>(pub(super) &'a Visits);
 
@@ -222,6 +236,11 @@ pub(super) fn parse_value(field: &str) -> Option<(&str, ValueField<'_>)> {
         _ => return None,
     };
     Some((quarter, value))
+}
+
+/// The field of people whose addresses seem to click too often, behind the quarter.
+pub(super) fn suspected_rate() -> String {
+    format!("{}:{SUSPECTED_RATE}", letter(Dimension::BotReason))
 }
 
 /// One letter each: the name of a dimension stands in every field, and most of Redis' memory is fields.

@@ -27,6 +27,7 @@ use linktide_common::visitors::MOST;
 use redis::{FromRedisValue, Pipeline, Script, ScriptInvocation};
 
 use super::{Counted, Flushed, Fold, Held, Limits, LinksSlice, Slice, Standing, View, ViewError, Want};
+use crate::fold::{FOLLOWED_MINUTES, MOST_ADDRESSES, ShardFold};
 use crate::metrics;
 use crate::shard::Shard;
 use connection::Server;
@@ -125,10 +126,16 @@ impl RedisView {
         }
     }
 
-    async fn flush_shard(&self, shard: Shard, packed: Vec<u8>) -> Result<Flushed, ViewError> {
+    fn flush_script(&self, shard: Shard, fold: &Fold, part: &ShardFold) -> ScriptInvocation<'_> {
         let mut script = self.scripts.flush.prepare_invoke();
-        script.key(keys::positions(shard)).arg(packed).arg(self.limits.cell_fields).arg(self.limits.tenant_cells);
-        script.arg(MOST);
+        script.key(keys::positions(shard)).arg(pack::pack(fold, part));
+        script.arg(self.limits.cell_fields).arg(self.limits.tenant_cells).arg(MOST);
+        script.arg(fold.relations.pace.map_or(0, |pace| pace.most_samples)).arg(fold.received_minute());
+        script.arg(FOLLOWED_MINUTES).arg(MOST_ADDRESSES).arg(keys::suspected_rate());
+        script
+    }
+
+    async fn flush_shard(&self, shard: Shard, script: ScriptInvocation<'_>) -> Result<Flushed, ViewError> {
         fail_point!("speed::flush::before_shard", |_| std::process::abort());
         let answer: Vec<redis::Value> = self.run(&script).await?;
         fail_point!("speed::flush::behind_shard", |_| std::process::abort());
@@ -198,9 +205,9 @@ impl View for RedisView {
 
     async fn flush(&self, fold: Fold) -> Result<Flushed, ViewError> {
         // Packed when its turn comes: only those on their way take memory.
-        let flush = |(shard, part): (Shard, &crate::fold::ShardFold)| {
-            let packed = pack::pack(&fold, part);
-            async move { self.flush_shard(shard, packed).await }
+        let flush = |(shard, part): (Shard, &ShardFold)| {
+            let script = self.flush_script(shard, &fold, part);
+            async move { self.flush_shard(shard, script).await }
         };
         let flushes = stream::iter(Shard::all().zip(&fold.shards)).map(flush).buffer_unordered(IN_FLIGHT);
         // One that stands elsewhere stops no other: all that can be applied is applied.

@@ -11,7 +11,7 @@ use linktide_common::visitors::MOST;
 use rmp::encode::{write_array_len, write_nil, write_str, write_str_len, write_uint};
 
 use super::keys::{self, Name, Who};
-use crate::fold::{Dictionary, Fold, FoldCell, ShardFold, Visitors};
+use crate::fold::{AddressMinute, Dictionary, Fold, FoldCell, ShardFold, Visitors};
 use crate::series::Series;
 
 /// Packs the part of one shard: `[places, gaps, cells]`.
@@ -75,9 +75,9 @@ impl Packer {
     }
 
     fn cell(&mut self, subject: Subject, received: Hour, cell: &FoldCell, fold: &Fold) {
-        let window = fold.windows.of(subject.tenant()).filter(|_| !cell.visits.is_empty());
+        let window = fold.relations.windows.of(subject.tenant()).filter(|_| !cell.visits.is_empty());
         let (visitors, repeats) = window.map(|window| cell.visits(received, window)).unwrap_or_default();
-        self.list(14);
+        self.list(15);
         self.formatted(format_args!("{}", Name(subject)));
         self.number(received.0);
         self.number(subject.tenant());
@@ -100,13 +100,33 @@ impl Packer {
         }
         self.visitor_sets(cell);
         match window {
-            Some(window) => self.visits(received, window, &repeats, &visitors),
+            Some(window) => self.visits(subject, received, window, &repeats, &visitors),
             None => write_nil(&mut self.bytes).expect(WRITES),
+        }
+        self.address_minutes(subject, received, &cell.address_minutes());
+    }
+
+    /// Of each minute of an address what it is known by, its samples, its clicks, and the quarter.
+    fn address_minutes(&mut self, subject: Subject, received: Hour, minutes: &[AddressMinute]) {
+        self.list(4 * minutes.len());
+        for minute in minutes {
+            self.raw(&keys::address_minute(subject, received, minute));
+            for count in [minute.samples, minute.clicks] {
+                write_uint(&mut self.bytes, count).expect(WRITES);
+            }
+            self.number(keys::quarter_in(received, minute.quarter));
         }
     }
 
     /// The window, how many clicks of this fold are repeats of others of it by quarter, and when each visitor clicked.
-    fn visits(&mut self, received: Hour, window: u32, repeats: &Series<Quarter, u64>, visitors: &[(i64, Visits)]) {
+    fn visits(
+        &mut self,
+        link: Subject,
+        received: Hour,
+        window: u32,
+        repeats: &Series<Quarter, u64>,
+        visitors: &[(i64, Visits)],
+    ) {
         self.list(3);
         self.number(window);
         self.list(2 * repeats.iter().count());
@@ -116,7 +136,7 @@ impl Packer {
         }
         self.list(2 * visitors.len());
         for (visitor, visits) in visitors {
-            self.raw(&visitor.to_be_bytes());
+            self.raw(&keys::visitor(link, *visitor));
             self.formatted(format_args!("{}", keys::Spans(visits)));
         }
     }

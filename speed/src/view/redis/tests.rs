@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
+use crate::fold::{Pace, Relations};
 use crate::view::{MemoryView, conformance};
 
 fn view(url: String, limits: Limits) -> RedisView {
@@ -59,7 +60,8 @@ async fn given(view: &dyn View, subject: Subject, want: &Want) -> Given {
 
 const W: Hour = Hour(480_000);
 const EPOCH: Epoch = Epoch(0);
-const DIMENSIONS: [Dimension; 3] = [Dimension::Country, Dimension::Language, Dimension::UtmSource];
+const DIMENSIONS: [Dimension; 4] =
+    [Dimension::Country, Dimension::Language, Dimension::UtmSource, Dimension::BotReason];
 
 /// A view that is given clicks of two partitions, which run through the hours each at its own pace.
 struct Ahead<'a> {
@@ -71,8 +73,9 @@ struct Ahead<'a> {
 impl Ahead<'_> {
     async fn flush(&mut self) {
         let standing = vec![self.positions.clone(); crate::shard::SHARDS];
-        let windows = Arc::new(Windows::new(Some(Duration::from_secs(120)), []));
-        let mut fold = Fold::with_windows(EPOCH, standing, self.positions.clone(), windows);
+        let windows = Windows::new(Some(Duration::from_secs(120)), []);
+        let relations = Arc::new(Relations { windows, pace: Some(Pace::above(3)) });
+        let mut fold = Fold::with_relations(EPOCH, standing, self.positions.clone(), relations);
         let mut to = self.positions.clone();
         for (partition, position) in &mut to {
             position.received_at = position.received_at.plus_millis(self.random.random_range(0..50 * 60_000));
@@ -81,6 +84,7 @@ impl Ahead<'_> {
                 let link = self.random.random_range(1..4);
                 let mut click = conformance::click(link, position.received_at, position.received_at.plus_millis(-late));
                 click.visitor = Some(SaltedHash((self.random.random_range(0..40_u128) << 64).to_be_bytes()));
+                click.ip_hash = Some(SaltedHash((self.random.random_range(0..2_u128) << 64).to_be_bytes()));
                 click.bot = self.random.random_bool(0.2).then(|| "ua:test".into());
                 click.utm.source = self.random.random_bool(0.5).then(|| format!("u{}", link * 7).into());
                 fold.add(*partition, position.offset, &click);
