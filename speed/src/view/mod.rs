@@ -168,7 +168,7 @@ impl Slice {
 pub struct LinksSlice {
     /// The state it was read at.
     pub held: Held,
-    /// Each link that has any in the range.
+    /// Each link that has any in the range, without repeats: [`View::read`] tells those of a link.
     pub links: Vec<(LinkId, Counts)>,
     /// Labels of those links.
     pub labels: Vec<(LinkId, Label)>,
