@@ -6,7 +6,7 @@ use serde_json::Value;
 const WIDTH: usize = 60;
 
 /// A number with its thousands apart: `1,234,567`.
-pub(super) fn number(number: u64) -> String {
+pub(crate) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
