@@ -103,6 +103,9 @@ enum Command {
         /// Only tell what would be done
         #[arg(long)]
         dry_run: bool,
+        /// What it came to, for programs; what it is doing is told on standard error
+        #[arg(long)]
+        json: bool,
     },
     /// Erase all clicks of a link or of a tenant, for good
     #[command(
@@ -359,7 +362,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Nightly { tables, every: Some(every), listen, .. } => {
             jobs::nightly_every(&config, &tables, every.0, listen, told_to_stop()).await
         }
-        Command::Backfill { tables, what, dry_run } => jobs::backfill(&config, &tables, what, dry_run).await,
+        Command::Backfill { tables, what, dry_run, json } => {
+            jobs::backfill(&config, &tables, what, dry_run, json).await
+        }
         Command::Audit { tables, day } => jobs::audit(&config, &tables, day).await,
         Command::Erase { tables, what, dry_run } => jobs::erase(&config, &tables, &what, dry_run).await,
         Command::Archive { listen, fail_fast, .. } => {

@@ -1,19 +1,25 @@
 //! The commands that change tables: how they open them, and what they say.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use linktide_batch::{
-    Access, Audit, BatchError, Correct, Corrected, Difference, Lake, Nightly, Outcome, Stage, audits,
+    Access, Audit, BatchError, Correct, Corrected, DayReasons, Difference, Lake, Nightly, Outcome, Reason, Stage,
+    audits, overall, reclassifications,
 };
 use linktide_common::bucket::{Day, Hour};
 use linktide_common::clock::Clock;
+use linktide_common::dimension::NONE;
+use linktide_common::enrich::SUSPECTED;
 use linktide_common::id::{LinkId, Subject, TenantId};
+use serde_json::json;
 
 use crate::cli::say;
 use crate::config::Config;
+use crate::people::number;
 use crate::services;
 
 /// Which tables.
@@ -87,13 +93,23 @@ pub(crate) async fn lake(config: &Config, tables: &Tables, access: Access) -> an
 
 /// Opens the tables, and jobs over them that tell what they are doing.
 async fn open(config: &Config, tables: &Tables) -> anyhow::Result<(Lake, Nightly)> {
+    open_telling(config, tables, |line| {
+        // Progress that nobody can read is no reason to stop.
+        let _ = say(line);
+    })
+    .await
+}
+
+/// The same, telling it to `progress`.
+async fn open_telling(
+    config: &Config,
+    tables: &Tables,
+    progress: impl Fn(&str) + Send + Sync + 'static,
+) -> anyhow::Result<(Lake, Nightly)> {
     let lake = lake(config, tables, Access::Write).await?;
     let rules = services::rules(config)?;
     let nightly = Nightly::new(lake.clone(), Clock::system(), rules, services::nightly_config(config));
-    let nightly = nightly.telling(|stage| {
-        // Progress that nobody can read is no reason to stop.
-        let _ = say(&describe(stage));
-    });
+    let nightly = nightly.telling(move |stage| progress(&describe(stage)));
     // The speed layer of a `standalone` lives in its process.
     let recounter = if tables.data.is_none() { services::redis_recounter(config)? } else { None };
     let nightly = match recounter {
@@ -144,13 +160,79 @@ pub(crate) async fn nightly_every(
 ///
 /// # Errors
 /// What ended the job.
-pub(crate) async fn backfill(config: &Config, tables: &Tables, what: Backfill, dry_run: bool) -> anyhow::Result<()> {
-    let (_, nightly) = open(config, tables).await?;
+pub(crate) async fn backfill(
+    config: &Config,
+    tables: &Tables,
+    what: Backfill,
+    dry_run: bool,
+    json: bool,
+) -> anyhow::Result<()> {
+    let progress = move |line: &str| {
+        let _ = if json { writeln!(std::io::stderr(), "{line}").map_err(Into::into) } else { say(line) };
+    };
+    let (lake, nightly) = open_telling(config, tables, progress).await?;
     let correct = match what {
         Backfill::Geo => Correct::Geo,
         Backfill::Bots => Correct::Bots,
     };
-    say(&summary(&do_or_foresee(&nightly, correct, dry_run).await?, dry_run))
+    let done = lake.publications().latest().await?.and_then(|newest| newest.plan_done);
+    let corrected = do_or_foresee(&nightly, correct, dry_run).await?;
+    let (older, finished): (Vec<_>, Vec<_>) =
+        reclassifications(&lake).await?.into_iter().partition(|one| Some(one.plan) <= done);
+    if json {
+        let mut answer = serde_json::to_value(&corrected)?;
+        answer["dry_run"] = json!(dry_run);
+        answer["reasons"] = json!(overall(&corrected.reasons));
+        answer["finished"] = json!(finished);
+        return say(&serde_json::to_string_pretty(&answer)?);
+    }
+    // What an earlier run had begun, and this one finished: all of it is told here.
+    for begun in finished.iter().filter(|one| one.corrected != corrected) {
+        say(&format!("plan {}, which an earlier run began, {}", begun.plan, summary(&begun.corrected, false)))?;
+        changes(&begun.corrected.reasons).iter().try_for_each(|line| say(line))?;
+    }
+    say(&summary(&corrected, dry_run))?;
+    changes(&corrected.reasons).iter().try_for_each(|line| say(line))?;
+    match older.last() {
+        Some(last) if correct == Correct::Bots && corrected.clicks == 0 && finished.is_empty() => {
+            say(&format!("what was changed last is told in {}", last.place()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many clicks had each reason and have it now, as a table; then what changed, day by day.
+fn changes(days: &[DayReasons]) -> Vec<String> {
+    if days.is_empty() {
+        return Vec::new();
+    }
+    let reasons = overall(days);
+    let width = reasons.iter().map(|one| one.reason.len()).max().unwrap_or_default().max(20);
+    let row = |name: &str, before: u64, after: u64| {
+        let change = i128::from(after) - i128::from(before);
+        let sign = if change < 0 { '-' } else { '+' };
+        let change = number(u64::try_from(change.unsigned_abs()).unwrap_or(u64::MAX));
+        let change = if before == after { String::new() } else { format!("{sign}{change}") };
+        format!("{name:<width$}  {:>13}  {:>13}  {change:>13}", number(before), number(after)).trim_end().to_owned()
+    };
+    let listed = |one: &Reason| row(&one.reason, one.before, one.after);
+    let is_person = |one: &&Reason| one.reason == NONE || one.reason.starts_with(SUSPECTED);
+    let (people, bots): (Vec<&Reason>, Vec<&Reason>) = reasons.iter().partition(is_person);
+    let sum = |name: &str, of: &[&Reason]| {
+        row(name, of.iter().map(|one| one.before).sum(), of.iter().map(|one| one.after).sum())
+    };
+    let mut lines = vec![format!("{:<width$}  {:>13}  {:>13}  {:>13}", "reason", "before", "after", "change")];
+    lines.extend(reasons.iter().map(listed));
+    lines.extend([sum("people in all", &people), sum("bots in all", &bots)]);
+    for day in days {
+        let changed: Vec<String> = day.reasons.iter().filter(|one| one.before != one.after).map(listed).collect();
+        if !changed.is_empty() {
+            let sealed = if day.sealed { "  (sealed: raw clicks alone)" } else { "" };
+            lines.push(format!("{}{sealed}", date(day.day)));
+            lines.extend(changed);
+        }
+    }
+    lines
 }
 
 /// `linktide erase`
@@ -259,6 +341,33 @@ fn describe(stage: Stage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_judging_again_changes_is_a_table_of_all_days_and_then_of_each() {
+        let reason = |reason: &str, before, after| Reason { reason: reason.to_owned(), before, after };
+        let day = |day, sealed, reasons: &[Reason]| DayReasons { day: Day(day), sealed, reasons: reasons.to_vec() };
+        let days = [
+            day(20_000, true, &[reason("(none)", 1_200, 1_190), reason("ua:isbot", 0, 10)]),
+            day(20_001, false, &[reason("(none)", 7, 7), reason("suspected:ua:bare", 2, 1), reason("ua:bare", 0, 1)]),
+            day(20_002, false, &[reason("(none)", 3, 3)]),
+        ];
+        let expected = "
+reason                       before          after         change
+(none)                        1,210          1,200            -10
+suspected:ua:bare                 2              1             -1
+ua:bare                           0              1             +1
+ua:isbot                          0             10            +10
+people in all                 1,212          1,201            -11
+bots in all                       0             11            +11
+2024-10-04  (sealed: raw clicks alone)
+(none)                        1,200          1,190            -10
+ua:isbot                          0             10            +10
+2024-10-05
+suspected:ua:bare                 2              1             -1
+ua:bare                           0              1             +1";
+        assert_eq!(changes(&days).join("\n"), expected.trim_start());
+        assert!(changes(&[]).is_empty());
+    }
 
     #[test]
     fn subject_is_named_by_its_ids() {

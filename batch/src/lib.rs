@@ -18,8 +18,8 @@ mod tables;
 pub use archive::{ArchiveConfig, Archiver, Flusher};
 pub use error::BatchError;
 pub use nightly::{
-    Audit, Correct, Corrected, Difference, Erasure, Maintained, Nightly, NightlyConfig, Outcome, Recount, Recounter,
-    Stage, audits,
+    Audit, Correct, Corrected, DayReasons, Difference, Erasure, Maintained, Nightly, NightlyConfig, Outcome, Reason,
+    Reclassified, Recount, Recounter, Stage, audits, overall, reclassifications,
 };
 pub use s3::{ColdClass, Presigner, RuleState, Ruled, RulesPlan, S3Config, S3Keys, provision_rules};
 pub use tables::{Access, Lake};

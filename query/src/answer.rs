@@ -1,6 +1,6 @@
 //! What both layers gave, added up.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
@@ -17,7 +17,7 @@ use linktide_speed::reader::{ByValue, LinksSlice, Slice};
 
 use crate::freshness::{Away, Basis};
 use crate::merge::{self, Totals};
-use crate::needs::Needs;
+use crate::needs::{Chosen, Needs};
 
 /// What history gave of a subject.
 #[derive(Default)]
@@ -195,6 +195,8 @@ pub(crate) struct LinksAnswer {
     pub(crate) basis: Basis,
     pub(crate) links: HashMap<LinkId, Counts>,
     pub(crate) labels: HashMap<LinkId, Label>,
+    /// Links of whose recent clicks it is not known how many are repeats.
+    unsure: HashSet<LinkId>,
 }
 
 impl LinksAnswer {
@@ -206,16 +208,53 @@ impl LinksAnswer {
     ) -> Self {
         let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
         let (links, mut labels) = history.unwrap_or_default();
-        let mut newer = Vec::new();
+        let (mut newer, mut unsure) = (Vec::new(), HashSet::new());
         let speed = recent.map(|slice| {
             newer = slice.links;
+            unsure.extend(newer.iter().filter(|(_, counts)| counts.humans > 0).map(|(link, _)| *link));
             for (link, label) in slice.labels {
                 let known = labels.remove(&link);
                 labels.extend(later(known, Some(label)).map(|label| (link, label)));
             }
             slice.held
         });
-        Self { basis: Basis { publication, speed, batch }, links: merge::add(links, newer), labels }
+        Self { basis: Basis { publication, speed, batch }, links: merge::add(links, newer), labels, unsure }
+    }
+
+    /// Those of the chosen links whose recent repeats are to be read. Of all links they are where there are no more than
+    /// `most`, and none otherwise.
+    pub(crate) fn to_be_read(&self, chosen: &[Chosen], most: usize) -> Vec<LinkId> {
+        let mut links = BTreeSet::new();
+        if self.unsure.is_empty() {
+            return Vec::new();
+        }
+        for chosen in chosen {
+            match chosen {
+                Chosen::Listed(ask) => links.extend(ask.listed(self).links.iter().map(|(link, _)| *link)),
+                Chosen::All => links.extend(self.unsure.iter().filter(|_| self.unsure.len() <= most).copied()),
+            }
+        }
+        links.into_iter().filter(|link| self.unsure.contains(link)).collect()
+    }
+
+    /// Adds the recent repeats of links, as the speed layer told them of each.
+    pub(crate) fn add_repeats(&mut self, told: Vec<(LinkId, Slice)>) {
+        for (link, slice) in told {
+            if let Ok(held) = &mut self.basis.speed {
+                *held = std::mem::take(held).and(&slice.held);
+            }
+            // A breakdown that was left out took with it whom clicks are repeats of.
+            if !slice.guarded && self.unsure.remove(&link) {
+                let repeats: u64 = slice.totals.iter().map(|(_, counts)| counts.repeats).sum();
+                self.links.entry(link).or_default().repeats += repeats;
+            }
+        }
+    }
+
+    /// Clicks of people that are no repeats, of one of the links; none where that is not known of all of them.
+    pub(crate) fn unique_clicks(&self, link: LinkId) -> Option<u64> {
+        let counts = self.links.get(&link).filter(|_| !self.unsure.contains(&link))?;
+        Some(counts.humans.saturating_sub(counts.repeats))
     }
 }
 

@@ -5,10 +5,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use linktide_batch::reader::{BatchError, Snapshot};
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
-use linktide_common::id::{Subject, TenantId};
+use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
 use linktide_common::publication::{Publication, Tombstone};
@@ -18,11 +19,15 @@ use crate::answer::{Answer, Answers, History, LinkRows, LinksAnswer};
 use crate::freshness::{Away, Basis};
 use crate::merge::Totals;
 use crate::metrics;
-use crate::needs::{Needs, Wanted};
+use crate::needs::{LinksNeeds, Needs, Wanted};
 use crate::state::Query;
 
 /// How often questions start again because the watermark moved under them.
 const ATTEMPTS: usize = 4;
+/// Links whose recent repeats are read at once.
+const IN_FLIGHT: usize = 16;
+/// The most links whose recent repeats are read where all links are told: each costs the view some commands.
+const MOST_READ: usize = 2_000;
 
 /// Which publication a question is asked at.
 #[derive(Debug, Clone)]
@@ -114,12 +119,13 @@ impl Query {
             };
             let subjects =
                 wanted.subjects.iter().map(|(subject, needs)| self.subject(at, &publication, *subject, needs));
-            let links = wanted.links.iter().map(|(tenant, range)| self.links(at, &publication, *tenant, *range));
+            let links = wanted.links.iter().map(|needs| self.links(at, &publication, needs));
             let (subjects, links) = tokio::join!(join_all(subjects), join_all(links));
             let subjects = subjects.into_iter().collect::<Result<Vec<_>, _>>()?;
             let subjects = wanted.subjects.iter().map(|(subject, _)| *subject).zip(subjects).collect();
             let links = links.into_iter().collect::<Result<Vec<_>, _>>()?;
-            let answers = Answers::new(subjects, wanted.links.iter().copied().zip(links).collect());
+            let whose = wanted.links.iter().map(|needs| (needs.tenant, needs.range));
+            let answers = Answers::new(subjects, whose.zip(links).collect());
             if attempts < ATTEMPTS && answers.bases().any(|basis| self.moved_on(basis)) {
                 attempts += 1;
                 metrics::RESTARTS.inc();
@@ -148,13 +154,9 @@ impl Query {
     }
 
     /// Clicks of each link of a tenant.
-    async fn links(
-        &self,
-        at: &At,
-        publication: &Arc<Publication>,
-        tenant: TenantId,
-        range: Range,
-    ) -> Result<LinksAnswer, Problem> {
+    async fn links(&self, at: &At, publication: &Arc<Publication>, needs: &LinksNeeds) -> Result<LinksAnswer, Problem> {
+        let (tenant, range) = (needs.tenant, needs.range);
+        let deadline = tokio::time::Instant::now() + self.config.deadline;
         let history = self.in_turn(Box::pin(self.links_of(publication, tenant, range)));
         let (history, recent) = match at {
             At::Past(_) => (history.await, Err(Away::NotAsked)),
@@ -165,9 +167,33 @@ impl Query {
             }
         };
         // There may be many links: adding them up is no work for the runtime of the requests.
-        let (publication, history) = (Arc::clone(publication), history?);
-        let add = move || LinksAnswer::of(publication, history, recent);
-        self.answering.run(tenant, add).await.map_err(refused)
+        let (pinned, history, chosen) = (Arc::clone(publication), history?, needs.repeats.clone());
+        let add = move || {
+            let answer = LinksAnswer::of(pinned, history, recent);
+            let unsure = answer.to_be_read(&chosen, MOST_READ);
+            (answer, unsure)
+        };
+        let (mut answer, unsure) = self.answering.run(tenant, add).await.map_err(refused)?;
+        // Clicks are told without them where the view takes longer than one answer may.
+        match tokio::time::timeout_at(deadline, self.recent_repeats(publication, tenant, range, unsure)).await {
+            Ok(Ok(told)) => answer.add_repeats(told),
+            Ok(Err(error)) => tracing::warn!(%error, "recent repeats of links are not told"),
+            Err(_) => tracing::warn!("recent repeats of links are not told: there was no time left"),
+        }
+        Ok(answer)
+    }
+
+    /// What the speed layer has of some links one by one, with their repeats.
+    async fn recent_repeats(
+        &self,
+        publication: &Publication,
+        tenant: TenantId,
+        range: Range,
+        links: Vec<LinkId>,
+    ) -> Result<Vec<(LinkId, Slice)>, ViewError> {
+        let want = Want { range, dimensions: Vec::new(), visitors: false, repeats: true };
+        let read = async |link| Ok((link, self.read(publication, Subject::Link(tenant, link), &want).await?));
+        stream::iter(links.into_iter().map(read)).buffer_unordered(IN_FLIGHT).try_collect().await
     }
 
     /// What history has of each link of a tenant.

@@ -26,7 +26,10 @@ const AHEAD: i64 = 5 * 60 * 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) since: Quarter,
+    /// Without repeats.
     pub(crate) counts: Counts,
+    /// Clicks of people that are repeats, where that is told.
+    pub(crate) repeats: Option<u64>,
 }
 
 /// What a stream counts.
@@ -35,6 +38,8 @@ pub(crate) struct Live {
     pub(crate) subject: Subject,
     pub(crate) traffic: Traffic,
     pub(crate) zone: Zone,
+    /// Whether clicks are told without repeats, too.
+    pub(crate) unique: bool,
 }
 
 /// What an event tells.
@@ -44,6 +49,8 @@ pub(crate) struct Told {
     since: String,
     /// Clicks of the traffic asked for since then.
     clicks: u64,
+    /// Clicks of people without repeats since then; null as in a summary, and for all links together.
+    unique_clicks: Option<u64>,
     /// Clicks of machines since then.
     bots: u64,
     /// HEAD requests since then.
@@ -62,6 +69,7 @@ pub(crate) struct Told {
 #[derive(Debug, Serialize, ToSchema)]
 struct Newer {
     clicks: u64,
+    unique_clicks: Option<u64>,
     bots: u64,
     previews: u64,
 }
@@ -69,7 +77,8 @@ struct Newer {
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { humans, bots, previews, .. } = self.counts;
-        write!(f, "{}-{humans}-{bots}-{previews}", self.since.0)
+        write!(f, "{}-{humans}-{bots}-{previews}", self.since.0)?;
+        self.repeats.map_or(Ok(()), |repeats| write!(f, "-{repeats}"))
     }
 }
 
@@ -77,13 +86,28 @@ impl FromStr for Mark {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.split('-');
-        let mut part = || parts.next().filter(|part| part.bytes().all(|byte| byte.is_ascii_digit())).ok_or(());
-        let since = Quarter(part()?.parse().map_err(drop)?);
-        let mut count = || part()?.parse().map_err(drop);
-        let counts = Counts { humans: count()?, bots: count()?, previews: count()?, repeats: 0 };
+        let number = |part: &str| if part.bytes().all(|byte| byte.is_ascii_digit()) { part.parse().ok() } else { None };
+        let numbers: Vec<u64> = text.split('-').map(number).collect::<Option<_>>().ok_or(())?;
+        let (since, humans, bots, previews, repeats) = match numbers[..] {
+            [since, humans, bots, previews] => (since, humans, bots, previews, None),
+            [since, humans, bots, previews, repeats] => (since, humans, bots, previews, Some(repeats)),
+            _ => return Err(()),
+        };
+        let since = Quarter(i32::try_from(since).map_err(drop)?);
         let is_instant = Timestamp::from_millis(i64::from(since.0) * 900_000).is_some();
-        if parts.next().is_some() || !is_instant { Err(()) } else { Ok(Self { since, counts }) }
+        let mark = Self { since, counts: Counts { humans, bots, previews, repeats: 0 }, repeats };
+        if is_instant { Ok(mark) } else { Err(()) }
+    }
+}
+
+impl Mark {
+    /// Where a stream begins.
+    pub(crate) fn nothing(since: Quarter) -> Self {
+        Self { since, counts: Counts::default(), repeats: Some(0) }
+    }
+
+    fn unique_clicks(&self) -> Option<u64> {
+        self.repeats.map(|repeats| self.counts.humans.saturating_sub(repeats))
     }
 }
 
@@ -92,12 +116,12 @@ impl Live {
     pub(crate) async fn count(&self, query: &Query, since: Quarter) -> Result<(Mark, Basis), Problem> {
         let range = Range::new(since, Quarter::of(query.clock.now().plus_millis(AHEAD)).next());
         let mut wanted = Wanted::default();
-        wanted.subject(self.subject, Needs { sums: vec![range], ..Needs::default() });
+        wanted.subject(self.subject, Needs { sums: vec![range], repeats: self.unique, ..Needs::default() });
         let answers = query.ask(&At::Newest, &wanted).await?;
         let answer = answers.of(self.subject);
-        // A mark knows no repeats: what is read from an id equals what was written.
-        let counts = Counts { repeats: 0, ..answer.totals(None).within(range).sum() };
-        Ok((Mark { since, counts }, answer.basis.clone()))
+        let counts = answer.totals(None).within(range).sum();
+        let repeats = answer.unique_clicks(counts).filter(|_| self.unique).map(|unique| counts.humans - unique);
+        Ok((Mark { since, counts: Counts { repeats: 0, ..counts }, repeats }, answer.basis.clone()))
     }
 
     /// An event at `mark`, behind the one at `before`.
@@ -110,10 +134,15 @@ impl Live {
         Told {
             since: self.zone.format(mark.since.start()),
             clicks: mark.counts.clicks(self.traffic),
+            unique_clicks: mark.unique_clicks(),
             bots: mark.counts.bots,
             previews: mark.counts.previews,
             new: Newer {
                 clicks: more(Counts::clicks),
+                unique_clicks: mark
+                    .unique_clicks()
+                    .zip(before.unique_clicks())
+                    .map(|(now, before)| now.saturating_sub(before)),
                 bots: more(|counts, _| counts.bots),
                 previews: more(|counts, _| counts.previews),
             },
@@ -136,11 +165,23 @@ mod tests {
 
     #[test]
     fn mark_is_read_as_it_is_written_and_nothing_else_is() {
-        let mark =
-            Mark { since: Quarter(1_992_192), counts: Counts { humans: 3, bots: u64::MAX, previews: 0, repeats: 0 } };
-        assert_eq!(mark.to_string().parse(), Ok(mark));
-        for text in ["", "1-2-3", "1-2-3-4-5", "2147483647-0-0-0", "1--1-2-3", "a-1-2-3", "1-2-3-18446744073709551616"]
-        {
+        let counts = Counts { humans: 3, bots: u64::MAX, previews: 0, repeats: 0 };
+        for repeats in [None, Some(0), Some(2)] {
+            let mark = Mark { since: Quarter(1_992_192), counts, repeats };
+            assert_eq!(mark.to_string().parse(), Ok(mark));
+        }
+        let wrong = [
+            "",
+            "1-2-3",
+            "1-2-3-4-",
+            "1-2-3-4-+5",
+            "1-2-3-4-5-6",
+            "2147483647-0-0-0",
+            "1--1-2-3",
+            "a-1-2-3",
+            "1-2-3-18446744073709551616",
+        ];
+        for text in wrong {
             assert_eq!(text.parse::<Mark>(), Err(()), "{text}");
         }
     }

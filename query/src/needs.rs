@@ -8,6 +8,7 @@ use linktide_common::filter::Filter;
 use linktide_common::id::{Subject, TenantId};
 
 use crate::merge;
+use crate::question::LinksAsk;
 
 /// What is needed of a subject.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -111,8 +112,25 @@ impl Needs {
 pub(crate) struct Wanted {
     /// Each subject once.
     pub(crate) subjects: Vec<(Subject, Needs)>,
-    /// Counts of each of a tenant's links.
-    pub(crate) links: Vec<(TenantId, Range)>,
+    /// Each tenant and range once.
+    pub(crate) links: Vec<LinksNeeds>,
+}
+
+/// What is needed of a tenant's links: counts of each, and perhaps more of some.
+#[derive(Debug, Clone)]
+pub(crate) struct LinksNeeds {
+    pub(crate) tenant: TenantId,
+    pub(crate) range: Range,
+    /// Those whose repeats are told: what the speed layer has of them is read link by link.
+    pub(crate) repeats: Vec<Chosen>,
+}
+
+/// Some of a tenant's links, known when their clicks are.
+#[derive(Debug, Clone)]
+pub(crate) enum Chosen {
+    /// Those on a page of the list.
+    Listed(LinksAsk),
+    All,
 }
 
 impl Wanted {
@@ -127,13 +145,14 @@ impl Wanted {
     /// Whose questions they are: all of them are one caller's.
     pub(crate) fn tenant(&self) -> Option<TenantId> {
         let subjects = self.subjects.iter().map(|(subject, _)| subject.tenant());
-        subjects.chain(self.links.iter().map(|(tenant, _)| *tenant)).next()
+        subjects.chain(self.links.iter().map(|needs| needs.tenant)).next()
     }
 
-    /// Adds the links of a tenant.
-    pub(crate) fn links(&mut self, tenant: TenantId, range: Range) {
-        if !self.links.contains(&(tenant, range)) {
-            self.links.push((tenant, range));
+    /// Adds the links of a tenant, with the repeats of those that are chosen.
+    pub(crate) fn links(&mut self, tenant: TenantId, range: Range, repeats: Option<Chosen>) {
+        match self.links.iter_mut().find(|known| (known.tenant, known.range) == (tenant, range)) {
+            Some(known) => known.repeats.extend(repeats),
+            None => self.links.push(LinksNeeds { tenant, range, repeats: repeats.into_iter().collect() }),
         }
     }
 }

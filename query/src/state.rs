@@ -7,7 +7,9 @@ use std::time::Duration;
 use linktide_batch::reader::Tables;
 use linktide_common::access::Gate;
 use linktide_common::clock::Clock;
+use linktide_common::count::Traffic;
 use linktide_common::enrich::VisitorIdentity;
+use linktide_common::id::TenantId;
 use linktide_common::pool::{Pool, PoolConfig};
 use linktide_common::publication::{Publication, PublicationStore};
 use linktide_common::repeat::Windows;
@@ -114,6 +116,11 @@ impl Query {
     #[must_use]
     pub fn behind(self, gate: Gate) -> Self {
         Self { gate, ..self }
+    }
+
+    /// Whether clicks of such traffic are told without repeats, too: of people alone, and where the tenant has a window.
+    pub(crate) fn tells_repeats(&self, tenant: TenantId, traffic: Traffic) -> bool {
+        traffic == Traffic::Human && self.config.repeats.of(tenant).is_some()
     }
 
     /// Room for one live stream more, if there is any.

@@ -1,10 +1,12 @@
 //! Numbers and small charts of letters.
 
+use serde_json::Value;
+
 /// The widest row of letters that a chart may have.
 const WIDTH: usize = 60;
 
 /// A number with its thousands apart: `1,234,567`.
-pub(super) fn number(number: u64) -> String {
+pub(crate) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -14,6 +16,19 @@ pub(super) fn number(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Visitors as an answer tells them, and how far that may be off: `= 97` where each was counted, `≈ 1,234` where they are
+/// estimated.
+pub(super) fn visitors(uniques: &Value) -> (String, String) {
+    let count = number(uniques["estimate"].as_u64().unwrap_or_default());
+    match uniques["method"].as_str() {
+        Some("exact") => (format!("= {count}"), "each one counted".to_owned()),
+        _ => {
+            let error = uniques["standard_error"].as_f64().unwrap_or_default() * 100.0;
+            (format!("≈ {count}"), format!("±{error:.1} %"))
+        }
+    }
 }
 
 /// A row of blocks, as high as the values; neighbours are summed where there are too many.
@@ -45,7 +60,17 @@ pub(super) fn change(change: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_was_counted_one_by_one_and_what_is_estimated_are_told_apart() {
+        let exact = json!({ "estimate": 97, "method": "exact", "standard_error": 0.0 });
+        let about = json!({ "estimate": 1_234_567, "method": "hll", "standard_error": 0.008125 });
+        assert_eq!(visitors(&exact), ("= 97".to_owned(), "each one counted".to_owned()));
+        assert_eq!(visitors(&about), ("≈ 1,234,567".to_owned(), "±0.8 %".to_owned()));
+    }
 
     #[test]
     fn numbers_and_charts_are_readable() {

@@ -6,6 +6,7 @@ mod stats;
 mod status;
 mod top;
 
+pub(crate) use chart::number;
 pub(crate) use service::Service;
 pub(crate) use stats::{Stats, describe as stats};
 pub(crate) use status::describe as status;

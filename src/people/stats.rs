@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::chart::{bar, change, number, sparkline};
+use super::chart::{bar, change, number, sparkline, visitors};
 use super::{Which, freshness, name, text};
 
 /// What is broken down.
@@ -78,21 +78,17 @@ fn count(value: &Value, name: &str) -> u64 {
 
 fn totals(summary: &Value) -> Vec<String> {
     let (uniques, then) = (&summary["uniques"], &summary["comparison"]);
-    let error = uniques["standard_error"].as_f64().unwrap_or_default() * 100.0;
-    let (sign, about) = match uniques["method"].as_str() {
-        Some("exact") => ('=', String::new()),
-        _ => ('≈', format!("±{error:.1} %, ")),
-    };
-    vec![
-        format!("{:>12}  clicks    {}", number(count(summary, "clicks")), change(then["clicks_change"].as_f64())),
-        format!(
-            "{:>12}  visitors  {} ({about}each day's counted anew)",
-            format!("{sign} {}", number(count(uniques, "estimate"))),
-            change(then["uniques_change"].as_f64()),
-        ),
+    let (people, about) = visitors(uniques);
+    // Of other traffic than people's nobody counts repeats.
+    let unique = summary["unique_clicks"].as_u64().map(|unique| format!("{:>12}  without repeats", number(unique)));
+    let clicks =
+        format!("{:>12}  clicks    {}", number(count(summary, "clicks")), change(then["clicks_change"].as_f64()));
+    let rest = [
+        format!("{people:>12}  visitors  {} ({about}, each day's anew)", change(then["uniques_change"].as_f64()),),
         format!("{:>12}  bots", number(count(summary, "bots"))),
         format!("{:>12}  previews", number(count(summary, "previews"))),
-    ]
+    ];
+    [clicks].into_iter().chain(unique).chain(rest).collect()
 }
 
 fn breakdown(of: &Value) -> Vec<String> {

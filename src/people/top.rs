@@ -43,16 +43,26 @@ pub(crate) async fn describe(asked: &Top) -> anyhow::Result<String> {
     let count = |value: &Value| value["clicks"].as_u64().unwrap_or_default();
     let links: Vec<&Value> = results["links"].as_array().into_iter().flatten().collect();
     let most = links.iter().map(|link| count(link)).max().unwrap_or_default();
+    let unique = |link: &Value| link["unique_clicks"].as_u64();
+    // Clicks without repeats are a column of their own, where they are told.
+    let column = |text: String| {
+        if links.iter().any(|link| unique(link).is_some()) { format!("{text:>12}  ") } else { String::new() }
+    };
     let mut lines: Vec<String> = links
         .iter()
         .map(|link| {
             let (clicks, id) = (count(link), text(&link["link_id"]));
-            format!("{:>12}  {:<20}  {}", number(clicks), bar(clicks, most), name(&id, &link["label"]))
+            let unique = column(unique(link).map_or_else(|| "–".to_owned(), number));
+            format!("{:>12}  {unique}{:<20}  {}", number(clicks), bar(clicks, most), name(&id, &link["label"]))
         })
         .collect();
+    let heading = column("no repeats".to_owned());
+    if !heading.is_empty() {
+        lines.insert(0, format!("{:>12}  {}", "clicks", heading.trim_end()));
+    }
     let other = results["other"].as_u64().unwrap_or_default();
     if other > 0 {
-        lines.push(format!("{:>12}  {:<20}  other links", number(other), ""));
+        lines.push(format!("{:>12}  {}{:<20}  other links", number(other), column(String::new()), ""));
     }
     lines.push(format!(
         "{:>12}  clicks of {} links",

@@ -85,6 +85,17 @@ async fn the_terminal_shows_what_the_api_says(linktide: &Linktide) {
     let stats = told(&["stats", slug, "--traffic", "all"]);
     assert!(stats.contains(&format!("{clicks}  clicks")), "{stats}");
     assert!(stats.contains('█') && stats.contains("country") && stats.contains("visitors"), "{stats}");
+    // Of people alone: clicks without repeats, and visitors with the sign of how they were counted.
+    let people = linktide.get("/v1/links?interval=7d&limit=3").await["results"]["links"][0].clone();
+    let list = told(&["top", "--limit", "3"]);
+    let row: Vec<&str> = list.lines().nth(1).unwrap().split_whitespace().take(2).collect();
+    assert_eq!(row, [people["clicks"].to_string(), people["unique_clicks"].to_string()], "{list}");
+    let id = people["link_id"].as_str().unwrap();
+    let summary = linktide.get(&format!("/v1/links/{id}/summary?interval=7d")).await["results"].clone();
+    let stats = told(&["stats", id]);
+    assert!(stats.contains(&format!("{}  without repeats", people["unique_clicks"])), "{stats}");
+    let sign = if summary["uniques"]["method"] == "exact" { "=" } else { "≈" };
+    assert!(stats.contains(&format!("{sign} {}  visitors", summary["uniques"]["estimate"])), "{stats}");
     let place = format!("/v1/links/{}/summary?interval=30d&compare=previous", first["link_id"].as_str().unwrap());
     let summary = linktide.get(&place).await["results"].clone();
     let shown = told(&["stats", first["link_id"].as_str().unwrap(), "--last", "30d", "--json"]);

@@ -86,6 +86,46 @@ async fn erased_link_stays_away_through_refills_and_increments() {
 }
 
 #[tokio::test]
+async fn judging_again_is_a_table_before_and_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let linktide = Linktide::start(folder.path(), Clock::manual(NOW.start())).await;
+    send(&linktide, 0, &[(1, 3), (2, 2)]).await;
+    linktide.roll_up(NOW.next()).await;
+    let list = folder.path().join("own.txt");
+    std::fs::write(&list, "bot: Firefox/125\n").unwrap();
+    let rules = format!("bots.agents=[{{name=\"own\",file=\"{}\"}}]", list.display());
+    let rows = |table: &str| -> Vec<String> {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        table.lines().map(words).collect()
+    };
+    let table = [
+        "reason before after change",
+        "(none) 5 0 -5",
+        "ua:own 0 5 +5",
+        "people in all 5 0 -5",
+        "bots in all 0 5 +5",
+        "2036-11-26",
+        "(none) 5 0 -5",
+        "ua:own 0 5 +5",
+    ];
+    let foreseen = rows(&told(folder.path(), &["backfill", "bots", "--dry-run", "--set", &rules]).await);
+    assert!(foreseen[0].starts_with("would change 5 clicks"), "{foreseen:?}");
+    assert_eq!(foreseen[1..], table);
+    assert_eq!((clicks(&linktide, 1).await, clicks(&linktide, 2).await), (3, 2));
+    let done = rows(&told(folder.path(), &["backfill", "bots", "--set", &rules]).await);
+    assert_eq!(done[done.len() - table.len()..], table);
+    linktide.until("they are bots", async || clicks(&linktide, 1).await == 0 && clicks(&linktide, 2).await == 0).await;
+    // And back, for programs.
+    let done = told(folder.path(), &["backfill", "bots", "--json"]).await;
+    let done: serde_json::Value = serde_json::from_str(&done).unwrap();
+    let people = serde_json::json!({ "reason": "(none)", "before": 0, "after": 5 });
+    assert_eq!((&done["clicks"], &done["reasons"][0], &done["dry_run"]), (&5.into(), &people, &false.into()), "{done}");
+    assert_eq!(done["finished"].as_array().unwrap().len(), 1, "{done}");
+    linktide.until("they are people", async || clicks(&linktide, 1).await == 3).await;
+    linktide.services.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn run_tells_beforehand_what_it_would_do() {
     let folder = tempfile::tempdir().unwrap();
     let linktide = Linktide::start(folder.path(), Clock::manual(NOW.start())).await;

@@ -18,3 +18,4 @@ mod recognition;
 mod seam;
 mod speed;
 mod verdicts;
+mod webhooks;

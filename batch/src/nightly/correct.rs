@@ -14,10 +14,12 @@ use linktide_common::id::Subject;
 use linktide_common::publication::{Publication, Tombstone};
 use linktide_common::repeat::Windows;
 use object_store::path::Path;
+use serde::{Deserialize, Serialize};
 
 use super::merge::Change;
 use super::plan::{Correction, Plan};
 use super::raw::{Found, Rewriting, by_day, find, rewrite_day};
+use super::reclassified::{DayReasons, dates};
 use super::session::{Session, may_hold_days};
 use super::{Changed, Nightly, Stage, clicks};
 use crate::error::BatchError;
@@ -33,20 +35,26 @@ use crate::tables::rate_bot::RateBots;
 use crate::tables::rollup::Rollup as _;
 
 /// What a correction comes to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Corrected {
     /// Raw clicks that are corrected or erased.
     pub clicks: u64,
     /// The days they were received on, which are written anew.
+    #[serde(with = "dates")]
     pub received: Vec<Day>,
     /// Event days whose rollups change.
+    #[serde(with = "dates")]
     pub days: Vec<Day>,
     /// Event days whose rollups stay as they are: raw clicks of theirs were deleted.
+    #[serde(with = "dates")]
     pub sealed: Vec<Day>,
+    /// Where clicks are judged again, the reasons of all clicks of those event days before and after, in order.
+    #[serde(rename = "by_day")]
+    pub reasons: Vec<DayReasons>,
 }
 
 /// What today's rules say of a stored click. A reason that other signs gave than the user agent stays as it is.
-const JUDGED: &str = "judged(user_agent, clicked_at, bot_reason)";
+pub(super) const JUDGED: &str = "judged(user_agent, clicked_at, bot_reason)";
 
 impl Correction {
     /// The clicks that it touches.
@@ -103,8 +111,12 @@ impl Nightly {
             Correction::Erase { .. } => (sealed.into_iter().chain(open).collect(), Vec::new()),
             _ => (open, sealed),
         };
+        let reasons = match correction {
+            Correction::Bots => self.reclassify(raw, &found.days, published).await?,
+            _ => Vec::new(),
+        };
         let received = found.received.iter().copied().collect();
-        Ok((Corrected { clicks: found.rows, received, days, sealed }, found))
+        Ok((Corrected { clicks: found.rows, received, days, sealed, reasons }, found))
     }
 
     /// Does a correction.
@@ -117,7 +129,19 @@ impl Nightly {
         let fence = Fence { plan: plan.number, watermark: None };
         let mut raw = self.lake.table(click_event::definition()).await?;
         raw.load_version(plan.raw_version).await?;
-        let (corrected, found) = self.foresee(correction, &raw, published).await?;
+        let (mut corrected, found) = self.foresee(correction, &raw, published).await?;
+        if *correction == Correction::Bots {
+            let newest = self.lake.table(click_event::definition()).await?;
+            match (fence.has_landed(&newest).await?, self.kept_reclassified(plan).await?) {
+                // An attempt before this one wrote it, perhaps by other rules: its days are to be rolled up anew.
+                (true, Some(written)) => corrected = written,
+                (false, kept) if corrected.clicks > 0 || kept.is_some() => {
+                    self.keep_reclassified(plan, &corrected).await?;
+                    self.reached("batch::correct::reclassified")?;
+                }
+                _ => {}
+            }
+        }
         self.progress(Stage::Correct { clicks: corrected.clicks, days: corrected.days.len() });
         let raw_version = self.rewrite_raw(plan, correction, &raw, &found, published, fence).await?;
         self.reached("batch::correct::rewritten")?;

@@ -22,6 +22,7 @@ mod plan;
 mod propose;
 mod raw;
 mod receipt;
+mod reclassified;
 pub(crate) mod session;
 mod stage;
 
@@ -49,6 +50,7 @@ pub use maintenance::Maintained;
 use plan::{Job, Plan};
 use propose::Wanted;
 pub use receipt::Erasure;
+pub use reclassified::{DayReasons, Reason, Reclassified, overall, reclassifications};
 pub use stage::{Outcome, Stage};
 
 /// How the tables are kept.

@@ -45,7 +45,11 @@ pub(super) fn by_day(raw: &Table) -> Result<BTreeMap<Day, Vec<File>>, BatchError
 
 /// The day of receipt that a file is of, by its folder.
 pub(super) fn day_of(path: &Path) -> Option<Day> {
-    let date = path.as_ref().split('/').find_map(|part| part.strip_prefix("received_date="))?;
+    parse_date(path.as_ref().split('/').find_map(|part| part.strip_prefix("received_date="))?)
+}
+
+/// The day that [`date`] wrote.
+pub(super) fn parse_date(date: &str) -> Option<Day> {
     let start: jiff::Timestamp = format!("{date}T00:00:00Z").parse().ok()?;
     Timestamp::from_millis(start.as_millisecond()).map(Day::of)
 }

@@ -112,6 +112,46 @@ test("what is drawn is what the API says", async () => {
   });
 });
 
+test("people's clicks without repeats stand beside their clicks, and visitors say how they were counted", async () => {
+  const asked = "interval=7d&timezone=UTC";
+  await withPage({}, async page => {
+    await show(page, `/?${asked}`);
+    const { results: summary } = await ask(`/v1/account/summary?${asked}`);
+    assert.ok(summary.unique_clicks > 0 && summary.unique_clicks <= summary.clicks);
+    assert.equal(number(await page.getByTestId("unique").textContent()), summary.unique_clicks);
+    const { method, estimate } = summary.uniques;
+    const visitors = await page.getByTestId("visitors").textContent();
+    assert.ok(visitors.startsWith(method === "exact" ? "= " : "≈ "), visitors);
+    if (estimate < 10_000) assert.equal(number(visitors.slice(2)), estimate);
+
+    const { results: series } = await ask(`/v1/account/timeseries?unit=day&${asked}`);
+    await page.locator("details summary").click();
+    const shown = await page
+      .locator("[data-testid=series] tbody tr")
+      .evaluateAll(lines => lines.map(line => [...line.querySelectorAll("td")].map(cell => cell.textContent)));
+    assert.deepEqual(
+      shown.map(cells => cells.slice(0, 2).map(number)),
+      series.map(bucket => [bucket.clicks, bucket.unique_clicks]),
+    );
+    const { results: links } = await ask(`/v1/links?limit=10&${asked}`);
+    const listed = await page
+      .locator("[data-testid=links] tbody tr")
+      .evaluateAll(all =>
+        all.map(row => [row.dataset.link, Number(row.querySelector("[data-unique]").dataset.unique)]),
+      );
+    assert.deepEqual(
+      listed,
+      links.links.map(link => [link.link_id, link.unique_clicks]),
+    );
+    // A link of few visitors, and what nobody knows under a filter.
+    await page.goto(`${ORIGIN}/?${asked}&link=424242`);
+    await page.locator("[data-testid=visitors]", { hasText: "= 0" }).waitFor();
+    await show(page, `/?${asked}&filter=device:mobile`);
+    assert.equal(await page.getByTestId("unique").count(), 0);
+    assert.equal(await page.getByTestId("visitors").textContent(), "–");
+  });
+});
+
 test("what may still change is told apart from what is final", async () => {
   await withPage({}, async page => {
     await show(page, "/?interval=24h&timezone=UTC");

@@ -5,22 +5,33 @@ import { USUAL } from "../src/state/view.ts";
 import {
   bucketMark,
   bucketName,
+  certain,
   change,
   count,
   date,
   delta,
+  known,
   moment,
   percent,
   rangeDays,
   short,
   span,
   valueName,
+  visitors,
 } from "../src/words/format.ts";
 import { headline } from "../src/words/headline.ts";
 
 test("numbers are whole where they are read, and short where there is no room", () => {
   assert.equal(count(1_234_567), "1,234,567");
   assert.deepEqual([0, 9_999, 10_000, 1_234_567].map(short), ["0", "9,999", "10K", "1.23M"]);
+});
+
+test("what was counted one by one and what is estimated are told apart", () => {
+  const exact = { estimate: 97, method: "exact", standard_error: 0 } as const;
+  const about = { estimate: 1_234_567, method: "hll", standard_error: 0.008125 } as const;
+  assert.deepEqual([exact, about].map(visitors), ["= 97", "≈ 1.23M"]);
+  assert.deepEqual([exact, about].map(certain), ["each one counted", "± 0.8 %"]);
+  assert.deepEqual([0, 1234, null].map(known), ["0", "1,234", "–"]);
 });
 
 test("a share that is little is not nothing, and one of nearly all is not all", () => {
@@ -97,7 +108,15 @@ test("reasons of bots are told in words, and those of lists of one's own by the 
 
 test("the headline says what happened, and leaves out what is not known", () => {
   const range = { start: "2026-11-01T00:00:00Z", end: "2026-11-08T00:00:00Z", timezone: "UTC" };
-  const summary: Summary = { clicks: 1, bots: 0, previews: 0, uniques: null, first_click: null, last_click: null };
+  const summary: Summary = {
+    clicks: 1,
+    unique_clicks: 1,
+    bots: 0,
+    previews: 0,
+    uniques: null,
+    first_click: null,
+    last_click: null,
+  };
   assert.deepEqual(headline(USUAL, summary, range), {
     number: "1",
     rest: "click by people in the last 30 days.",
@@ -107,6 +126,7 @@ test("the headline says what happened, and leaves out what is not known", () => 
     with: "previous",
     range,
     clicks: 80,
+    unique_clicks: null,
     bots: 0,
     uniques: 1,
     clicks_change: 0.25,

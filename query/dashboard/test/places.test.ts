@@ -63,6 +63,7 @@ test("only what rests on history alone is final", () => {
     start: "2026-11-26T00:00:00Z",
     end: "2026-11-27T00:00:00Z",
     clicks: 3,
+    unique_clicks: null,
     bots: 0,
     layers,
     partial,

@@ -11,7 +11,6 @@ use futures::Stream;
 use futures::stream::unfold;
 use linktide_common::access::Principal;
 use linktide_common::bucket::today;
-use linktide_common::count::Counts;
 use linktide_common::id::Subject;
 use linktide_common::problem::{Problem, ProblemKind};
 use tokio::sync::OwnedSemaphorePermit;
@@ -72,10 +71,12 @@ async fn open(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let (zone, traffic) = parameters.live(PARAMETERS)?;
-    let live = Live { subject, traffic, zone };
+    // An account's repeats lie in every shard of the view: too dear to look for every second.
+    let unique = subject.link().is_some() && query.tells_repeats(subject.tenant(), traffic);
+    let live = Live { subject, traffic, zone, unique };
     let told = match headers.get("last-event-id") {
         Some(id) => resumed(id)?,
-        None => Mark { since: today(query.clock.now(), &live.zone), counts: Counts::default() },
+        None => Mark::nothing(today(query.clock.now(), &live.zone)),
     };
     let room = query.live_room().ok_or_else(|| too_many(query.config.live_streams))?;
     // What cannot be answered at all is refused before the stream begins.

@@ -18,7 +18,7 @@ use crate::ask::At;
 use crate::envelope::instant;
 use crate::freshness::{Away, Basis};
 use crate::merge;
-use crate::needs::{Needs, Wanted};
+use crate::needs::{Chosen, Needs, Wanted};
 use crate::state::Query;
 
 /// Rows of a batch.
@@ -28,11 +28,14 @@ const ROWS: usize = 8192;
 pub(super) fn schema(of: Of) -> SchemaRef {
     let text = |name: &str, nullable: bool| Field::new(name, DataType::Utf8, nullable);
     let count = |name: &str| Field::new(name, DataType::Int64, false);
+    // Null where it is not known: not at all, or of clicks that came in lately.
+    let unique = || Field::new("unique_clicks", DataType::Int64, true);
     Arc::new(Schema::new(match of {
         Of::Clicks | Of::Timeseries => vec![
             text("start", false),
             text("end", false),
             count("clicks"),
+            unique(),
             count("bots"),
             count("previews"),
             Field::new("partial", DataType::Boolean, false),
@@ -46,6 +49,7 @@ pub(super) fn schema(of: Of) -> SchemaRef {
         Of::Links => vec![
             Field::new("link_id", DataType::UInt64, false),
             count("clicks"),
+            unique(),
             count("bots"),
             count("previews"),
             text("slug", true),
@@ -64,18 +68,19 @@ pub(super) async fn rows(
     range: Range,
 ) -> Result<(Vec<RecordBatch>, String), Problem> {
     let (mut wanted, mut cut) = (Wanted::default(), Vec::new());
+    let unique = query.tells_repeats(spec.tenant, spec.asked.traffic);
     match spec.of {
         Of::Timeseries | Of::Clicks => {
             cut = buckets(range, spec.unit, &spec.asked.zone)
                 .map_err(|error| Problem::parameter("unit", spec.unit.name(), error.to_string()))?;
             let sums = cut.iter().map(|bucket| bucket.range).collect();
-            wanted.subject(spec.subject(), Needs { sums, ..Needs::default() });
+            wanted.subject(spec.subject(), Needs { sums, repeats: unique, ..Needs::default() });
         }
         Of::Breakdown => {
             let values = spec.by.iter().map(|dimension| (*dimension, range)).collect();
             wanted.subject(spec.subject(), Needs { sums: vec![range], values, ..Needs::default() });
         }
-        Of::Links => wanted.links(spec.tenant, range),
+        Of::Links => wanted.links(spec.tenant, range, unique.then_some(Chosen::All)),
     }
     let answers = query.ask(at, &wanted).await?;
     let as_of = whole(&answers)?;
@@ -83,9 +88,9 @@ pub(super) async fn rows(
     let spec = spec.clone();
     let rows = exports.pool.run(async move {
         let columns = match spec.of {
-            Of::Timeseries | Of::Clicks => timeseries(&spec, &answers, &cut),
+            Of::Timeseries | Of::Clicks => timeseries(&spec, &answers, &cut, unique),
             Of::Breakdown => breakdown(&spec, &answers, range),
-            Of::Links => links(&spec, &answers, range),
+            Of::Links => links(&spec, &answers, range, unique),
         };
         RecordBatch::try_new(schema(spec.of), columns)
     });
@@ -115,11 +120,17 @@ fn numbers(values: impl Iterator<Item = u64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values.map(|value| i64::try_from(value).unwrap_or(i64::MAX))))
 }
 
+/// Where they are told and known.
+fn unique_clicks(unique: bool, values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
+    let known = values.map(|value| i64::try_from(value.filter(|_| unique)?).ok());
+    Arc::new(known.collect::<Int64Array>())
+}
+
 fn texts<T: AsRef<str>>(values: impl Iterator<Item = Option<T>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-fn timeseries(spec: &Spec, answers: &Answers, cut: &[Bucket]) -> Vec<ArrayRef> {
+fn timeseries(spec: &Spec, answers: &Answers, cut: &[Bucket], unique: bool) -> Vec<ArrayRef> {
     let (zone, answer) = (&spec.asked.zone, answers.of(spec.subject()));
     let watermark = answer.basis.publication.watermark;
     let (as_of, answered) = (answer.basis.as_of(), answer.basis.answered());
@@ -129,6 +140,7 @@ fn timeseries(spec: &Spec, answers: &Answers, cut: &[Bucket]) -> Vec<ArrayRef> {
         texts(cut.iter().map(|bucket| Some(instant(bucket.range.start, zone)))),
         texts(cut.iter().map(|bucket| Some(instant(bucket.range.end, zone)))),
         numbers(counts.iter().map(|counts| counts.clicks(spec.asked.traffic))),
+        unique_clicks(unique, counts.iter().map(|counts| answer.unique_clicks(*counts))),
         numbers(counts.iter().map(|counts| counts.bots)),
         numbers(counts.iter().map(|counts| counts.previews)),
         Arc::new(partial.collect::<BooleanArray>()),
@@ -155,7 +167,7 @@ fn breakdown(spec: &Spec, answers: &Answers, range: Range) -> Vec<ArrayRef> {
     ]
 }
 
-fn links(spec: &Spec, answers: &Answers, range: Range) -> Vec<ArrayRef> {
+fn links(spec: &Spec, answers: &Answers, range: Range, unique: bool) -> Vec<ArrayRef> {
     let (answer, traffic) = (answers.links(spec.tenant, range), spec.asked.traffic);
     let mut rows: Vec<_> = answer.links.iter().filter(|(_, counts)| !counts.is_zero()).collect();
     rows.sort_unstable_by_key(|(link, counts)| (std::cmp::Reverse(counts.clicks(traffic)), **link));
@@ -163,6 +175,7 @@ fn links(spec: &Spec, answers: &Answers, range: Range) -> Vec<ArrayRef> {
     vec![
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|(link, _)| link.0))),
         numbers(rows.iter().map(|(_, counts)| counts.clicks(traffic))),
+        unique_clicks(unique, rows.iter().map(|(link, _)| answer.unique_clicks(**link))),
         numbers(rows.iter().map(|(_, counts)| counts.bots)),
         numbers(rows.iter().map(|(_, counts)| counts.previews)),
         texts(labels.iter().map(|label| label.and_then(|label| label.slug.clone()))),

@@ -43,8 +43,10 @@ impl std::str::FromStr for Sort {
     }
 }
 
+/// Which of the links are listed.
 #[derive(Debug, Clone)]
-pub(super) struct Ask {
+pub(crate) struct Ask {
+    traffic: Traffic,
     limit: usize,
     sort: Sort,
     search: Option<String>,
@@ -57,6 +59,16 @@ struct Cursor {
     clicks: u64,
     link: LinkId,
     range: Range,
+}
+
+/// A page of the list before it is described.
+pub(crate) struct Listed {
+    /// Clicks of all links that were found, and how many links they are.
+    total: u64,
+    count: usize,
+    pub(crate) links: Vec<(LinkId, u64)>,
+    /// Whether there is a next page.
+    more: bool,
 }
 
 /// Links with their clicks.
@@ -79,12 +91,14 @@ pub(crate) struct TopLinks {
 struct TopLink {
     link_id: String,
     clicks: u64,
+    /// Clicks of people without repeats; null as in a summary, and where the speed layer did not tell in time.
+    unique_clicks: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<LinkLabel>,
 }
 
 impl Ask {
-    pub(super) fn parse(parameters: &Parameters) -> Result<Self, Problem> {
+    pub(super) fn parse(parameters: &Parameters, traffic: Traffic) -> Result<Self, Problem> {
         let sort = parameters.named("sort", SORTS)?.unwrap_or(Sort::Clicks);
         let search = parameters.get("search").map(str::to_lowercase).filter(|text| !text.is_empty());
         if let Some(text) = search.as_ref().filter(|text| text.len() > LONGEST) {
@@ -96,7 +110,7 @@ impl Ask {
                 Problem::parameter("cursor", text, "`cursor` is the `next` of the page before, as it was told there")
             })
         });
-        Ok(Self { limit: parameters.limit()?, sort, search, cursor: cursor.transpose()? })
+        Ok(Self { traffic, limit: parameters.limit()?, sort, search, cursor: cursor.transpose()? })
     }
 
     /// The range of the first page, on a later one.
@@ -110,9 +124,9 @@ impl Ask {
         echo.search.clone_from(&self.search);
     }
 
-    pub(super) fn answer(&self, question: &Resolved, answer: &LinksAnswer) -> TopLinks {
-        let traffic = question.asked.traffic;
-        let mut listed = self.found(answer, traffic);
+    /// The page of the list.
+    pub(crate) fn listed(&self, answer: &LinksAnswer) -> Listed {
+        let mut listed = self.found(answer);
         let total: u64 = listed.iter().map(|(_, clicks)| *clicks).sum();
         let count = listed.len();
         let key = |link: LinkId, clicks: u64| match self.sort {
@@ -129,20 +143,26 @@ impl Ask {
         let more = listed.len() > self.limit;
         listed.truncate(self.limit);
         listed.sort_unstable_by_key(|(link, clicks)| key(*link, *clicks));
-        let next = listed.last().filter(|_| more);
+        Listed { total, count, links: listed, more }
+    }
+
+    pub(super) fn answer(&self, question: &Resolved, answer: &LinksAnswer) -> TopLinks {
+        let Listed { total, count, links, more } = self.listed(answer);
+        let next = links.last().filter(|_| more);
         let next = next.map(|(link, clicks)| Cursor { clicks: *clicks, link: *link, range: question.range }.to_text());
-        let other = total - listed.iter().map(|(_, clicks)| *clicks).sum::<u64>();
+        let other = total - links.iter().map(|(_, clicks)| *clicks).sum::<u64>();
         let describe = |(link, clicks): (LinkId, u64)| TopLink {
             link_id: link.to_string(),
             clicks,
+            unique_clicks: if question.unique { answer.unique_clicks(link) } else { None },
             label: answer.labels.get(&link).map(LinkLabel::from),
         };
-        TopLinks { total, count, links: listed.into_iter().map(describe).collect(), other, next }
+        TopLinks { total, count, links: links.into_iter().map(describe).collect(), other, next }
     }
 
     /// The links that have clicks of that traffic, and what was searched for.
-    fn found(&self, answer: &LinksAnswer, traffic: Traffic) -> Vec<(LinkId, u64)> {
-        let links = answer.links.iter().map(|(link, counts)| (*link, counts.clicks(traffic)));
+    fn found(&self, answer: &LinksAnswer) -> Vec<(LinkId, u64)> {
+        let links = answer.links.iter().map(|(link, counts)| (*link, counts.clicks(self.traffic)));
         links.filter(|(link, clicks)| *clicks > 0 && self.is_searched(*link, answer.labels.get(link))).collect()
     }
 

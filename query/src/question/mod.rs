@@ -13,7 +13,7 @@ mod summary;
 mod timeseries;
 
 use linktide_common::bucket::{Bucket, Range, Timestamp, buckets};
-use linktide_common::count::{Counts, Traffic};
+use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::filter::Filter;
 use linktide_common::id::{LinkId, Subject, TenantId};
@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 pub(crate) use breakdown::Breakdown;
 pub(crate) use compare::{ComparedLink, MOST_LINKS};
 pub(crate) use heatmap::Heatmap;
-pub(crate) use links::{SORTS, TopLinks};
+pub(crate) use links::{Ask as LinksAsk, SORTS, TopLinks};
 pub(crate) use summary::Summary;
 pub(crate) use timeseries::TimeBucket;
 
@@ -35,7 +35,7 @@ use crate::ask::At;
 use crate::envelope::Echo;
 use crate::freshness::Basis;
 use crate::merge;
-use crate::needs::{Needs, Wanted};
+use crate::needs::{Chosen, Needs, Wanted};
 use crate::params::{Asked, Parameters, When};
 use crate::state::Query;
 
@@ -132,7 +132,7 @@ impl Question {
             Kind::Timeseries => Ask::Timeseries(timeseries::Ask { unit: parameters.unit()? }),
             Kind::Breakdown => Ask::Breakdown(breakdown::Ask { by: parameters.by()?, limit: parameters.limit()? }),
             Kind::Heatmap => Ask::Heatmap,
-            Kind::Links => Ask::Links(links::Ask::parse(parameters)?),
+            Kind::Links => Ask::Links(links::Ask::parse(parameters, asked.traffic)?),
             Kind::Compare => Ask::Compare(compare::Ask::parse(parameters)?),
         };
         let question = Self { asked, subject, ask };
@@ -212,8 +212,7 @@ impl Question {
             buckets(range, unit, &asked.zone)
                 .map_err(|error| Problem::parameter("unit", unit.name(), error.to_string()))
         });
-        let windowed = query.config.repeats.of(subject.tenant()).is_some();
-        let unique = windowed && asked.traffic == Traffic::Human && asked.filters.is_empty();
+        let unique = query.tells_repeats(subject.tenant(), asked.traffic) && asked.filters.is_empty();
         Ok(Resolved { asked, subject, ask, range, buckets: cut.transpose()?.unwrap_or_default(), unique, unsure })
     }
 }
@@ -226,7 +225,10 @@ impl Resolved {
             Ask::Timeseries(_) => self.sums(self.buckets.iter().map(|bucket| bucket.range).collect()),
             Ask::Breakdown(ask) => ask.needs(self),
             Ask::Heatmap => heatmap::needs(self),
-            Ask::Links(_) => return wanted.links(self.subject.tenant(), self.range),
+            Ask::Links(ask) => {
+                let repeats = self.unique.then(|| Chosen::Listed(ask.clone()));
+                return wanted.links(self.subject.tenant(), self.range, repeats);
+            }
             Ask::Compare(ask) => {
                 let needs = ask.needs(self);
                 let links = ask.links.iter().map(|link| Subject::Link(self.subject.tenant(), *link));

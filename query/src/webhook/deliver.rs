@@ -2,7 +2,7 @@
 //!
 //! 1. Whoever sends creates the claim of that try first: of several processes one sends. A claim without an outcome is taken
 //!    for a crash once its sender must have given up; the next try sends the event again, so a receiver may hear it twice,
-//!    each time under the same `webhook-id`.
+//!    each time under the same `webhook-id`. An outcome that nobody drew a conclusion from is drawn by the next who looks.
 //! 2. Any 2xx is heard. 410 disables the webhook. Anything else, a redirect too, is tried again after a time that grows,
 //!    spread so that receivers are not met by all at once.
 //! 3. An event that was tried as often as it may be is given up; several in a row disable the webhook.
@@ -17,7 +17,7 @@ use super::address::Receiver;
 use super::shelf::{ENDED, HookKey, Names, attempt, claim, fired, over};
 use super::subscription::Subscription;
 use super::watch::Fired;
-use super::{WebhookError, Webhooks, signature};
+use super::{WebhookError, Webhooks, reached, signature};
 use crate::metrics;
 use crate::state::Query;
 
@@ -67,6 +67,16 @@ enum Heard {
     Never,
 }
 
+impl Heard {
+    fn of(status: Option<u16>) -> Self {
+        match status {
+            Some(200..300) => Self::Yes,
+            Some(410) => Self::Never,
+            _ => Self::No,
+        }
+    }
+}
+
 impl Webhooks {
     /// Sends an event where that is due.
     pub(super) async fn deliver(
@@ -86,20 +96,18 @@ impl Webhooks {
         if !self.shelf.create(key, &claim(event, number), &Claim { at }).await? {
             return Ok(());
         }
+        reached("query::webhook::claimed");
         let begun = tokio::time::Instant::now();
         let answered = self.send(query, key, subscription, event, &told.body).await;
+        reached("query::webhook::sent");
         let milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (status, error) = match &answered {
             Ok(status) => (Some(*status), None),
             Err(why) => (None, Some(why.clone())),
         };
         self.shelf.create(key, &attempt(event, number), &Attempt { at, status, error, milliseconds }).await?;
-        let heard = match status {
-            Some(200..300) => Heard::Yes,
-            Some(410) => Heard::Never,
-            _ => Heard::No,
-        };
-        self.conclude(key, event, number, heard).await
+        reached("query::webhook::attempted");
+        self.conclude(key, event, number, Heard::of(status)).await
     }
 
     /// Whether a try is due: the first at once, others a time after the one before.
@@ -109,17 +117,23 @@ impl Webhooks {
         }
         let now = query.clock.now();
         if let Some(last) = self.shelf.read::<Attempt>(key, &attempt(event, claimed)).await? {
-            let Some(pause) = self.config.retries.get(claimed as usize - 1) else {
-                // Whoever tried last ended before it could say so.
-                self.conclude(key, event, claimed, Heard::No).await?;
-                return Ok(false);
+            return match (Heard::of(last.status), self.config.retries.get(claimed as usize - 1)) {
+                (Heard::No, Some(pause)) => Ok(now.millis_since(last.at) >= spread(*pause, key, event, claimed)),
+                (heard, _) => {
+                    // Whoever tried last ended before it could say what came of it.
+                    self.conclude(key, event, claimed, heard).await?;
+                    Ok(false)
+                }
             };
-            return Ok(now.millis_since(last.at) >= spread(*pause, key, event, claimed));
         }
         let lost = i64::try_from(self.config.timeout.as_millis()).unwrap_or(i64::MAX / 4) * 3;
         let claim = self.shelf.read::<Claim>(key, &claim(event, claimed)).await?;
         let silent = claim.is_none_or(|claim| now.millis_since(claim.at) > lost);
-        Ok(silent && (claimed as usize) <= self.config.retries.len())
+        let last = claimed as usize > self.config.retries.len();
+        if silent && last {
+            self.conclude(key, event, claimed, Heard::No).await?;
+        }
+        Ok(silent && !last)
     }
 
     async fn conclude(&self, key: &HookKey, event: &str, number: u32, heard: Heard) -> Result<(), WebhookError> {

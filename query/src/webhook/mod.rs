@@ -82,6 +82,11 @@ impl Webhooks {
     }
 }
 
+/// A place between two steps, where tests let the process die.
+fn reached(place: &'static str) {
+    fail::fail_point!(place, |_| std::process::abort());
+}
+
 /// Looks at counts, and tells of what came, until told to stop.
 pub(crate) async fn run(webhooks: Arc<Webhooks>, query: Query, stop: CancellationToken) {
     let mut due = tokio::time::interval(webhooks.config.every);

@@ -354,6 +354,30 @@ async fn event_whose_sender_ended_is_sent_by_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_came_of_the_last_request_is_told_by_another_where_its_sender_ended() {
+    use super::shelf::{HookKey, attempt, claim};
+    for (last, state) in [(Some(204), "delivered"), (Some(500), "given_up"), (None, "given_up")] {
+        let (world, receiver) = (World::new(config()).await, Receiver::new().await);
+        let (id, _) = world.subscribe(&receiver, json!({ "type": "milestone", "clicks": [1] })).await;
+        world.clicks(7, 1).await;
+        look(&world.webhooks, &world.query).await.unwrap();
+        let key = HookKey { tenant: linktide_common::id::TenantId(0), id: id.parse().unwrap() };
+        let (now, shelf) = (world.clock.now(), &world.webhooks.shelf);
+        for (number, status) in [(1, Some(500)), (2, Some(500)), (3, last)] {
+            assert!(shelf.create(&key, &claim("milestone-1", number), &json!({ "at": now })).await.unwrap());
+            if let Some(status) = status {
+                let came = json!({ "at": now, "status": status, "milliseconds": 1 });
+                assert!(shelf.create(&key, &attempt("milestone-1", number), &came).await.unwrap());
+            }
+        }
+        world.pass(16);
+        look_by(&webhooks(&world.stage, config()), &world.query).await;
+        assert_eq!(world.deliveries(&id).await[0]["state"], state, "{last:?}");
+        assert_eq!(receiver.heard().len(), 0, "{last:?}: it was tried as often as it may be");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn webhooks_are_made_listed_tried_and_deleted_by_their_tenant_alone() {
     let (world, receiver) = (World::new(config()).await, Receiver::new().await);
     let event = json!({ "type": "milestone", "clicks": [1000] });

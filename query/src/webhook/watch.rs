@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::shelf::{HookKey, Names, fired};
 use super::subscription::{Event, Subscription};
-use super::{WebhookError, Webhooks};
+use super::{WebhookError, Webhooks, reached};
 use crate::ask::At;
 use crate::metrics;
 use crate::needs::{Needs, Wanted};
@@ -138,6 +138,7 @@ impl Webhooks {
         let body = json!({ "type": kind, "timestamp": now.to_string(), "data": data }).to_string();
         if self.shelf.create(key, &fired(event), &Fired { at: now, body }).await? {
             metrics::WEBHOOK_EVENTS.inc();
+            reached("query::webhook::fired");
         }
         Ok(())
     }

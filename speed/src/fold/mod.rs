@@ -22,7 +22,8 @@ use crate::shard::{SHARDS, Shard};
 pub(crate) use cell::{FoldCell, quarter_of};
 pub(crate) use dictionary::Dictionary;
 use rate::MINUTE_MS;
-pub(crate) use rate::{AddressMinute, FOLLOWED_MINUTES, MOST_ADDRESSES, Pace, SUSPECTED_RATE};
+pub use rate::Pace;
+pub(crate) use rate::{AddressMinute, FOLLOWED_MINUTES, MOST_ADDRESSES, SUSPECTED_RATE};
 pub(crate) use visitors::Visitors;
 
 /// How far each shard has come, by the shard's place.
@@ -30,11 +31,11 @@ pub type Standing = Vec<Positions>;
 
 /// What clicks are to each other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Relations {
+pub struct Relations {
     /// When a click is a repeat.
-    pub(crate) windows: Windows,
+    pub windows: Windows,
     /// From what pace on an address is suspected.
-    pub(crate) pace: Option<Pace>,
+    pub pace: Option<Pace>,
 }
 
 /// Clicks between two sets of positions, as cells.
@@ -81,7 +82,8 @@ impl Fold {
     }
 
     /// The same, in which clicks are to each other what `relations` says.
-    pub(crate) fn with_relations(epoch: Epoch, standing: Standing, read: Positions, relations: Arc<Relations>) -> Self {
+    #[must_use]
+    pub fn with_relations(epoch: Epoch, standing: Standing, read: Positions, relations: Arc<Relations>) -> Self {
         let mut shards: Vec<_> = standing.into_iter().map(|from| ShardFold { from, ..ShardFold::default() }).collect();
         shards.resize_with(SHARDS, ShardFold::default);
         Self { epoch, to: read, shards, dictionary: Dictionary::default(), relations, gaps: Vec::new(), clicks: 0 }

@@ -23,7 +23,7 @@ pub(super) const MINUTE_MS: i64 = 60_000;
 
 /// How many clicks of one address in one minute are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pace {
+pub struct Pace {
     /// One in so many clicks is a sample, as a power of two.
     one_in: u32,
     /// Samples above which the address is suspected.
@@ -32,13 +32,15 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// More clicks than that in a minute.
-    pub(crate) fn above(clicks: u32) -> Self {
+    #[must_use]
+    pub fn above(clicks: u32) -> Self {
         let one_in = (clicks / SAMPLES).max(1).ilog2();
         Self { one_in, most_samples: u64::from(clicks >> one_in) }
     }
 
     /// Whether a click is a sample: the high bits of its id's halves multiplied by the golden ratio (Knuth 1973, section 6.4).
-    pub(crate) fn samples(self, id: ClickId) -> bool {
+    #[must_use]
+    pub fn samples(self, id: ClickId) -> bool {
         let (high, low) = id.0.as_u64_pair();
         let mixed = (high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed.leading_zeros() >= self.one_in

@@ -13,7 +13,6 @@ use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
 use super::*;
-use crate::fold::{Pace, Relations};
 
 const W: Hour = Hour(480_000);
 pub(crate) const TENANT: TenantId = TenantId(7);
@@ -492,6 +491,10 @@ async fn repeats_are_counted_in_whatever_order_and_parts_clicks_come(view: &dyn 
         }
     }
     assert_eq!(counted(Subject::Tenant(other), held).await, BTreeMap::new(), "a tenant without a window");
+    for range in [everything().range, Range::new(held.first_quarter(), held.first_quarter().next())] {
+        let listed = view.links(tenant, held, range).await.unwrap().links;
+        assert!(listed.len() == 2 && listed.iter().all(|(_, counts)| counts.repeats == 0), "{listed:?}");
+    }
     let without = Want { repeats: false, ..everything() };
     let totals = view.read(Subject::Tenant(tenant), held, &without).await.unwrap().totals;
     assert!(totals.iter().all(|(_, counts)| counts.repeats == 0), "nobody looks into every shard for nothing");

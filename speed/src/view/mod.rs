@@ -34,7 +34,7 @@ use linktide_common::publication::{Publication, Tombstone};
 use linktide_common::sketch::Sketch;
 use linktide_common::visitors::VisitorSet;
 
-pub use crate::fold::{Fold, Standing};
+pub use crate::fold::{Fold, Pace, Relations, Standing};
 pub use crate::shard::{SHARDS, Shard};
 pub use memory::MemoryView;
 pub use redis::{RedisConfig, RedisView};
@@ -168,7 +168,7 @@ impl Slice {
 pub struct LinksSlice {
     /// The state it was read at.
     pub held: Held,
-    /// Each link that has any in the range.
+    /// Each link that has any in the range, without repeats: [`View::read`] tells those of a link.
     pub links: Vec<(LinkId, Counts)>,
     /// Labels of those links.
     pub labels: Vec<(LinkId, Label)>,

@@ -1,5 +1,6 @@
 //! What changes history after it is published: each job is killed at every step, and one meets a server that misbehaves.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use linktide_common::id::{LinkId, TenantId};
 use linktide_servers::Treatment;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
 
 use super::stage::Stage;
 
@@ -46,11 +48,27 @@ async fn backfills_deletion_and_maintenance_killed_at_every_step_change_no_row_b
     }
     backfill(&stage, "geo").await;
     stage.assert_kept("corrected", "with places").await;
+    let before = reasons(&stage).await;
     stage.know_bots();
+    let foreseen = told(&stage, &["--dry-run"]).await;
     for step in BACKFILL[..3].iter().chain(&OF_BOTS).chain(&BACKFILL[3..]) {
         dies_in_backfill(&stage, "bots", step).await;
     }
-    backfill(&stage, "bots").await;
+    // It finishes what was begun, tells all of that, and finds nothing more.
+    let finished = told(&stage, &[]).await;
+    let whole = &finished["finished"][0];
+    assert_eq!((&finished["clicks"], &whole["by_day"]), (&json!(0), &foreseen["by_day"]), "{finished}");
+    assert_eq!((&whole["clicks"], &whole["reasons"]), (&foreseen["clicks"], &foreseen["reasons"]));
+    let after = reasons(&stage).await;
+    let own = "ua:own";
+    let moved = whole["reasons"].as_array().unwrap().iter().find(|one| one["reason"] == own).unwrap();
+    assert_eq!((&moved["before"], &moved["after"]), (&json!(0), &json!(after[own])), "{whole}");
+    assert!(!before.contains_key(own) && after[own] > 50, "{before:?} {after:?}");
+    let by_day = whole["by_day"].as_array().unwrap().iter().flat_map(|day| day["reasons"].as_array().unwrap());
+    let of_days = by_day.filter(|one| one["reason"] == own).map(|one| one["after"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(of_days, after[own]);
+    let (_, said) = stage.backfill("corrected", "bots", "").await;
+    assert!(said.contains("changed 0 clicks") && said.contains("is told in reclassified/"), "{said}");
     stage.assert_kept("corrected", "with bots").await;
     archive.end();
     let archive = stage.lone_archive("corrected", "");
@@ -91,6 +109,23 @@ async fn backfills_deletion_and_maintenance_killed_at_every_step_change_no_row_b
     assert!(left <= 2 && left < before, "{left} of {before} publications are left");
     stage.assert_kept("corrected", "cleaned up").await;
     archive.end();
+}
+
+/// What a backfill of bots tells programs.
+async fn told(stage: &Stage, arguments: &[&str]) -> Value {
+    let mut program = stage.program("backfill", "corrected", "");
+    program.args(["bots", "--json"]).args(arguments);
+    let output = tokio::task::spawn_blocking(move || program.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Clicks by the reason that is stored, as a foreign reader counts them in what is published.
+async fn reasons(stage: &Stage) -> BTreeMap<String, u64> {
+    let version = stage.newest("corrected").await.tables["click_event"];
+    let query = "SELECT coalesce(bot_reason, '(none)'), count(*) FROM t WHERE NOT preview GROUP BY ALL";
+    let rows = stage.foreign("corrected", "click_event", version, query);
+    rows.into_iter().map(|row| (row[0].as_str().unwrap().to_owned(), row[1].as_u64().unwrap())).collect()
 }
 
 async fn dies_in_backfill(stage: &Stage, what: &str, step: &str) {

@@ -183,6 +183,36 @@ async fn questions_say_what_an_emptied_view_lacks_until_it_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn listed_links_have_the_repeats_of_a_plain_count() {
+    let redis = Redis::start();
+    let mut stage = Stage::new(&shared_broker(), "repeats", 13).await;
+    let _worker = stage.worker(&redis.url(), "");
+    let api = stage.api(&redis.url());
+    stage.send(6_000).await;
+    let client = connect(&redis.url()).await;
+    stage.until_counted(&client).await;
+    let expected = stage.people_of_tenant();
+    assert!(expected.values().any(|(clicks, unique)| unique < clicks), "nobody came twice");
+    let asked = || -> u64 {
+        let told = redis.cli(&["info", "stats"]);
+        let told = told.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        told.unwrap().trim().parse().unwrap()
+    };
+    for limit in [1, 10, 1000] {
+        let before = asked();
+        let answer = api.get(&format!("/v1/links?interval=all&limit={limit}")).await;
+        let commands = asked() - before;
+        eprintln!("measured: a list of up to {limit} links took {commands} commands of Redis, the worker's among them");
+        for link in answer["results"]["links"].as_array().unwrap() {
+            let (clicks, unique) = expected[link["link_id"].as_str().unwrap()];
+            assert_eq!((&link["clicks"], &link["unique_clicks"]), (&clicks.into(), &unique.into()), "{link}");
+        }
+        let listed = answer["results"]["links"].as_array().unwrap().len();
+        assert_eq!(listed, expected.len().min(limit), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rebuilt_view_is_the_same_view() {
     let redis = Redis::start();
     let mut stage = Stage::new(&shared_broker(), "rebuilt", 7).await;

@@ -84,14 +84,38 @@ impl Oracle {
         self.counted.totals.iter().filter(|((of, ..), _)| of == subject).map(|(_, count)| count).sum()
     }
 
-    pub(super) fn into_counted(mut self) -> Counted {
-        for ((tenant, link, ..), mut clicks) in std::mem::take(&mut self.people) {
+    /// People's clicks on each link of a tenant: all of them, and those that are no repeats.
+    pub(super) fn people_of(&self, tenant: &str) -> BTreeMap<String, (u64, u64)> {
+        let mut links = BTreeMap::<String, (u64, u64)>::new();
+        for ((subject, ..), count) in self.counted.totals.iter().filter(|((.., who), _)| who.is_empty()) {
+            if let Some((_, link)) = subject.split_once('/').filter(|(of, _)| *of == tenant) {
+                let (clicks, unique) = links.entry(link.to_owned()).or_default();
+                (*clicks, *unique) = (*clicks + count, *unique + count);
+            }
+        }
+        for (_, link, _) in self.repeats().into_iter().filter(|(of, ..)| of == tenant) {
+            let (_, link) = link.split_once('/').unwrap();
+            links.get_mut(link).unwrap().1 -= 1;
+        }
+        links
+    }
+
+    /// The tenant and the link of each repeat, and when it was.
+    fn repeats(&self) -> Vec<(String, String, Timestamp)> {
+        let mut repeats = Vec::new();
+        for ((tenant, link, ..), clicks) in &self.people {
+            let mut clicks = clicks.clone();
             clicks.sort_unstable();
-            for pair in clicks.windows(2).filter(|pair| pair[1].millis_since(pair[0]) <= 30_000) {
-                for subject in [&tenant, &link] {
-                    let key = (subject.clone(), Quarter::of(pair[1]).0, "r");
-                    *self.counted.totals.entry(key).or_default() += 1;
-                }
+            let close = clicks.windows(2).filter(|pair| pair[1].millis_since(pair[0]) <= 30_000);
+            repeats.extend(close.map(|pair| (tenant.clone(), link.clone(), pair[1])));
+        }
+        repeats
+    }
+
+    pub(super) fn into_counted(mut self) -> Counted {
+        for (tenant, link, at) in self.repeats() {
+            for subject in [tenant, link] {
+                *self.counted.totals.entry((subject, Quarter::of(at).0, "r")).or_default() += 1;
             }
         }
         let registers = self.sketches.into_iter().map(|(name, sketch)| (name, sketch.registers().collect()));

@@ -179,6 +179,11 @@ impl Stage {
         self.oracle.clicks_of("0")
     }
 
+    /// People's clicks on each link of tenant 0, and those that are no repeats.
+    pub(super) fn people_of_tenant(&self) -> BTreeMap<String, (u64, u64)> {
+        self.oracle.people_of("0")
+    }
+
     /// Runs a program to its end: whether it was content, and what it wrote.
     pub(crate) fn output(mut program: std::process::Command) -> (bool, String) {
         let output = program.output().unwrap();

@@ -1,20 +1,23 @@
 //! Corrections: what was erased stays away, and what is judged or looked up again is as if it came today.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deltalake::arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
+use deltalake::arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch, StringArray};
+use deltalake::arrow::datatypes::TimestampMicrosecondType;
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use linktide_common::bucket::{Hour, Quarter, Range};
+use linktide_common::bucket::{Day, Hour, Quarter, Range};
 use linktide_common::dimension::Dimension;
-use linktide_common::enrich::{GeoFiles, Rules};
+use linktide_common::enrich::{AgentList, BotConfig, EnrichConfig, Enricher, GeoFiles, Points, Rules, VisitorIdentity};
 use linktide_common::id::{LinkId, Subject};
 use linktide_common::publication::Tombstone;
+use linktide_common::secret::Secret;
 use mmdb_writer::{Value, Writer};
 use object_store::ObjectStoreExt as _;
 
 use super::world::{START, TENANT, World, rollups};
 use crate::nightly::session::Session;
-use crate::nightly::{Correct, Corrected, clicks, raw};
+use crate::nightly::{Correct, Corrected, DayReasons, Reason, clicks, overall, raw, reclassifications};
 use crate::table::{Rows, Table};
 use crate::tables::click_event;
 
@@ -175,6 +178,11 @@ async fn receipt_is_written_when_nothing_is_left() {
 
 /// Rewrites the raw clicks as rules that knew no bots would have left them.
 async fn forget_bots(world: &World) {
+    store_reasons(world, None).await;
+}
+
+/// Rewrites the raw clicks as rules would have left them that gave each the same reason.
+async fn store_reasons(world: &World, reason: Option<&str>) {
     let mut table: Table = world.lake.table(click_event::definition()).await.unwrap();
     let files = table.files().unwrap();
     let mut added = Vec::new();
@@ -185,7 +193,7 @@ async fn forget_bots(world: &World) {
             let rows = rows.unwrap();
             let column = |field: &deltalake::arrow::datatypes::FieldRef| -> ArrayRef {
                 match field.name().as_str() {
-                    "bot_reason" => new_null_array(field.data_type(), rows.num_rows()),
+                    "bot_reason" => Arc::new(StringArray::from(vec![reason; rows.num_rows()])),
                     "device" => Arc::new(StringArray::from(vec!["desktop"; rows.num_rows()])),
                     name => Arc::clone(rows.column_by_name(name).unwrap()),
                 }
@@ -219,6 +227,148 @@ async fn bots_are_judged_again_wherever_the_backfill_ended() {
     assert_eq!(rollups(&world.lake).await, rollups(&other.lake).await);
 }
 
+/// Clicks by event day and reason.
+type Reasons = BTreeMap<(Day, String), u64>;
+
+/// The stored reasons of all raw clicks, counted one by one.
+async fn stored(world: &World) -> Reasons {
+    let table = world.lake.table(click_event::definition()).await.unwrap();
+    let mut reasons = Reasons::new();
+    for file in table.files().unwrap() {
+        let bytes = table.objects().get(&file.path).await.unwrap().bytes().await.unwrap();
+        for rows in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {
+            let rows = rows.unwrap();
+            let column = |name: &str| rows.column_by_name(name).unwrap();
+            let times = column("clicked_at").as_primitive::<TimestampMicrosecondType>();
+            let (bots, previews) = (column("bot_reason").as_string::<i32>(), column("preview").as_boolean());
+            for row in (0..rows.num_rows()).filter(|row| !previews.value(*row)) {
+                let day = Day(i32::try_from(times.value(row).div_euclid(86_400_000_000)).unwrap());
+                let reason = if bots.is_valid(row) { bots.value(row) } else { "(none)" };
+                *reasons.entry((day, reason.to_owned())).or_default() += 1;
+            }
+        }
+    }
+    reasons
+}
+
+/// The reasons that the rollups have.
+async fn rolled_up(world: &World) -> Reasons {
+    let (snapshot, mut reasons) = (world.snapshot().await, Reasons::new());
+    for day in stored(world).await.into_keys().map(|(day, _)| day).collect::<std::collections::BTreeSet<_>>() {
+        let range = Range::new(day.first_quarter(), day.next().first_quarter());
+        let values = snapshot.values(Subject::Tenant(TENANT), &[Dimension::BotReason], range).await.unwrap();
+        for (_, reason, counts) in values.into_iter().filter(|(_, _, counts)| counts.humans + counts.bots > 0) {
+            reasons.insert((day, reason.to_string()), counts.humans + counts.bots);
+        }
+    }
+    reasons
+}
+
+/// What days are told to have had, or to have now.
+fn told(days: &[DayReasons], which: fn(&Reason) -> u64) -> Reasons {
+    let of_day = |day: &DayReasons| {
+        let date = day.day;
+        let reasons = day.reasons.iter().map(|reason| ((date, reason.reason.clone()), which(reason)));
+        reasons.filter(|(_, count)| *count > 0).collect::<Vec<_>>()
+    };
+    days.iter().flat_map(of_day).collect()
+}
+
+fn only(reasons: &Reasons, days: &[DayReasons]) -> Reasons {
+    let listed = |day: Day| days.iter().any(|one| one.day == day);
+    reasons.iter().filter(|((day, _), _)| listed(*day)).map(|(key, count)| (key.clone(), *count)).collect()
+}
+
+/// Rules that take the tests' browser for a bot's.
+fn rules_against_people(folder: &std::path::Path) -> Arc<Rules> {
+    let file = folder.join("bots.txt");
+    std::fs::write(&file, "bot: Firefox/125\n").unwrap();
+    let list = AgentList { name: "own".to_owned(), file, weight: Points::new(100).unwrap() };
+    let config = EnrichConfig {
+        salt_secret: Secret::new(vec![1]),
+        visitor: VisitorIdentity::Ip,
+        geo: GeoFiles::default(),
+        floor_days: 36_530,
+    };
+    let bots = BotConfig { agents: vec![list], ..BotConfig::default() };
+    Enricher::with_bots(config, bots).unwrap().rules()
+}
+
+#[tokio::test]
+async fn judging_again_tells_how_many_clicks_had_each_reason_and_have_it_now() {
+    for (seed, stored_as) in [(40, None), (41, Some("ua:isbot"))] {
+        let mut world = World::new(seed).await;
+        world.archive_through(START).await;
+        world.send(80).await;
+        on(&mut world, 30).await;
+        world.settle().await;
+        store_reasons(&world, stored_as).await;
+        let before = stored(&world).await;
+        let foreseen = world.nightly(None).foresee_correction(Correct::Bots).await.unwrap();
+        assert_eq!(stored(&world).await, before, "foreseeing changes nothing");
+        assert!(reclassifications(&world.lake).await.unwrap().is_empty());
+        let corrected = world.nightly(None).correct(Correct::Bots).await.unwrap();
+        assert_eq!(corrected, foreseen);
+        let after = stored(&world).await;
+        let days = &corrected.reasons;
+        assert!(days.len() > 3 && days.iter().all(|day| !day.sealed));
+        assert_eq!(told(days, |reason| reason.before), only(&before, days));
+        assert_eq!(told(days, |reason| reason.after), only(&after, days));
+        // From person to bot, or from bot to person; as many clicks as before.
+        let all = overall(days);
+        let people = all.iter().find(|reason| reason.reason == "(none)").unwrap();
+        assert_eq!(people.before < people.after, stored_as.is_some(), "{all:?}");
+        let sum = |which: fn(&Reason) -> u64| all.iter().map(which).sum::<u64>();
+        assert_eq!(sum(|reason| reason.before), sum(|reason| reason.after));
+        let kept = reclassifications(&world.lake).await.unwrap();
+        assert_eq!((kept.len(), &kept[0].corrected, &kept[0].reasons), (1, &corrected, &all));
+        assert_eq!(rolled_up(&world).await, after);
+        // Nothing is left: nothing is told, and nothing is kept of it.
+        assert_eq!(world.nightly(None).correct(Correct::Bots).await.unwrap(), Corrected::default());
+        assert_eq!(reclassifications(&world.lake).await.unwrap(), kept);
+    }
+}
+
+#[tokio::test]
+async fn judging_again_is_told_as_a_whole_wherever_it_ended_and_by_the_rules_that_were_written() {
+    let mut world = World::new(42).await;
+    world.links = 12;
+    world.hurry();
+    world.archive_through(START).await;
+    world.send(80).await;
+    on(&mut world, 30).await;
+    world.settle().await;
+    let (usual, against_people) = (Arc::clone(&world.rules), rules_against_people(world.folder.path()));
+    let steps = RECOMPUTE.into_iter().chain(["batch::correct::reclassified"]);
+    for (number, step) in (1..).zip(steps) {
+        // Whoever finishes it knows other lists than whoever began: what was written by then stays, and is what is told.
+        world.rules = Arc::clone(&against_people);
+        let before = rolled_up(&world).await;
+        assert!(before.keys().any(|(_, reason)| reason == "rate"), "{before:?}");
+        let foreseen = world.nightly(None).foresee_correction(Correct::Bots).await.unwrap();
+        world.nightly(Some(step)).correct(Correct::Bots).await.expect_err(step);
+        let written = step != "batch::plan::behind"
+            && step != "batch::correct::written"
+            && step != "batch::correct::reclassified";
+        world.rules = Arc::clone(&usual);
+        world.settle().await;
+        let kept = reclassifications(&world.lake).await.unwrap();
+        let last = kept.last().map(|last| last.corrected.clone()).unwrap_or_default();
+        assert_eq!(last, if written { foreseen } else { Corrected::default() }, "{number} {step}");
+        let after = rolled_up(&world).await;
+        assert_eq!(told(&last.reasons, |reason| reason.before), only(&before, &last.reasons), "{step}");
+        assert_eq!(told(&last.reasons, |reason| reason.after), only(&after, &last.reasons), "{step}");
+        // And back.
+        let back = world.nightly(None).correct(Correct::Bots).await.unwrap();
+        assert_eq!(back.clicks > 0, written, "{step}");
+        assert_eq!(rolled_up(&world).await, before, "{step}");
+        world.check().await;
+        for object in reclassifications(&world.lake).await.unwrap() {
+            world.lake.objects().delete(&object.place().into()).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn sealed_days_keep_their_rollups_and_are_named() {
     let mut world = World::new(37).await;
@@ -244,6 +394,7 @@ async fn sealed_days_keep_their_rollups_and_are_named() {
         rows.keys().filter(|row| day(row) <= last).cloned().collect::<Vec<_>>()
     };
     assert_eq!(of_sealed(&after[1]), of_sealed(&before[1]));
+    assert!(corrected.reasons.iter().all(|day| day.sealed == corrected.sealed.contains(&day.day)));
 }
 
 /// Rules that know the network of the tests' addresses.

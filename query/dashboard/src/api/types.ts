@@ -37,6 +37,8 @@ export interface Label {
 
 export interface Uniques {
   estimate: number;
+  /** `exact`: each was counted. `hll`: about as many. */
+  method: "exact" | "hll";
   standard_error: number;
   identity: string;
 }
@@ -45,6 +47,7 @@ export interface Compared {
   with: string;
   range: Range;
   clicks: number;
+  unique_clicks: number | null;
   bots: number;
   uniques: number | null;
   clicks_change: number | null;
@@ -53,6 +56,8 @@ export interface Compared {
 
 export interface Summary {
   clicks: number;
+  /** Clicks of people without repeats; null where that is not known. */
+  unique_clicks: number | null;
   bots: number;
   previews: number | null;
   uniques: Uniques | null;
@@ -66,6 +71,7 @@ export interface Bucket {
   start: string;
   end: string;
   clicks: number;
+  unique_clicks: number | null;
   bots: number;
   layers: Layer[];
   partial: boolean;
@@ -92,6 +98,7 @@ export interface Heatmap {
 export interface TopLink {
   link_id: string;
   clicks: number;
+  unique_clicks: number | null;
   label?: Label;
 }
 

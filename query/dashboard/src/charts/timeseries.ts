@@ -76,6 +76,7 @@ function tip(series: Series, at: number): HTMLElement | string {
           ["Bots", count(bucket.bots)],
         ]
       : [[series.traffic === "bot" ? "Bots" : "Clicks", count(bucket.clicks)]];
+  if (bucket.unique_clicks !== null) rows.push(["Without repeats", count(bucket.unique_clicks)]);
   const before = series.compared?.[at];
   if (before) {
     const by = before.clicks > 0 ? ` (${delta(bucket.clicks / before.clicks - 1)})` : "";

@@ -2,7 +2,7 @@
 
 import type { Answer } from "../api/questions.ts";
 import type { View } from "../state/view.ts";
-import { count, delta, dimensionTitle, moment, percent, short, valueName } from "../words/format.ts";
+import { certain, count, delta, dimensionTitle, moment, short, valueName, visitors } from "../words/format.ts";
 import { headline } from "../words/headline.ts";
 
 interface Props {
@@ -43,7 +43,7 @@ function Delta({ by }: { by: number | null | undefined }) {
 }
 
 function Tiles({ answer: { summary, range } }: { answer: Answer }) {
-  const { comparison, uniques, bots, last_click } = summary;
+  const { comparison, unique_clicks, uniques, bots, last_click } = summary;
   return (
     <dl class="tiles">
       <div>
@@ -54,15 +54,20 @@ function Tiles({ answer: { summary, range } }: { answer: Answer }) {
           </b>
           <Delta by={comparison?.clicks_change} />
         </dd>
+        {unique_clicks !== null && (
+          <dd class="quiet" title="A click of the same visitor on the same link soon after another is a repeat">
+            <span data-testid="unique">{count(unique_clicks)}</span> without repeats
+          </dd>
+        )}
         <dd class="quiet">{comparison ? `${count(comparison.clicks)} before` : "of the traffic shown"}</dd>
       </div>
       <div>
         <dt>Visitors</dt>
         <dd>
-          <b data-testid="visitors">{uniques ? short(uniques.estimate) : "–"}</b>
+          <b data-testid="visitors">{uniques ? visitors(uniques) : "–"}</b>
           <Delta by={comparison?.uniques_change} />
         </dd>
-        <dd class="quiet">{uniques ? `people, ± ${percent(uniques.standard_error)}` : "not counted under a filter"}</dd>
+        <dd class="quiet">{uniques ? `people, ${certain(uniques)}` : "not counted under a filter"}</dd>
       </div>
       <div>
         <dt>Bots</dt>

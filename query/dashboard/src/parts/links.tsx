@@ -6,7 +6,7 @@ import { getJson } from "../api/client.ts";
 import { PAGE, whenParameters } from "../api/questions.ts";
 import type { TopLinks as Page, TopLink } from "../api/types.ts";
 import { formatView, type View } from "../state/view.ts";
-import { count, percent, plural } from "../words/format.ts";
+import { count, known, percent, plural } from "../words/format.ts";
 import { Card, UNFILTERED } from "./card.tsx";
 
 interface Props {
@@ -115,6 +115,7 @@ interface RowsProps extends Pick<Props, "view" | "change"> {
 }
 
 function Rows({ page, total, before, view, change }: RowsProps) {
+  const unique = page.links.some(link => link.unique_clicks !== null);
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Top links as a table">
       <table class="plain links" data-testid="links">
@@ -125,6 +126,7 @@ function Rows({ page, total, before, view, change }: RowsProps) {
             </th>
             <th scope="col">Link</th>
             <th scope="col">Clicks</th>
+            {unique && <th scope="col">Without repeats</th>}
             <th scope="col">Share</th>
           </tr>
         </thead>
@@ -136,6 +138,7 @@ function Rows({ page, total, before, view, change }: RowsProps) {
                 <LinkName link={link} view={view} change={change} />
               </th>
               <td>{count(link.clicks)}</td>
+              {unique && <td data-unique={link.unique_clicks ?? ""}>{known(link.unique_clicks)}</td>}
               <td class="quiet">{total > 0 ? percent(link.clicks / total) : ""}</td>
             </tr>
           ))}

@@ -5,7 +5,7 @@ import type { Bucket } from "../api/types.ts";
 import type { TimeseriesChart } from "../charts/timeseries.ts";
 import { useColors } from "../state/hooks.ts";
 import { unitOf, unitsFor, type View } from "../state/view.ts";
-import { bucketName, count } from "../words/format.ts";
+import { bucketName, count, known } from "../words/format.ts";
 import { comparedInWords } from "../words/headline.ts";
 import { type Certainty, certainty, seriesInWords } from "../words/series.ts";
 import { Card, Choice } from "./card.tsx";
@@ -111,6 +111,7 @@ function Chart({ view, timezone, buckets, compared, change }: Props) {
 
 function SeriesTable({ view, timezone, buckets, compared }: Omit<Props, "change">) {
   const unit = unitOf(view);
+  const unique = buckets.some(bucket => bucket.unique_clicks !== null);
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Clicks over time as a table">
       <table class="plain" data-testid="series">
@@ -118,6 +119,7 @@ function SeriesTable({ view, timezone, buckets, compared }: Omit<Props, "change"
           <tr>
             <th scope="col">When</th>
             <th scope="col">Clicks</th>
+            {unique && <th scope="col">Without repeats</th>}
             <th scope="col">Bots</th>
             {compared && <th scope="col">Before</th>}
             <th scope="col">State</th>
@@ -128,6 +130,7 @@ function SeriesTable({ view, timezone, buckets, compared }: Omit<Props, "change"
             <tr key={bucket.start}>
               <th scope="row">{bucketName(bucket.start, bucket.end, unit, timezone)}</th>
               <td>{count(bucket.clicks)}</td>
+              {unique && <td>{known(bucket.unique_clicks)}</td>}
               <td>{count(bucket.bots)}</td>
               {compared && <td>{compared[at] ? count(compared[at].clicks) : "–"}</td>}
               <td>{WORDS[certainty(bucket)]}</td>

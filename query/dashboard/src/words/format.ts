@@ -1,6 +1,6 @@
 /** Numbers, moments and names as people read them. The page speaks English; days are written so that nobody takes them for months. */
 
-import type { Dimension, Unit } from "../api/types.ts";
+import type { Dimension, Uniques, Unit } from "../api/types.ts";
 
 const WHOLE = new Intl.NumberFormat("en");
 const SHORT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
@@ -12,6 +12,21 @@ export function count(clicks: number): string {
 /** For axes and tiles: 1.24M. */
 export function short(clicks: number): string {
   return clicks < 10_000 ? count(clicks) : SHORT.format(clicks);
+}
+
+/** `= 97` where each was counted, `≈ 1.24M` where they are estimated. */
+export function visitors({ estimate, method }: Pick<Uniques, "estimate" | "method">): string {
+  return `${method === "exact" ? "=" : "≈"} ${short(estimate)}`;
+}
+
+/** How far an estimate may be off. */
+export function certain({ method, standard_error }: Pick<Uniques, "method" | "standard_error">): string {
+  return method === "exact" ? "each one counted" : `± ${percent(standard_error)}`;
+}
+
+/** A count that may not be known. */
+export function known(number: number | null): string {
+  return number === null ? "–" : count(number);
 }
 
 export function plural(number: number, one: string, many = `${one}s`): string {

@@ -274,12 +274,16 @@ impl World {
 
     /// Of people's clicks, those that follow no other one of the same address closely.
     fn check_repeats(&self, asked: &Asked, when: &str, unique: &Value) {
+        assert_eq!(unique, &self.unique_clicks(asked, asked.link), "{when}");
+    }
+
+    /// Of a link, or of all of them, as the API tells it.
+    fn unique_clicks(&self, asked: &Asked, link: u64) -> Value {
         if asked.traffic != "human" {
-            assert_eq!(unique, &json!(null), "{when}");
-            return;
+            return Value::Null;
         }
         let mut people: BTreeMap<_, Vec<Timestamp>> = BTreeMap::new();
-        for click in self.plain.iter().filter(|click| !click.bot && (asked.link == 0 || click.link == asked.link)) {
+        for click in self.plain.iter().filter(|click| !click.bot && (link == 0 || click.link == link)) {
             let key = (click.link, click.host, Day::of(click.at), click.received);
             people.entry(key).or_default().push(click.at);
         }
@@ -290,7 +294,7 @@ impl World {
             let within = |place: &usize| asked.range.contains(&Quarter::of(clicks[*place])) && !close(*place);
             expected += (0..clicks.len()).filter(within).count();
         }
-        assert_eq!(unique, expected, "{when}");
+        json!(expected)
     }
 
     /// Clicks of people on a link, each from an address of its own.
@@ -366,6 +370,10 @@ impl World {
                 let page = self.get(&format!("/v1/links?{when}&limit=1&sort={sort}{cursor}")).await["results"].clone();
                 let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
                 let on_page = page["links"].as_array().unwrap().iter();
+                for link in on_page.clone() {
+                    let expected = self.unique_clicks(asked, number(&link["link_id"]));
+                    assert_eq!(link["unique_clicks"], expected, "{when} {link}");
+                }
                 paged.extend(on_page.map(|link| (number(&link["link_id"]), link["clicks"].as_u64().unwrap())));
                 match page["next"].as_str() {
                     Some(next) => cursor = format!("&cursor={next}"),
@@ -386,6 +394,7 @@ impl World {
             let expected = clicks.get(&id).copied().unwrap_or_default();
             assert_eq!((&link["link_id"], &link["clicks"]), (&json!(id.to_string()), &json!(expected)), "{when}");
             assert_eq!(sum(&link["series"]), expected, "{when} {unit}");
+            assert_eq!(link["unique_clicks"], self.unique_clicks(asked, id), "{when}");
         }
     }
 

@@ -50,6 +50,11 @@ impl Events {
     }
 }
 
+/// What it tells of clicks without repeats, and of those that are new.
+fn unique(event: &(String, Value)) -> (Option<u64>, Option<u64>) {
+    (event.1["unique_clicks"].as_u64(), event.1["new"]["unique_clicks"].as_u64())
+}
+
 fn told(event: &(String, Value)) -> (u64, u64) {
     (event.1["clicks"].as_u64().unwrap(), event.1["new"]["clicks"].as_u64().unwrap())
 }
@@ -75,6 +80,32 @@ async fn stream_tells_each_click_once_and_goes_on_where_it_broke_off() {
     let all = everyone.next().await.unwrap();
     // It was the 24th in Kolkata when the click of the 23rd was made.
     assert_eq!((told(&all), &all.1["since"]), ((6, 6), &json!("2026-11-24T00:00:00+05:30")));
+}
+
+#[tokio::test]
+async fn stream_of_a_link_tells_clicks_without_repeats() {
+    let stage = stage().await;
+    let at = |seconds: i64| click(7, minute(1), minute(1).plus_millis(seconds * 1000));
+    stage.count(&[at(0), at(10)]).await;
+    let mut events = Events::open(&stage.router, "/v1/links/7/live", None).await;
+    let first = events.next().await.unwrap();
+    assert_eq!((told(&first), unique(&first)), ((2, 2), (Some(1), Some(1))));
+    stage.count(&[at(20), at(100)]).await;
+    let second = events.next().await.unwrap();
+    assert_eq!((told(&second), unique(&second)), ((4, 2), (Some(2), Some(1))));
+    drop(events);
+
+    stage.count(&[at(110), at(300)]).await;
+    let resumed = Events::open(&stage.router, "/v1/links/7/live", Some(&second.0)).await.next().await.unwrap();
+    assert_eq!((told(&resumed), unique(&resumed)), ((6, 2), (Some(3), Some(1))));
+    // An id from before repeats were told: what is new is known of clicks alone.
+    let (older, _) = second.0.rsplit_once('-').unwrap();
+    let resumed = Events::open(&stage.router, "/v1/links/7/live", Some(older)).await.next().await.unwrap();
+    assert_eq!((told(&resumed), unique(&resumed)), ((6, 2), (Some(3), None)));
+    for place in ["/v1/account/live", "/v1/links/7/live?traffic=all"] {
+        let event = Events::open(&stage.router, place, None).await.next().await.unwrap();
+        assert_eq!((told(&event).0, unique(&event)), (6, (None, None)), "{place}");
+    }
 }
 
 #[tokio::test]

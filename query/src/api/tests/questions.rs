@@ -225,7 +225,8 @@ async fn top_links_come_with_their_labels() {
             "slug": "s7",
             "title": null
           },
-          "link_id": "7"
+          "link_id": "7",
+          "unique_clicks": null
         }
       ],
       "next": "3-7-1992192-1995017",
@@ -233,6 +234,30 @@ async fn top_links_come_with_their_labels() {
       "total": 4
     }
     "#);
+}
+
+#[tokio::test]
+async fn listed_links_come_without_repeats_or_say_that_it_is_not_known() {
+    let stage = stage().await;
+    let at = |link, seconds: i64| click(link, minute(1), minute(1).plus_millis(seconds * 1000));
+    stage.count(&[at(7, 0), at(7, 10), at(7, 100), at(8, 0)]).await;
+    let listed = async |more: &str| {
+        let links = stage.get(&format!("/v1/links?{more}")).await["results"]["links"].clone();
+        let counts = |link: &serde_json::Value| (link["clicks"].as_u64(), link["unique_clicks"].as_u64());
+        links.as_array().unwrap().iter().map(counts).collect::<Vec<_>>()
+    };
+    assert_eq!(listed("").await, [(Some(3), Some(2)), (Some(1), Some(1))]);
+    // The click before it is out of the range: it is a repeat all the same.
+    stage.count(&[at(7, 835), at(7, 845)]).await;
+    assert_eq!(listed("start=2026-11-24T10:15:00Z&end=2026-11-24T10:30:00Z").await, [(Some(1), Some(0))]);
+    assert_eq!(listed("traffic=all&limit=1").await, [(Some(4), None)]);
+    // What is told link by link may fail where the list does not.
+    for fault in [Fault::Away, Fault::Hangs] {
+        stage.meets(Fault::Then(Box::new(fault)));
+        assert_eq!(listed("").await, [(Some(4), None), (Some(1), None)]);
+        stage.meets(Fault::None);
+    }
+    assert_eq!(listed("").await, [(Some(4), Some(3)), (Some(1), Some(1))]);
 }
 
 #[tokio::test]

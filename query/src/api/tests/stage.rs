@@ -19,7 +19,7 @@ use linktide_common::intake::Lag;
 use linktide_common::log::{Position, Positions};
 use linktide_common::publication::{Publication, Tombstone};
 use linktide_speed::reader::{Held, LinksSlice, Slice, SpeedReader, ViewError, Want};
-use linktide_speed::view::{Counted, Flushed, Fold, MemoryView, Standing, View};
+use linktide_speed::view::{Counted, Flushed, Fold, MemoryView, Relations, Standing, View};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     Away,
     /// The view never answers.
     Hangs,
+    /// What this read does not meet, the next one does.
+    Then(Box<Fault>),
     /// Between the pin and the read the watermark moves on, and the view lets go of what lies behind it.
     MovesOn(Lake),
 }
@@ -55,6 +57,7 @@ impl Faulty {
         let fault = std::mem::take(&mut *self.fault.lock());
         match fault {
             Fault::None => {}
+            Fault::Then(next) => *self.fault.lock() = *next,
             Fault::Away => {
                 *self.fault.lock() = Fault::Away;
                 return Err(ViewError::Unavailable("connection refused".into()));
@@ -206,7 +209,8 @@ impl Stage {
     /// Folds clicks into the view, as if they had been read.
     pub(crate) async fn count(&self, clicks: &[EnrichedClick]) {
         let standing = self.view.inner.standing(Epoch(0)).await.unwrap();
-        let mut fold = Fold::new(Epoch(0), standing, Positions::new());
+        let relations = Relations { windows: QueryConfig::default().repeats, ..Relations::default() };
+        let mut fold = Fold::with_relations(Epoch(0), standing, Positions::new(), relations.into());
         clicks.iter().for_each(|click| fold.add(PARTITIONS[0], Offset(9), click));
         assert_eq!(self.view.flush(fold).await.unwrap(), Flushed::Applied);
     }

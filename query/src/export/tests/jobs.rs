@@ -360,6 +360,11 @@ async fn job_with_no_rows_has_a_file_with_its_columns_and_one_of_a_rollup_its_ro
             world.rows(&links, format).await.iter().map(|row| row["clicks"].parse::<u64>().unwrap()).sum();
         let plain = world.archived().iter().filter(|(click, _)| click.tenant == 0 && !click.preview).count();
         assert_eq!(clicks, plain as u64);
+        let people = world.ask(json!({ "interval": "all", "of": "links", "format": format })).await;
+        world.work().await;
+        let rows = world.rows(&people, format).await;
+        let known = |row: &Row| row["clicks"].parse::<u64>().unwrap() >= row["unique_clicks"].parse().unwrap();
+        assert!(!rows.is_empty() && rows.iter().all(known), "history has all of it: {rows:?}");
     }
 }
 

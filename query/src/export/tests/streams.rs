@@ -1,5 +1,7 @@
 //! Small exports.
 
+use std::collections::BTreeSet;
+
 use axum::http::Method;
 use linktide_common::bucket::Quarter;
 use rand::RngExt as _;
@@ -161,7 +163,8 @@ async fn rollups_are_whole_and_as_the_api_answers_them() {
     let mut world = World::new(5, config()).await;
     world.send(150).await;
     world.roll_up(W.next()).await;
-    world.send(50).await;
+    // Bursts that history would call machines' are people's repeats until then.
+    world.send(200).await;
     world.until_counted().await;
     for format in FORMATS {
         let get = async |what: &str| {
@@ -185,6 +188,23 @@ async fn rollups_are_whole_and_as_the_api_answers_them() {
         let one = get(&format!("links/1/export?of=timeseries&unit=month&{when}")).await;
         let summary = world.get(&format!("/v1/links/1/summary?{when}")).await.json();
         assert_eq!(json!(clicks(&one)), summary["results"]["clicks"]);
+        assert!(links.iter().chain(&one).all(|row| !row.contains_key("unique_clicks")), "of people alone");
+        // People's clicks without repeats, of both layers.
+        let people = "interval=90d&traffic=human";
+        let series = get(&format!("account/export?of=timeseries&unit=day&{people}")).await;
+        let answered = world.get(&format!("/v1/account/timeseries?unit=day&{people}")).await.json();
+        let links = get(&format!("account/export?of=links&{people}")).await;
+        let listed = world.get(&format!("/v1/links?{people}")).await.json()["results"]["links"].clone();
+        let unique = |rows: &[Row]| rows.iter().map(|row| row["unique_clicks"].parse().unwrap()).collect::<Vec<u64>>();
+        let told = |rows: &serde_json::Value| {
+            let rows = rows.as_array().unwrap().iter();
+            rows.map(|row| row["unique_clicks"].as_u64().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(unique(&series), told(&answered["results"]));
+        assert_eq!(unique(&links)[..listed.as_array().unwrap().len()], told(&listed));
+        let sum = unique(&links).iter().sum::<u64>();
+        assert_eq!(sum, unique(&series).iter().sum::<u64>());
+        assert!(sum < clicks(&links), "nobody came twice");
     }
 }
 
@@ -393,6 +413,94 @@ async fn files_are_left_out_that_cannot_hold_what_is_wanted_and_none_that_can() 
                 (plain.clone().count(), plain.count()),
                 "{range:?} {links:?}"
             );
+        }
+    }
+}
+
+/// A planner that mistakes a condition on what an outer join adds for one that only joined rows meet would drop all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_click_is_dropped_whether_there_are_marks_of_rate_bots_or_not() {
+    use futures::TryStreamExt as _;
+    use linktide_batch::NightlyConfig;
+    use linktide_common::bucket::Range;
+    let everything = Range::new(Quarter(0), Quarter(W.first_quarter().0 + 1000));
+    for marking in [true, false] {
+        let mut world = World::new(15, config()).await;
+        world.send(300).await;
+        let rolled = W.next();
+        if marking {
+            world.roll_up(rolled).await;
+        } else {
+            world.archive_through(rolled).await;
+            let config = NightlyConfig { rate_bots: None, ..NightlyConfig::default() };
+            world.nightly_of(config).run(Some(rolled)).await.unwrap();
+        }
+        let publication = world.lake.publications().latest().await.unwrap().unwrap();
+        assert_eq!(publication.tables.contains_key("rate_bot"), marking);
+        let snapshot = world.exports.raw.at(&publication).await.unwrap();
+        let clicks = world.archived();
+        let quarters = |bot: bool| {
+            let of_whom = clicks.iter().filter(move |(click, is_bot)| !click.agent_is_bot && *is_bot == bot);
+            let clicks = of_whom.filter(|(click, _)| click.tenant == 0 && !click.preview);
+            clicks.map(|(click, _)| Quarter::of(click.at)).collect::<BTreeSet<_>>()
+        };
+        // Where marks are, and where there are none: of another quarter, and of a tenant that has nothing.
+        let quiet = *quarters(false).difference(&quarters(true)).next().unwrap();
+        let quiet = Range::new(quiet, quiet.next());
+        for (tenant, range) in [(0, everything), (7, everything), (9, everything), (0, quiet)] {
+            let clicks = world
+                .archived()
+                .into_iter()
+                .filter(|(click, _)| click.tenant == tenant && range.contains(Quarter::of(click.at)));
+            let reason = |(click, bot): (Plain, bool)| {
+                let rate = marking && bot && !click.agent_is_bot;
+                let reason = if click.agent_is_bot { Some("ua") } else { rate.then_some("rate") };
+                (click.preview, reason)
+            };
+            let clicks: Vec<_> = clicks.map(reason).collect();
+            let has = |wanted: Option<&str>| clicks.iter().any(|(preview, reason)| !preview && *reason == wanted);
+            assert_eq!(has(Some("rate")), marking && range == everything && tenant != 9, "{tenant} {range:?}");
+            assert_eq!(has(None), tenant != 9, "{tenant} {range:?}");
+            for traffic in ["human", "bot", "all"] {
+                for previews in ["false", "true"] {
+                    for filter in ["", "rate", "-rate", "(none)", "-(none)", "ua:*", "-ua:*", "rate,ua:*"] {
+                        let parameters = [("traffic", traffic), ("previews", previews), ("bot_reason", filter)];
+                        let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+                        let given = given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+                        let parameters = crate::params::Parameters::of(given);
+                        let tenant = linktide_common::id::TenantId(tenant);
+                        let spec = crate::export::spec::Spec::parse(&parameters, tenant, None).unwrap();
+                        let wanted = spec.wanted(range);
+                        let expected = clicks.iter().filter(|(preview, reason)| {
+                            let of_traffic = match traffic {
+                                _ if *preview => previews == "true",
+                                "human" => reason.is_none(),
+                                "bot" => reason.is_some(),
+                                _ => true,
+                            };
+                            of_traffic
+                                && match filter {
+                                    "" => true,
+                                    "rate" => *reason == Some("rate"),
+                                    "-rate" => *reason != Some("rate"),
+                                    "(none)" => reason.is_none(),
+                                    "-(none)" | "rate,ua:*" => reason.is_some(),
+                                    "ua:*" => *reason == Some("ua"),
+                                    _ => *reason != Some("ua"),
+                                }
+                        });
+                        let expected = expected.count();
+                        let files: Vec<String> =
+                            snapshot.files(&wanted).unwrap().into_iter().map(|file| file.path).collect();
+                        let counted = snapshot.count(&wanted, &files, &[], usize::MAX >> 1).await.unwrap();
+                        let read = snapshot.clicks(&wanted, &files, &[]).await.unwrap();
+                        let read: Vec<_> = read.try_collect().await.unwrap();
+                        let read: usize = read.iter().map(|rows| rows.num_rows()).sum();
+                        let what = format!("{marking} {tenant} {range:?} {traffic} {previews} {filter}");
+                        assert_eq!((counted, read), (expected, expected), "{what}");
+                    }
+                }
+            }
         }
     }
 }

@@ -48,7 +48,7 @@ pub(in crate::export) struct Plain {
     received: Timestamp,
     host: u8,
     pub(in crate::export) preview: bool,
-    agent_is_bot: bool,
+    pub(in crate::export) agent_is_bot: bool,
     pub(in crate::export) language: Option<&'static str>,
     pub(in crate::export) campaign: Option<&'static str>,
     pub(in crate::export) qr: bool,
@@ -198,9 +198,14 @@ impl World {
 
     /// Moves time on to `hour`, and history up to it.
     pub(in crate::export) async fn roll_up(&self, hour: Hour) {
+        self.archive_through(hour).await;
+        self.nightly().run(Some(hour)).await.unwrap();
+    }
+
+    /// Moves time on to `hour`, and the archive up to it.
+    pub(in crate::export) async fn archive_through(&self, hour: Hour) {
         self.clock.set(hour.start());
         assert!(tokio::time::timeout(PATIENCE, self.flusher.archived_through(hour.start())).await.unwrap());
-        self.nightly().run(Some(hour)).await.unwrap();
     }
 
     /// Waits until the view stands at the end of the log.

@@ -228,6 +228,7 @@ impl View for MemoryView {
             let counts = received
                 .filter(|(quarter, _)| range.contains(*quarter))
                 .fold(Counts::default(), |sum, (_, counts)| sum + *counts);
+            let counts = Counts { repeats: 0, ..counts };
             if !counts.is_zero() {
                 slice.links.push((*link, counts));
                 slice.labels.extend(tenant.labels.get(link).map(|label| (*link, label.clone())));

@@ -196,7 +196,9 @@ impl RedisView {
             }
             for ((received, link, start, end), fields) in part.iter().zip(self.ask::<Vec<Fields>>(&questions).await?) {
                 let covered = Range::new(*start, *end);
-                for (_, who, count) in totals(*received, &fields).filter(|(quarter, ..)| covered.contains(*quarter)) {
+                let counted = totals(*received, &fields)
+                    .filter(|(quarter, who, _)| covered.contains(*quarter) && *who != Who::Repeats);
+                for (_, who, count) in counted {
                     *count_of(links.entry(*link).or_default(), who) += count;
                 }
             }

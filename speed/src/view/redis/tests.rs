@@ -16,7 +16,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
-use crate::fold::{Pace, Relations};
 use crate::view::{MemoryView, conformance};
 
 fn view(url: String, limits: Limits) -> RedisView {
