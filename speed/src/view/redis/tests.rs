@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
-use crate::view::{MemoryView, conformance};
+use crate::view::{MemoryView, Pace, Relations, conformance};
 
 fn view(url: String, limits: Limits) -> RedisView {
     RedisView::new(&RedisConfig { url, user: None, password: None, limits, kept: 1 << 20 }).unwrap()
