@@ -17,4 +17,5 @@ mod real_log;
 mod recognition;
 mod seam;
 mod speed;
+mod status;
 mod verdicts;

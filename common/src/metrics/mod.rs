@@ -1,6 +1,8 @@
 //! What this crate measures. The comment of a metric is the help text that `/metrics` shows.
 
-use std::sync::LazyLock;
+mod process;
+
+use std::sync::{LazyLock, Once};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
@@ -35,6 +37,21 @@ pub fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     prometheus::register(Box::new(gauges.clone())).expect("a metric is registered once");
     gauges
 }
+
+/// Tells the version of the program, and which `layer` this process is: `standalone` where it is all of them.
+pub fn tell_build(layer: &str) {
+    BUILD.with_label_values(&[env!("CARGO_PKG_VERSION"), layer]).set(1);
+    static PROCESS: Once = Once::new();
+    PROCESS.call_once(|| {
+        prometheus::register(Box::new(process::Process::new())).expect("a metric is registered once");
+    });
+}
+
+/// Always 1: which version of Linktide this is, and which layer of it.
+static BUILD: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Always 1: which version of Linktide this is, and which layer of it";
+    gauges("linktide_build_info", help, &["version", "layer"])
+});
 
 /// Everything measured, in the text format of Prometheus.
 #[must_use]
