@@ -228,7 +228,7 @@ enum SpeedCommand {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum ConfigCommand {
-    /// Tell every problem of the settings
+    /// Tell every problem of the settings, and of the lists, databases and links that they name
     Check,
     /// Print the settings in force
     Show,
@@ -381,7 +381,10 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Provision { what: ProvisionCommand::S3 { dry_run, .. } } => {
             services::lake::provision(&config.lake, dry_run, say).await
         }
-        Command::Config { what: ConfigCommand::Check } => say("the settings are right"),
+        Command::Config { what: ConfigCommand::Check } => {
+            services::check_files(&config)?;
+            say("the settings are right")
+        }
         Command::Config { what: ConfigCommand::Show } => say(toml::to_string(&config)?.trim_end()),
     };
     done.map(|()| ExitCode::SUCCESS)
