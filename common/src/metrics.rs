@@ -90,6 +90,20 @@ pub static GEOIP_RELOADS_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
     counter("linktide_geoip_reloads_failed_total", "GeoIP databases that were not taken because they are broken")
 });
 
+/// When a list or a database that is in use was changed last, in seconds since 1970, by file.
+#[cfg(feature = "layers")]
+static RULES_FILES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "When a list or a database that is in use was changed last, in seconds since 1970, by file";
+    gauges("linktide_rules_file_modified_timestamp_seconds", help, &["file"])
+});
+
+/// Tells how old a list or a database is that is in use now.
+#[cfg(feature = "layers")]
+pub(crate) fn tell_rules_file(file: &std::path::Path, modified: std::time::SystemTime) {
+    let since = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    RULES_FILES.with_label_values(&[&file.display().to_string()]).set(i64::try_from(since).unwrap_or(i64::MAX));
+}
+
 /// The watermark of the newest publication that this process knows of, in seconds since 1970.
 pub static WATERMARK: LazyLock<IntGauge> = LazyLock::new(|| {
     let help = "The watermark of the newest publication that this process knows of, in seconds since 1970";
