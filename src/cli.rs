@@ -187,9 +187,11 @@ enum Command {
         after_help = "Example:\n  linktide share 42 --data ./data --tenant 7 --expires 30d\n  linktide share list --data ./data --tenant 7\n  linktide share revoke --data ./data --tenant 7 k3Jq0aXw7RtB"
     )]
     Share(keys::ShareOptions),
-    /// How fresh a running Linktide is, and what it lacks
-    #[command(after_help = "Example:\n  linktide status --url http://127.0.0.1:8080")]
-    Status(people::Service),
+    /// How fresh a running Linktide is, what it lacks, and whether that needs someone
+    #[command(
+        after_help = "Ends with 0 where all is well, 1 where something needs someone, 2 where it was called wrongly, 3 where the service does not answer, or not to whoever asks.\n\nExample:\n  linktide status --url http://127.0.0.1:8080\n  linktide status --process http://127.0.0.1:8081,http://127.0.0.1:9101,http://127.0.0.1:9103 --watch 5s\n  linktide status --json | jq .faults"
+    )]
+    Status(people::Status),
     /// A link, or all of them, at a glance: clicks, visitors, a chart, and where they came from
     #[command(
         after_help = "Example:\n  linktide stats\n  linktide stats spring-sale --last 30d --timezone Europe/Berlin\n  linktide stats 42 --json"
@@ -229,7 +231,7 @@ enum SpeedCommand {
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 enum ConfigCommand {
-    /// Tell every problem of the settings
+    /// Tell every problem of the settings, and of the lists, databases and links that they name
     Check,
     /// Print the settings in force
     Show,
@@ -302,7 +304,7 @@ pub fn main() -> ExitCode {
         outcome
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Nothing is left to be told where even this cannot be written.
             let _ = writeln!(std::io::stderr(), "linktide: {error:#}");
@@ -318,7 +320,7 @@ pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{line}").context("writing to standard output")
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let Cli { settings, command } = cli;
     let mut set = settings.set;
     if let Command::Standalone { listen: Some(listen), .. }
@@ -351,7 +353,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     }
     let config = config::load(Sources::of_process(settings.config.as_deref(), set)?)?;
     telemetry::init(&config.telemetry)?;
-    match command {
+    let done = match command {
         Command::Standalone { data, .. } => standalone(&config, &data).await,
         Command::Ingest { fail_fast, .. } => ingest(&config, fail_fast).await,
         Command::Demo(options) => Box::pin(demo::run(config, options)).await,
@@ -374,7 +376,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Query { fail_fast, .. } => query(&config, fail_fast).await,
         Command::Keys { what } => keys::keys(&config, what).await,
         Command::Share(options) => keys::share(&config, options).await,
-        Command::Status(service) => say(&people::status(&service).await?),
+        Command::Status(asked) => return people::status(&asked, told_to_stop()).await,
         Command::Stats(asked) => say(&people::stats(&asked).await?),
         Command::Top(asked) => say(&people::top(&asked).await?),
         Command::Explain(options) => say(&explain::run(&config, &options)?),
@@ -384,9 +386,13 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Provision { what: ProvisionCommand::S3 { dry_run, .. } } => {
             services::lake::provision(&config.lake, dry_run, say).await
         }
-        Command::Config { what: ConfigCommand::Check } => say("the settings are right"),
+        Command::Config { what: ConfigCommand::Check } => {
+            services::check_files(&config)?;
+            say("the settings are right")
+        }
         Command::Config { what: ConfigCommand::Show } => say(toml::to_string(&config)?.trim_end()),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 async fn standalone(config: &Config, data: &std::path::Path) -> anyhow::Result<()> {

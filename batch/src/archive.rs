@@ -186,6 +186,7 @@ impl Archiver {
         if self.is_due() {
             self.commit().await?;
         }
+        let _ = self.intake.tell_lag().await;
         self.answer();
         Ok(())
     }
@@ -326,6 +327,7 @@ impl Archiver {
                 Err(error) if error.is_transient() => tracing::warn!(%error, "the archive cannot go on; trying again"),
                 Err(error) => return Err(error),
             }
+            let _ = self.intake.tell_lag().await;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));
         }

@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::bucket::Timestamp;
 use crate::click::{Click, Reject};
 use crate::clock::Clock;
@@ -108,6 +110,7 @@ pub struct Intake {
     /// Whether it was told that ticks are refused: it would be told every second.
     ticks_refused: AtomicBool,
     partitions: BTreeMap<PartitionId, Partition>,
+    lag_told_at: Instant,
 }
 
 struct Partition {
@@ -118,6 +121,8 @@ struct Partition {
     /// Whether the last read was full and brought some of it: it is not at its end then, and nobody needs to ask.
     busy: bool,
 }
+
+const TELL_LAG_EVERY: Duration = Duration::from_secs(1);
 
 const CLOCK_AHEAD: &str = "clock_ahead";
 const ABOVE_HIGH: &str = "above_high";
@@ -141,6 +146,7 @@ impl Intake {
             quiet: false,
             ticks_refused: AtomicBool::new(false),
             partitions: BTreeMap::new(),
+            lag_told_at: Instant::now(),
         }
     }
 
@@ -249,6 +255,16 @@ impl Intake {
     /// Where the log cannot be reached.
     pub async fn keep_rejects(&self, rejected: &[Rejected]) -> Result<(), IntakeError> {
         Ok(self.reader.reject(rejected).await?)
+    }
+
+    /// Tells the metrics about every second how far each started partition lies behind, and whoever asks; none in between.
+    /// A layer whose store is away asks as well: what it has read last gets older.
+    pub async fn tell_lag(&mut self) -> Option<BTreeMap<PartitionId, Lag>> {
+        if self.lag_told_at.elapsed() < TELL_LAG_EVERY {
+            return None;
+        }
+        self.lag_told_at = Instant::now();
+        self.lag().await.inspect_err(|error| tracing::debug!(%error, "the lag was not told")).ok()
     }
 
     /// How far each started partition lies behind the log's end now, told to the metrics too.

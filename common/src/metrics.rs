@@ -1,6 +1,8 @@
 //! What this crate measures. The comment of a metric is the help text that `/metrics` shows.
 
-use std::sync::LazyLock;
+mod process;
+
+use std::sync::{LazyLock, Once};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
@@ -35,6 +37,21 @@ pub fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     prometheus::register(Box::new(gauges.clone())).expect("a metric is registered once");
     gauges
 }
+
+/// Tells the version of the program, and which `layer` this process is: `standalone` where it is all of them.
+pub fn tell_build(layer: &str) {
+    BUILD.with_label_values(&[env!("CARGO_PKG_VERSION"), layer]).set(1);
+    static PROCESS: Once = Once::new();
+    PROCESS.call_once(|| {
+        prometheus::register(Box::new(process::Process::new())).expect("a metric is registered once");
+    });
+}
+
+/// Always 1: which version of Linktide this is, and which layer of it.
+static BUILD: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "Always 1: which version of Linktide this is, and which layer of it";
+    gauges("linktide_build_info", help, &["version", "layer"])
+});
 
 /// Everything measured, in the text format of Prometheus.
 #[must_use]
@@ -72,6 +89,20 @@ pub static BOT_LIST_RELOADS_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
 pub static GEOIP_RELOADS_FAILED: LazyLock<IntCounter> = LazyLock::new(|| {
     counter("linktide_geoip_reloads_failed_total", "GeoIP databases that were not taken because they are broken")
 });
+
+/// When a list or a database that is in use was changed last, in seconds since 1970, by file.
+#[cfg(feature = "layers")]
+static RULES_FILES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    let help = "When a list or a database that is in use was changed last, in seconds since 1970, by file";
+    gauges("linktide_rules_file_modified_timestamp_seconds", help, &["file"])
+});
+
+/// Tells how old a list or a database is that is in use now.
+#[cfg(feature = "layers")]
+pub(crate) fn tell_rules_file(file: &std::path::Path, modified: std::time::SystemTime) {
+    let since = modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    RULES_FILES.with_label_values(&[&file.display().to_string()]).set(i64::try_from(since).unwrap_or(i64::MAX));
+}
 
 /// The watermark of the newest publication that this process knows of, in seconds since 1970.
 pub static WATERMARK: LazyLock<IntGauge> = LazyLock::new(|| {

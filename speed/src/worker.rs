@@ -34,7 +34,6 @@ use crate::view::{Flushed, View, ViewError};
 
 /// The shortest and the longest time between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// How the worker paces itself.
 #[derive(Debug, Clone)]
@@ -87,7 +86,6 @@ pub struct SpeedWorker {
     fold: Fold,
     flushing: Option<Flushing>,
     flushed_at: Instant,
-    told_at: Instant,
     assigned: Vec<PartitionId>,
     /// Assigned, but named by no publication yet.
     waiting: Vec<PartitionId>,
@@ -128,7 +126,6 @@ impl SpeedWorker {
             fold,
             flushing: None,
             flushed_at: Instant::now(),
-            told_at: Instant::now(),
             assigned: Vec::new(),
             waiting: Vec::new(),
             tombstones: Vec::new(),
@@ -261,6 +258,8 @@ impl SpeedWorker {
                 }
                 Err(error) => return Err(error),
             }
+            // The view cannot be told; the metrics are.
+            let _ = self.intake.tell_lag().await;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -315,17 +314,10 @@ impl SpeedWorker {
 
     /// Says about every second how far this worker lies behind the log.
     async fn tell(&mut self) {
-        if self.told_at.elapsed() < TELL_EVERY {
-            return;
-        }
-        self.told_at = Instant::now();
-        match self.intake.lag().await {
-            Ok(lags) => {
-                let (view, epoch) = (Arc::clone(&self.view), self.intake.epoch());
-                // Nothing waits for it, and the next second tells it again.
-                tokio::spawn(async move { view.tell(epoch, &lags).await });
-            }
-            Err(error) => tracing::debug!(%error, "the lag was not told"),
+        if let Some(lags) = self.intake.tell_lag().await {
+            let (view, epoch) = (Arc::clone(&self.view), self.intake.epoch());
+            // Nothing waits for it, and the next second tells it again.
+            tokio::spawn(async move { view.tell(epoch, &lags).await });
         }
     }
 

@@ -9,7 +9,7 @@ mod top;
 pub(crate) use chart::number;
 pub(crate) use service::Service;
 pub(crate) use stats::{Stats, describe as stats};
-pub(crate) use status::describe as status;
+pub(crate) use status::{Status, status};
 pub(crate) use top::{Top, describe as top};
 
 use clap::Args;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::client;
@@ -20,9 +21,30 @@ pub(crate) struct Service {
     url: String,
 }
 
+/// It answers, and not what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    detail: String,
+}
+
 impl Service {
     pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.answer(client::http(PATIENCE)?.get(self.place(path))).await
+        self.ask(client::http(PATIENCE)?, path).await
+    }
+
+    /// As [`Service::get`], by a client with a patience of its own.
+    ///
+    /// # Errors
+    /// [`Refused`] where it answers, and not what was asked.
+    pub(super) async fn ask(&self, client: reqwest::Client, path: &str) -> anyhow::Result<Value> {
+        self.answer(client.get(self.place(path))).await
+    }
+
+    /// Where it listens.
+    pub(super) fn base(&self) -> &str {
+        self.url.trim_end_matches('/')
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
@@ -30,16 +52,17 @@ impl Service {
     }
 
     fn place(&self, path: &str) -> String {
-        format!("{}{path}", self.url.trim_end_matches('/'))
+        format!("{}{path}", self.base())
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
         let url = &self.url;
         let response = request.send().await.with_context(|| format!("no linktide answers at {url}; is it running?"))?;
-        let refused = !response.status().is_success();
+        let status = response.status();
         let answer: Value = response.json().await.with_context(|| format!("what answers at {url} is no linktide"))?;
-        if refused {
-            anyhow::bail!("{}", answer["detail"].as_str().unwrap_or("it was refused without a reason"));
+        if !status.is_success() {
+            let detail = answer["detail"].as_str().unwrap_or("it was refused without a reason").to_owned();
+            return Err(Refused { status, detail }.into());
         }
         Ok(answer)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use linktide_batch::{Access, Archiver};
 use linktide_common::clock::Clock;
 use linktide_common::intake::Intake;
+use linktide_common::metrics;
 use linktide_ingest::LinkFile;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,7 @@ pub async fn run(
     fail_fast: bool,
     told: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    metrics::tell_build("archive");
     let lake = lake::open(&config.lake, Access::Write, fail_fast).await?;
     let log = kafka::open(&config.kafka, fail_fast).await?;
     let enricher = enricher(config, salt_key(config)?)?;

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use linktide_common::clock::Clock;
 use linktide_common::log::kafka::KafkaLog;
 use linktide_common::log::{Append, LogError, LogWriter, Marked};
+use linktide_common::metrics;
 use linktide_ingest::{Challenges, Emitter, LinkFile, Readiness};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +45,7 @@ impl FrontDoor {
     /// # Errors
     /// Where a setting, the address or the file of links cannot be used: nothing runs then.
     pub async fn spawn(config: &Config, clock: Clock, fail_fast: bool) -> anyhow::Result<Self> {
+        metrics::tell_build("ingest");
         let door = door(config)?;
         let links = Arc::new(config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open)?);
         let log = Arc::new(LateLog::default());

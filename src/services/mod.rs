@@ -24,7 +24,7 @@ use linktide_batch::{ArchiveConfig, NightlyConfig, Recount, Recounter};
 use linktide_common::click::edge::EdgeKey;
 use linktide_common::click::limits;
 use linktide_common::clock::Clock;
-use linktide_common::enrich::{EnrichConfig, Enricher, GeoFiles, Level, Reload, Rules};
+use linktide_common::enrich::{BotConfig, EnrichConfig, Enricher, GeoFiles, Level, Reload, Rules};
 use linktide_common::secret::Secret;
 use linktide_ingest::{
     CaptchaConfig, ChallengeConfig, Challenges, EmitterConfig, IngestConfig, LinkFile, MOST_BITS, QuotaConfig, Rate,
@@ -76,6 +76,32 @@ fn door_rules(config: &Config) -> anyhow::Result<Arc<Rules>> {
 /// What stored clicks are looked at again by.
 pub(crate) fn rules(config: &Config) -> anyhow::Result<Arc<Rules>> {
     Ok(Arc::new(Rules::with_bots(geo_files(config), config.bots.clone())?))
+}
+
+/// Reads every file that settings name and a running process would look at again: lists, databases, links.
+///
+/// # Errors
+/// All that are not there or broken.
+pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
+    let links = config.ingest.links.as_deref().map_or_else(|| Ok(LinkFile::none()), LinkFile::open);
+    let lists = Rules::with_bots(GeoFiles { city: None, asn: None }, config.bots.clone());
+    let databases = Rules::with_bots(geo_files(config), BotConfig::default());
+    let problems: Vec<String> = [
+        links.map(drop).map_err(anyhow::Error::from),
+        lists.map(drop).map_err(anyhow::Error::from),
+        databases.map(drop).map_err(anyhow::Error::from),
+    ]
+    .into_iter()
+    .filter_map(Result::err)
+    .map(|problem| format!("\n  {problem:#}"))
+    .collect();
+    anyhow::ensure!(
+        problems.is_empty(),
+        "files of the configuration have {} problem(s){}",
+        problems.len(),
+        problems.concat()
+    );
+    Ok(())
 }
 
 fn archive_config(config: &Config) -> ArchiveConfig {

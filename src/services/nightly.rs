@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use linktide_batch::{Lake, Nightly};
+use linktide_common::metrics;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,7 @@ pub(crate) async fn run(
     listen: Option<SocketAddr>,
     told: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    metrics::tell_build("nightly");
     let (mut tasks, stop) = (Tasks::default(), CancellationToken::new());
     let (failed, failure) = watch::channel(None);
     if let Some(listen) = listen {

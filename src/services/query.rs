@@ -10,6 +10,7 @@ use axum::Router;
 use linktide_batch::reader::Tables;
 use linktide_batch::{Access, Lake};
 use linktide_common::clock::Clock;
+use linktide_common::metrics;
 use linktide_query::{Query, QueryConfig};
 use linktide_speed::reader::SpeedReader;
 use linktide_speed::view::{RedisView, View, ViewError};
@@ -47,6 +48,7 @@ impl QueryService {
     /// Where a setting is wrong or missing, Redis refuses us or evicts keys, the tables cannot be opened, or the address is
     /// taken or not of this machine alone.
     pub async fn spawn(config: &Config, fail_fast: bool) -> anyhow::Result<Self> {
+        metrics::tell_build("query");
         access::refuse_strangers(&config.access, config.api.listen)?;
         // Exports and webhooks are kept in the lake.
         let writes = config.export.enabled || (config.webhook.enabled && config.webhook.key.is_some());

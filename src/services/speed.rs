@@ -8,6 +8,7 @@ use linktide_batch::Access;
 use linktide_common::clock::Clock;
 use linktide_common::intake::Intake;
 use linktide_common::log::kafka::KafkaLog;
+use linktide_common::metrics;
 use linktide_ingest::LinkFile;
 use linktide_speed::SpeedWorker;
 use linktide_speed::view::{Held, RedisView, View, ViewError};
@@ -39,6 +40,7 @@ impl SpeedService {
     /// # Errors
     /// Where a setting is wrong or missing, a server refuses us or is unfit, or with `fail_fast` does not answer.
     pub async fn spawn(config: &Config, listen: Option<SocketAddr>, fail_fast: bool) -> anyhow::Result<Self> {
+        metrics::tell_build("speed");
         let salt_key = salt_key(config)?;
         let lake = lake::open(&config.lake, Access::Read, fail_fast).await?;
         let view = Arc::new(RedisView::new(&redis(config))?);

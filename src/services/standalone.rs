@@ -15,6 +15,7 @@ use linktide_common::id::Epoch;
 use linktide_common::intake::Intake;
 use linktide_common::log::LogWriter;
 use linktide_common::log::embedded::{EmbeddedConfig, EmbeddedLog};
+use linktide_common::metrics;
 use linktide_ingest::{Challenges, Emitter, LinkFile};
 use linktide_speed::SpeedWorker;
 use linktide_speed::reader::SpeedReader;
@@ -63,6 +64,7 @@ impl Services {
     /// # Errors
     /// Where the folder, an address or a file of the configuration cannot be used: nothing runs then.
     pub async fn spawn(config: &Config, data: &Path, clock: Clock) -> anyhow::Result<Self> {
+        metrics::tell_build("standalone");
         access::refuse_strangers(&config.access, config.api.listen)?;
         let door = door(config)?;
         let log = open_log(config, data, &clock)?;

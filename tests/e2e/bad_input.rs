@@ -117,6 +117,29 @@ fn wrong_settings_are_told_all_at_once_and_end_with_an_error() {
         told.contains("2 problem(s)") && told.contains("`soon` is no duration") && told.contains("log.partitons"),
         "{told}"
     );
+    // So do the files that settings name.
+    let folder = tempfile::tempdir().unwrap();
+    let [list, links] = ["networks.txt", "links.csv"].map(|name| folder.path().join(name));
+    std::fs::write(&list, "192.0.2.0/24\nno network\n").unwrap();
+    std::fs::write(&links, "slug,link_id,destination\nspring,42,https://example.com/\n").unwrap();
+    let check = || {
+        let set = [
+            format!("bots.hosting={}", list.display()),
+            format!("ingest.links={}", links.display()),
+            format!("enrich.geoip={}", folder.path().join("city.mmdb").display()),
+        ];
+        let output =
+            program().args(["config", "check"]).args(set.iter().flat_map(|set| ["--set", set])).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (right, told) = check();
+    assert!(
+        !right && told.contains("2 problem(s)") && told.contains("networks.txt") && told.contains("city.mmdb"),
+        "{told}"
+    );
+    std::fs::write(&links, "slug,link_id,destination\nspring,none,https://example.com/\n").unwrap();
+    let (right, told) = check();
+    assert!(!right && told.contains("3 problem(s)") && told.contains("links.csv"), "{told}");
     let shown = program().args(["config", "show"]).output().unwrap();
     assert!(String::from_utf8(shown.stdout).unwrap().contains("flush_interval = \"200ms\""));
 }

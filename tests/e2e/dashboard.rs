@@ -109,6 +109,8 @@ async fn page_shows_what_the_api_says_to_everyone() {
     let links = folder.path().join("links.csv");
     std::fs::write(&links, "slug,link_id,destination\nlighthouse-1,1,https://harbour.example/\n").unwrap();
     config.ingest.links = Some(links);
+    // Less than all the clicks that the demo makes.
+    config.export.stream_rows = 3_000;
     let options = Options { days: 9, clicks: 6000, seed: 7, data: None, listen: None };
     let data = folder.path().join("data");
     let (services, _) = demo::begin(config, &options, &data).await.unwrap();

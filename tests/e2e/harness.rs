@@ -1,6 +1,8 @@
 //! A Linktide in this process whose clock the test moves, and what it answers.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use linktide::config::Config;
@@ -100,4 +102,46 @@ pub(crate) fn instant(text: &str) -> Timestamp {
 /// The program as people run it.
 pub(crate) fn program() -> std::process::Command {
     std::process::Command::new(env!("CARGO_BIN_EXE_linktide"))
+}
+
+/// The program over a folder, and where it listens.
+pub(crate) struct Process {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Process {
+    pub(crate) fn start(data: &Path) -> Self {
+        let mut child = program()
+            .args([
+                "standalone",
+                "--listen",
+                "127.0.0.1:0",
+                "--set",
+                "archive.commit_age=100ms",
+                "--set",
+                "log.reserve=0B",
+            ])
+            .arg("--data")
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("it says where it listens");
+        Self { child, url: url.trim_end_matches(',').to_owned() }
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
 }

@@ -1,8 +1,5 @@
 //! Killed without warning, again and again: what was acknowledged is counted once.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use linktide_common::bucket::Hour;
@@ -10,49 +7,7 @@ use linktide_common::clock::Clock;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::harness::{Linktide, program};
-
-/// The program over a folder, and where it listens.
-struct Process {
-    child: Child,
-    url: String,
-}
-
-impl Process {
-    fn start(data: &Path) -> Self {
-        let mut child = program()
-            .args([
-                "standalone",
-                "--listen",
-                "127.0.0.1:0",
-                "--set",
-                "archive.commit_age=100ms",
-                "--set",
-                "log.reserve=0B",
-            ])
-            .arg("--data")
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("it says where it listens");
-        Self { child, url: url.trim_end_matches(',').to_owned() }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
+use crate::harness::{Linktide, Process};
 
 /// Sends the clicks that are open, after making some if there are none; tells whether they were acknowledged.
 async fn send(client: &reqwest::Client, url: &str, random: &mut StdRng, open: &mut Vec<String>) -> bool {

@@ -17,5 +17,6 @@ mod real_log;
 mod recognition;
 mod seam;
 mod speed;
+mod status;
 mod verdicts;
 mod webhooks;

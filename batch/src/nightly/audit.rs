@@ -115,7 +115,9 @@ impl Nightly {
         }
         let audit =
             Audit { plan, from: increment.from, to: increment.to, made_at: self.clock.now(), ..compare(&ours, theirs) };
-        metrics::AUDIT_DRIFT.set(i64::try_from(audit.drift).unwrap_or(i64::MAX));
+        if audit.not_compared.is_none() {
+            metrics::AUDIT_DRIFT.set(i64::try_from(audit.drift).unwrap_or(i64::MAX));
+        }
         match &audit.not_compared {
             Some(why) => {
                 metrics::AUDITS.with_label_values(&["not_compared"]).inc();

@@ -172,6 +172,7 @@ impl Nightly {
             Err(_) => "failed",
         };
         metrics::RUNS.with_label_values(&[what]).inc();
+        metrics::LAST_RUN.with_label_values(&[what]).set(self.clock.now().as_millis() / 1000);
         outcome
     }
 

@@ -67,6 +67,7 @@ impl GeoIp {
         LazyLock::force(&metrics::GEOIP_RELOADS_FAILED);
         let seen = look(&files);
         let loaded = ArcSwap::from_pointee(load(&files)?);
+        tell(&files, &seen);
         Ok(Self { files, loaded, seen: Mutex::new(seen) })
     }
 
@@ -87,6 +88,7 @@ impl GeoIp {
         match loaded {
             Ok(loaded) if after == before => {
                 self.loaded.store(Arc::new(loaded));
+                tell(&self.files, &before);
                 Reload::Replaced
             }
             Ok(_) => Reload::Unchanged,
@@ -169,6 +171,14 @@ fn look(files: &GeoFiles) -> Seen {
         Some((about.modified().ok()?, about.len()))
     };
     [&files.city, &files.asn].map(|path| path.as_ref().and_then(stamp))
+}
+
+fn tell(files: &GeoFiles, seen: &Seen) {
+    for (file, stamp) in [&files.city, &files.asn].into_iter().zip(seen) {
+        if let (Some(file), Some((modified, _))) = (file, stamp) {
+            metrics::tell_rules_file(file, *modified);
+        }
+    }
 }
 
 fn load(files: &GeoFiles) -> Result<Loaded, GeoError> {

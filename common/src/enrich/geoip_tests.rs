@@ -42,6 +42,18 @@ fn broken_database_leaves_the_old_one_in_place() {
     assert_eq!((found.region.as_deref(), found.city.as_deref()), (Some("US-IL"), Some("Springfield, US-IL")));
     assert!(matches!(geo.reload(), Reload::Unchanged));
 
+    let told = || {
+        let file = format!("linktide_rules_file_modified_timestamp_seconds{{file=\"{}\"}} ", path.display());
+        let all = metrics::render();
+        all.lines().find_map(|line| line.strip_prefix(&file)).unwrap().parse::<u64>().unwrap()
+    };
+    let modified = || {
+        let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+        modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+    };
+    let first = modified();
+    assert_eq!(told(), first);
+
     let whole = std::fs::read(&path).unwrap();
     let mut flipped = whole.clone();
     flipped[..64].fill(0xff);
@@ -57,8 +69,17 @@ fn broken_database_leaves_the_old_one_in_place() {
     assert!(matches!(geo.reload(), Reload::Kept(_)));
     assert!(metrics::GEOIP_RELOADS_FAILED.get() >= before + 5);
 
+    assert_eq!(told(), first, "what is in use is as old as before");
+
     write(&path, "CA", 2);
+    std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(first - 500))
+        .unwrap();
     assert!(matches!(geo.reload(), Reload::Replaced));
+    assert_eq!(told(), modified());
     assert_eq!((geo.locate(ip).country.as_deref(), geo.version().as_str()), (Some("CA"), "Test-City@2"));
 }
 

@@ -565,6 +565,85 @@ test("an export is the file that the API gives, and the share dialog gives the a
   });
 });
 
+test("an export that is too large for a download is made in the background and saved when it is whole", async () => {
+  await withPage({ acceptDownloads: true }, async page => {
+    let job;
+    page.on("response", async response => {
+      if (/\/v1\/exports\/[^/]+$/.test(response.url())) job = await response.json();
+    });
+    await show(page, "/?interval=30d&timezone=UTC&traffic=all");
+    await page.getByRole("button", { name: "Export", exact: true }).click();
+    await page.getByRole("button", { name: "Download" }).click();
+    const background = page.getByRole("button", { name: "Make it in the background" });
+    await background.waitFor();
+    assert.match(await page.getByTestId("export").textContent(), /3,?000 rows/);
+    await accessible(page, "too large for a download");
+    const [download] = await Promise.all([page.waitForEvent("download"), background.click()]);
+    const chunks = [];
+    for await (const chunk of await download.createReadStream()) chunks.push(chunk);
+    await page.getByText("All files are saved.").waitFor();
+    assert.equal(job.state, "done");
+    assert.deepEqual(
+      job.result.files.map(file => file.name),
+      [download.suggestedFilename()],
+    );
+    const [header, ...clicks] = Buffer.concat(chunks).toString().trimEnd().split("\n");
+    assert.ok(header.includes("click_id") && clicks.length > 3000, `${clicks.length} behind ${header}`);
+    assert.equal(clicks.length, job.result.files[0].rows);
+  });
+});
+
+/** The button copies the address, as whoever pastes it sees. */
+async function copies(page) {
+  await show(page, "/?interval=7d&timezone=UTC");
+  await page.getByRole("button", { name: "Share", exact: true }).click();
+  await page.getByRole("button", { name: "Copy", exact: true }).click();
+  await page.getByRole("button", { name: "Copied", exact: true }).waitFor();
+  const place = await page.getByLabel("For whoever reaches this service").inputValue();
+  await page.keyboard.press("Escape");
+  const field = page.getByRole("searchbox");
+  await field.focus();
+  await page.keyboard.press("Control+V");
+  assert.equal(await field.inputValue(), place);
+}
+
+test("the share dialog copies the address, also where the browser lends no clipboard to the page", async () => {
+  await withPage({ permissions: ["clipboard-read", "clipboard-write"] }, copies);
+  await withPage({}, async page => {
+    // As on a page that came without TLS.
+    await page.addInitScript(() => Object.defineProperty(Navigator.prototype, "clipboard", { value: undefined }));
+    await copies(page);
+  });
+});
+
+test("clicks that are suspected count as people's, and stand in a list by what speaks against them", async () => {
+  const agent = "Mozilla/5.0 (X11; Linux x86_64; rv:125.0) Gecko/20100101 Firefox/125.0";
+  const sent = { link_id: "616", slug: "suspects", user_agent: agent, ip: "203.0.113.16" };
+  for (const more of [{}, { signals: { bot_score: 60 } }, { signals: { challenge: "unanswered" } }])
+    await click({ ...sent, ...more });
+  const asked = "interval=24h&timezone=UTC";
+  await withPage({}, async page => {
+    await show(page, `/?link=616&${asked}`);
+    const listed = page.locator("[data-card=suspected] ol.bars > li");
+    await page.waitForFunction(() => document.querySelectorAll("[data-card=suspected] ol.bars > li").length === 2);
+    assert.equal(await page.getByTestId("clicks").textContent(), "3");
+    const place = `/v1/links/616/breakdown?by=bot_reason&bot_reason=suspected:*&${asked}`;
+    const [reasons] = (await ask(place)).results;
+    assert.deepEqual(
+      await rows("[data-card=suspected] ol.bars > li")(page),
+      reasons.values.map(({ value, clicks }) => [value, clicks]),
+    );
+    assert.deepEqual(reasons.values.map(({ value, clicks }) => [value, clicks]).sort(), [
+      ["suspected:challenge:unanswered", 1],
+      ["suspected:signal:edge_score", 1],
+    ]);
+    await listed.first().getByRole("button").click();
+    await page.waitForFunction(() => document.querySelector("[data-testid=clicks]").textContent === "1");
+    assert.match(decodeURIComponent(new URL(page.url()).search), /filter=bot_reason:suspected:/);
+    assert.ok(!page.url().includes("traffic="), "they are people's");
+  });
+});
+
 test("a zone of the browser that the service does not know is no obstacle", async () => {
   await withPage({}, async page => {
     await page.addInitScript(() => {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::stage::Stage;
 use crate::speed::stage::{Api, Stage as SpeedStage, Worker};
+use crate::status::status;
 
 const ALL: &str = "/v1/account/summary?traffic=all&interval=all";
 const QUESTIONS: [&str; 6] = [
@@ -113,6 +114,9 @@ async fn stores_that_stop_and_come_back_cost_their_part_of_the_answer_and_no_mor
         let freshness = &answer["meta"]["freshness"];
         assert_eq!((counted(&answer), state(&answer, "batch"), &freshness["stale"]), (history, "ok", &json!(true)));
         assert_eq!(freshness["as_of"], freshness["complete_through"], "{answer}");
+        let (code, told) = status(&["--json", "--url", api.url()]);
+        let told: Value = serde_json::from_str(&told).unwrap();
+        assert!(code == 1 && told["faults"].to_string().contains("the speed layer is unavailable"), "{told}");
         if hangs {
             redis.resume()
         } else {

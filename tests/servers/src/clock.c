@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 
 static volatile long *behind;
@@ -38,4 +39,13 @@ time_t time(time_t *into) {
     clock_gettime(CLOCK_REALTIME, &now);
     if (into) *into = now.tv_sec;
     return now.tv_sec;
+}
+
+/* Until when to wait is said by that clock, and the system waits by its own. */
+int cnd_timedwait(cnd_t *restrict what, mtx_t *restrict lock, const struct timespec *restrict until) {
+    static int (*real)(cnd_t *, mtx_t *, const struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "cnd_timedwait");
+    struct timespec then = *until;
+    if (behind) then.tv_sec += *behind;
+    return real(what, lock, &then);
 }

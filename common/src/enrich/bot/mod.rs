@@ -64,6 +64,7 @@ impl BotRules {
         LazyLock::force(&metrics::BOT_LIST_RELOADS_FAILED);
         let seen = look(&config);
         let loaded = ArcSwap::from_pointee(Generation::load(&config)?);
+        tell(&config, &seen);
         Ok(Self { config, loaded, seen: Mutex::new(seen) })
     }
 
@@ -83,6 +84,7 @@ impl BotRules {
         match loaded {
             Ok(loaded) if *seen == before => {
                 self.loaded.store(Arc::new(loaded));
+                tell(&self.config, &before);
                 Looked::Replaced
             }
             Ok(_) => Looked::Unchanged,
@@ -111,6 +113,12 @@ fn look(config: &BotConfig) -> Vec<Stamp> {
         Some((about.modified().ok()?, about.len()))
     };
     files(config).map(stamp).collect()
+}
+
+fn tell(config: &BotConfig, seen: &[Stamp]) {
+    for (file, stamp) in files(config).zip(seen) {
+        stamp.iter().for_each(|(modified, _)| metrics::tell_rules_file(file, *modified));
+    }
 }
 
 /// One generation of lists.

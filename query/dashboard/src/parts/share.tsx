@@ -1,6 +1,6 @@
 /** Ways to show others what is seen here: the address for those who have a key, a share link for those who have none. */
 
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { Credential } from "../api/access.ts";
 import { postJson, Refused } from "../api/client.ts";
 import { formatView, type View } from "../state/view.ts";
@@ -21,24 +21,28 @@ function address(view: View, timezone: string, share?: string): string {
   return share ? `${place}#share=${share}` : place;
 }
 
+/** Whether the text is on the clipboard now. A page that came without TLS has none of its own, and copies what is selected. */
+async function copied(field: HTMLInputElement): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(field.value);
+    return true;
+  } catch {
+    field.select();
+    return document.execCommand("copy");
+  }
+}
+
 function Address({ label, text }: { label: string; text: string }) {
-  const [copied, setCopied] = useState(false);
+  const [done, setDone] = useState(false);
+  const field = useRef<HTMLInputElement>(null);
   return (
     <div class="address">
       <label>
         <span>{label}</span>
-        <input readOnly value={text} onFocus={event => event.currentTarget.select()} />
+        <input ref={field} readOnly value={text} onFocus={event => event.currentTarget.select()} />
       </label>
-      <button
-        type="button"
-        onClick={() =>
-          navigator.clipboard.writeText(text).then(
-            () => setCopied(true),
-            () => setCopied(false),
-          )
-        }
-      >
-        {copied ? "Copied" : "Copy"}
+      <button type="button" onClick={async () => setDone(field.current !== null && (await copied(field.current)))}>
+        {done ? "Copied" : "Copy"}
       </button>
     </div>
   );
