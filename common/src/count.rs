@@ -31,6 +31,12 @@ impl Counts {
         }
     }
 
+    /// Clicks of people that follow no other click of the same visitor closely.
+    #[must_use]
+    pub fn unique(&self) -> u64 {
+        self.humans.saturating_sub(self.repeats)
+    }
+
     /// Whether nothing was counted.
     #[must_use]
     pub fn is_zero(&self) -> bool {

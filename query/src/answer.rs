@@ -58,8 +58,6 @@ pub(crate) struct Answer {
     recent_days: Vec<(Day, Arc<VisitorSet>)>,
     /// Whether the speed layer left out values or visitors, because there were too many.
     pub(crate) guarded: bool,
-    /// Whether it left out all that it knows of visitors, of some clicks.
-    crowded: bool,
 }
 
 impl Answer {
@@ -73,9 +71,9 @@ impl Answer {
         let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
         let mut history = history.unwrap_or_default();
         let (mut recent_values, mut recent_visitors, mut recent_days) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut guarded, mut crowded) = (false, false);
+        let mut guarded = false;
         let speed = recent.map(|slice| {
-            (guarded, crowded) = (slice.is_guarded(), slice.guarded);
+            guarded = slice.is_guarded();
             history.first = [history.first, slice.first].into_iter().flatten().min();
             history.last = history.last.max(slice.last);
             history.label = later(history.label.take(), slice.label);
@@ -91,7 +89,7 @@ impl Answer {
             slice.held
         });
         let basis = Basis { publication, speed, batch };
-        Self { basis, history, recent_values, recent_visitors, recent_days, guarded, crowded }
+        Self { basis, history, recent_values, recent_visitors, recent_days, guarded }
     }
 
     /// All clicks, or those that a filter which was asked about lets through.
@@ -99,11 +97,6 @@ impl Answer {
         static NOTHING: Totals = Totals::EMPTY;
         let Some(filter) = filter else { return &self.history.totals };
         self.history.filtered.iter().find(|(known, _)| known == filter).map_or(&NOTHING, |(_, totals)| totals)
-    }
-
-    /// Clicks of people that follow no other click of the same visitor closely; none where that is not known of all of them.
-    pub(crate) fn unique_clicks(&self, counts: Counts) -> Option<u64> {
-        (!self.crowded).then(|| counts.humans.saturating_sub(counts.repeats))
     }
 
     /// Counts by value of a dimension in a range that was asked about.
@@ -243,8 +236,7 @@ impl LinksAnswer {
             if let Ok(held) = &mut self.basis.speed {
                 *held = std::mem::take(held).and(&slice.held);
             }
-            // A breakdown that was left out took with it whom clicks are repeats of.
-            if !slice.guarded && self.unsure.remove(&link) {
+            if self.unsure.remove(&link) {
                 let repeats: u64 = slice.totals.iter().map(|(_, counts)| counts.repeats).sum();
                 self.links.entry(link).or_default().repeats += repeats;
             }
@@ -254,7 +246,7 @@ impl LinksAnswer {
     /// Clicks of people that are no repeats, of one of the links; none where that is not known of all of them.
     pub(crate) fn unique_clicks(&self, link: LinkId) -> Option<u64> {
         let counts = self.links.get(&link).filter(|_| !self.unsure.contains(&link))?;
-        Some(counts.humans.saturating_sub(counts.repeats))
+        Some(counts.unique())
     }
 }
 

@@ -120,7 +120,7 @@ impl Live {
         let answers = query.ask(&At::Newest, &wanted).await?;
         let answer = answers.of(self.subject);
         let counts = answer.totals(None).within(range).sum();
-        let repeats = answer.unique_clicks(counts).filter(|_| self.unique).map(|unique| counts.humans - unique);
+        let repeats = self.unique.then_some(counts.repeats);
         Ok((Mark { since, counts: Counts { repeats: 0, ..counts }, repeats }, answer.basis.clone()))
     }
 

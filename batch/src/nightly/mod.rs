@@ -364,6 +364,8 @@ impl Nightly {
 
     /// A place between two steps, where tests let the process die, or this run end.
     fn reached(&self, place: &'static str) -> Result<(), BatchError> {
+        // A build without failpoints asks nobody where it is.
+        let _ = place;
         fail_point!(place, |_| std::process::abort());
         #[cfg(test)]
         if self.stop_at == Some(place) {

@@ -140,7 +140,7 @@ fn timeseries(spec: &Spec, answers: &Answers, cut: &[Bucket], unique: bool) -> V
         texts(cut.iter().map(|bucket| Some(instant(bucket.range.start, zone)))),
         texts(cut.iter().map(|bucket| Some(instant(bucket.range.end, zone)))),
         numbers(counts.iter().map(|counts| counts.clicks(spec.asked.traffic))),
-        unique_clicks(unique, counts.iter().map(|counts| answer.unique_clicks(*counts))),
+        unique_clicks(unique, counts.iter().map(|counts| Some(counts.unique()))),
         numbers(counts.iter().map(|counts| counts.bots)),
         numbers(counts.iter().map(|counts| counts.previews)),
         Arc::new(partial.collect::<BooleanArray>()),

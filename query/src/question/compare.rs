@@ -63,7 +63,7 @@ impl Ask {
             ComparedLink {
                 link_id: link.to_string(),
                 clicks: counts.clicks(question.asked.traffic),
-                unique_clicks: question.unique_clicks(answer, counts),
+                unique_clicks: question.unique_clicks(counts),
                 bots: counts.bots,
                 previews: question.filter().is_none().then_some(counts.previews),
                 label: answer.label().map(LinkLabel::from),

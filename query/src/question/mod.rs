@@ -30,7 +30,7 @@ pub(crate) use links::{Ask as LinksAsk, SORTS, TopLinks};
 pub(crate) use summary::Summary;
 pub(crate) use timeseries::TimeBucket;
 
-use crate::answer::{Answer, Answers};
+use crate::answer::Answers;
 use crate::ask::At;
 use crate::envelope::Echo;
 use crate::freshness::Basis;
@@ -250,8 +250,8 @@ impl Resolved {
     }
 
     /// Of some counts, those of clicks that are no repeats.
-    fn unique_clicks(&self, answer: &Answer, counts: Counts) -> Option<u64> {
-        if self.unique { answer.unique_clicks(counts) } else { None }
+    fn unique_clicks(&self, counts: Counts) -> Option<u64> {
+        self.unique.then(|| counts.unique())
     }
 
     fn filter(&self) -> Option<&Filter> {

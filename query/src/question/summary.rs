@@ -132,7 +132,7 @@ impl Ask {
                 with,
                 range: ResolvedRange::new(range, zone),
                 clicks: then.counts.clicks(traffic),
-                unique_clicks: question.unique_clicks(answer, then.counts),
+                unique_clicks: question.unique_clicks(then.counts),
                 bots: then.counts.bots,
                 previews: whole.then_some(then.counts.previews),
                 uniques: then.visitors.map(Visitors::count),
@@ -146,7 +146,7 @@ impl Ask {
         let seen = |at: Option<linktide_common::bucket::Timestamp>| at.filter(|_| whole).map(|at| zone.format(at));
         Summary {
             clicks: now.counts.clicks(traffic),
-            unique_clicks: question.unique_clicks(answer, now.counts),
+            unique_clicks: question.unique_clicks(now.counts),
             bots: now.counts.bots,
             previews: whole.then_some(now.counts.previews),
             uniques: now.visitors.map(|visitors| uniques(visitors, question, query)),

@@ -50,7 +50,7 @@ pub(super) fn answer(question: &Resolved, answer: &Answer, basis: &Basis) -> Vec
             start,
             end: end.clone(),
             clicks: counts.clicks(question.asked.traffic),
-            unique_clicks: question.unique_clicks(answer, counts),
+            unique_clicks: question.unique_clicks(counts),
             bots: counts.bots,
             previews: whole.then_some(counts.previews),
             layers: merge::layers(bucket.range, watermark, by_layer, answered),

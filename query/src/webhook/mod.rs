@@ -84,6 +84,8 @@ impl Webhooks {
 
 /// A place between two steps, where tests let the process die.
 fn reached(place: &'static str) {
+    // A build without failpoints asks nobody where it is.
+    let _ = place;
     fail::fail_point!(place, |_| std::process::abort());
 }
 

@@ -376,17 +376,21 @@ async fn tenant_with_too_many_links_keeps_totals(view: &dyn View) {
     let same = (0..).filter(|link| Shard::of(Subject::Link(TenantId(9), LinkId(*link))) == shard);
     let links: Vec<u64> = same.take(LIMITS.tenant_cells + 2).collect();
     let of = |link: &u64| EnrichedClick { tenant_id: TenantId(9), visitor: Some(visitor(5)), ..click(*link, at, at) };
-    for link in &links {
-        assert_eq!(next(view, &[of(link)]).await, Flushed::Applied);
-        assert_eq!(next(view, &[of(link)]).await, Flushed::Applied);
+    let windows = Windows::new(Some(Duration::from_secs(30)), []);
+    let relations = Arc::new(Relations { windows, ..Relations::default() });
+    for link in links.iter().chain(&links) {
+        let standing = view.standing(EPOCH).await.unwrap();
+        let from = standing[0][&PARTITION].offset.0;
+        let fold = fold_with(&relations, standing, from, &[of(link)]);
+        assert_eq!(view.flush(fold).await.unwrap(), Flushed::Applied);
     }
     let mut without = 0;
     for link in &links {
         let slice = read(view, Subject::Link(TenantId(9), LinkId(*link)), W.next()).await;
         assert_eq!(
             slice.totals,
-            [(Quarter::of(at), Counts { humans: 2, ..Counts::default() })],
-            "totals are never guarded"
+            [(Quarter::of(at), Counts { humans: 2, repeats: 1, ..Counts::default() })],
+            "totals are never guarded, repeats among them"
         );
         if slice.is_guarded() {
             without += 1;
@@ -400,6 +404,7 @@ async fn tenant_with_too_many_links_keeps_totals(view: &dyn View) {
     assert_eq!(without, 2);
     let tenant = read(view, Subject::Tenant(TenantId(9)), W.next()).await;
     assert_eq!((tenant.is_guarded(), values(&tenant, Dimension::Language)[0].1), (false, 2 * links.len() as u64));
+    assert_eq!(tenant.totals[0].1.repeats, links.len() as u64);
 }
 
 async fn visitors_are_the_same_few_or_many(view: &dyn View) {

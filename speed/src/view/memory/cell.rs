@@ -18,6 +18,8 @@ pub(super) struct Cell {
     pub(super) totals: Series<Quarter, Counts>,
     pub(super) first: Option<Timestamp>,
     pub(super) last: Option<Timestamp>,
+    /// When each visitor of a link clicked.
+    visits: FxHashMap<i64, Visits>,
     /// None where the tenant had too many cells when this one began.
     breakdown: Option<Breakdown>,
 }
@@ -29,8 +31,6 @@ struct Breakdown {
     fields: usize,
     left_out: Series<(Quarter, Dimension), ValueCounts>,
     visitors: Series<Hour, Sketch>,
-    /// When each visitor clicked.
-    visits: FxHashMap<i64, Visits>,
     /// By event day.
     days: Series<Day, VisitorSet>,
 }
@@ -47,11 +47,9 @@ impl Cell {
     /// Counts what became a repeat with what a fold counted of a link; says what did.
     pub(super) fn repeat(&mut self, fold: &FoldCell, received: Hour, window: u32) -> Series<Quarter, u64> {
         let (visitors, mut repeats) = fold.visits(received, window);
-        if let Some(breakdown) = &mut self.breakdown {
-            for (visitor, visits) in visitors {
-                let again = |at| *repeats.at(quarter_of(received, at)) += 1;
-                breakdown.visits.entry(visitor).or_default().add(&visits, window, again);
-            }
+        for (visitor, visits) in visitors {
+            let again = |at| *repeats.at(quarter_of(received, at)) += 1;
+            self.visits.entry(visitor).or_default().add(&visits, window, again);
         }
         for (quarter, count) in repeats.iter() {
             self.totals.at(*quarter).repeats += count;

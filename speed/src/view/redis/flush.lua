@@ -307,18 +307,19 @@ local held_from = tonumber(stands[1] or 0)
 for _, cell in ipairs(cells) do
     local name, hour, tenant, totals, first, last = cell[1], cell[2], cell[3], cell[4], cell[5], cell[6]
     local values, large, few, many, top, label = cell[7], cell[8], cell[9], cell[10], cell[11], cell[12]
-    local days, visits, minutes, repeats = cell[13], cell[14], cell[15], nil
+    local days, visits, minutes = cell[13], cell[14], cell[15]
     if tonumber(hour) >= held_from then
         local totals_key = prefix .. 'totals:' .. name .. ':' .. hour
         local left_out = add_totals(totals_key, totals, first, last)
         if visits then
             local key = prefix .. 'repeats:' .. tenant .. ':' .. hour
-            repeats = repeated[key] or {}
+            local repeats = repeated[key] or {}
             repeated[key] = repeats
             for i = 1, #visits[2], 2 do
                 local quarter = tonumber(visits[2][i])
                 repeats[quarter] = (repeats[quarter] or 0) + visits[2][i + 1]
             end
+            gather_visits(hour, visits, totals_key, repeats)
         end
         if #values > 0 and not left_out then
             local key = prefix .. 'cell:' .. name .. ':' .. hour
@@ -336,9 +337,6 @@ for _, cell in ipairs(cells) do
                 end
                 add_visitors(prefix .. (top and 'link:' or 'tenant:') .. name .. ':uv:', few, many)
                 add_to_sets(prefix .. 'visitors:' .. name .. ':' .. hour .. ':', days, length == 0)
-                if visits then
-                    gather_visits(hour, visits, totals_key, repeats)
-                end
                 gather_rates(key, minutes)
             end
         end
