@@ -6,6 +6,8 @@
 
 mod outcome;
 
+use std::sync::Arc;
+
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -70,7 +72,7 @@ type Sent = Result<Bytes, axum::extract::rejection::BytesRejection>;
     )
 )]
 pub(crate) async fn collect(
-    State(ingest): State<Ingest>,
+    State(ingest): State<Arc<Ingest>>,
     sender: Sender,
     parameters: Asked,
     headers: HeaderMap,

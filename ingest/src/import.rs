@@ -3,6 +3,8 @@
 //! An import is known by the digest of its content, a chunk by its number. The log sets the mark of a chunk in the same
 //! step as it appends the chunk's clicks: sent again, tomorrow or after a crash, it answers that it stands already.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -64,7 +66,7 @@ pub(crate) struct RefusedRecord {
     )
 )]
 pub(crate) async fn put_chunk(
-    State(ingest): State<Ingest>,
+    State(ingest): State<Arc<Ingest>>,
     sender: Sender,
     Path((digest, number)): Path<(String, String)>,
     headers: HeaderMap,

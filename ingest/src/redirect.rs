@@ -30,7 +30,7 @@ use crate::sighting::Sighting;
     )
 )]
 pub(crate) async fn link(
-    state: State<Ingest>,
+    state: State<Arc<Ingest>>,
     slug: Path<String>,
     peer: Peer,
     method: Method,
@@ -52,7 +52,7 @@ pub(crate) async fn link(
     )
 )]
 pub(crate) async fn code(
-    state: State<Ingest>,
+    state: State<Arc<Ingest>>,
     slug: Path<String>,
     peer: Peer,
     method: Method,
@@ -75,7 +75,7 @@ pub(crate) async fn code(
     )
 )]
 pub(crate) async fn answer_link(
-    state: State<Ingest>,
+    state: State<Arc<Ingest>>,
     slug: Path<String>,
     peer: Peer,
     headers: HeaderMap,
@@ -98,7 +98,7 @@ pub(crate) async fn answer_link(
     )
 )]
 pub(crate) async fn answer_code(
-    state: State<Ingest>,
+    state: State<Arc<Ingest>>,
     slug: Path<String>,
     peer: Peer,
     headers: HeaderMap,

@@ -57,15 +57,14 @@ impl Default for IngestConfig {
 }
 
 /// What every handler needs.
-#[derive(Clone)]
 pub(crate) struct Ingest {
     pub(crate) log: Arc<dyn LogWriter>,
     pub(crate) emitter: Arc<Emitter>,
     pub(crate) links: Arc<LinkFile>,
-    pub(crate) quotas: Arc<Quotas>,
+    pub(crate) quotas: Quotas,
     pub(crate) challenges: Arc<Challenges>,
     pub(crate) clock: Clock,
-    pub(crate) config: Arc<IngestConfig>,
+    pub(crate) config: IngestConfig,
 }
 
 /// The front door over a log, with an emitter and challenges for the redirector.
@@ -80,8 +79,7 @@ pub fn router(
 ) -> Router {
     let limit = DefaultBodyLimit::max(config.body_bytes);
     let answers = DefaultBodyLimit::max(LARGEST_ANSWER);
-    let quotas = Arc::new(Quotas::new(config.quotas.clone(), clock.clone()));
-    let config = Arc::new(config);
+    let quotas = Quotas::new(config.quotas.clone(), clock.clone());
     Router::new()
         .route("/v1/clicks", post(collector::collect))
         .route("/v1/imports/{digest}/chunks/{number}", put(import::put_chunk))
@@ -91,7 +89,7 @@ pub fn router(
         .route("/r/{slug}", get(redirect::link).merge(post(redirect::answer_link).layer(answers)))
         .route("/q/{slug}", get(redirect::code).merge(post(redirect::answer_code).layer(answers)))
         .layer(limit)
-        .with_state(Ingest { log, emitter, links, quotas, challenges, clock, config })
+        .with_state(Arc::new(Ingest { log, emitter, links, quotas, challenges, clock, config }))
 }
 
 /// What the front door says of itself.

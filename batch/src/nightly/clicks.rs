@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use linktide_common::bucket::{Day, Hour, QUARTERS_PER_DAY, QUARTERS_PER_HOUR};
 use linktide_common::dimension::{Dimension, NONE};
-use linktide_common::enrich::SUSPECTED;
+use linktide_common::enrich::{RATE, SUSPECTED};
 use linktide_common::id::TenantId;
 use linktide_common::publication::{CutEntry, Tombstone};
 use linktide_common::repeat::Windows;
@@ -20,7 +20,6 @@ use linktide_common::repeat::Windows;
 use super::session::Session;
 use crate::error::BatchError;
 use crate::tables::columns::signed;
-use crate::tables::rate_bot;
 
 const MINUTE_US: i64 = 60_000_000;
 const QUARTER_US: i64 = 15 * MINUTE_US;
@@ -202,7 +201,7 @@ pub(crate) fn is_person() -> String {
 
 /// The bot reason of a click that is a bot's for its rate as well, where `too_often` holds.
 pub(crate) fn reason(too_often: &str) -> String {
-    format!("CASE WHEN {too_often} AND {} THEN '{}' ELSE bot_reason END", is_person(), rate_bot::REASON)
+    format!("CASE WHEN {too_often} AND {} THEN '{}' ELSE bot_reason END", is_person(), RATE)
 }
 
 /// The planned clicks whose address did not click too often. (A condition on the outer join of [`judged`] would not do: the

@@ -12,7 +12,7 @@ use deltalake::arrow::array::{Array as _, StringArray};
 use futures::TryStreamExt as _;
 use linktide_common::bucket::Day;
 use linktide_common::dimension::NONE;
-use linktide_common::enrich::SUSPECTED;
+use linktide_common::enrich::{RATE, SUSPECTED};
 use linktide_common::publication::Publication;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt as _, PutPayload};
@@ -26,7 +26,6 @@ use crate::error::BatchError;
 use crate::table::Table;
 use crate::tables::Lake;
 use crate::tables::columns::{Columns, counted};
-use crate::tables::rate_bot;
 
 const FOLDER: &str = "reclassified";
 /// Of what is written.
@@ -132,7 +131,7 @@ fn listed<T: Into<String>>(sums: BTreeMap<T, (u64, u64)>) -> Vec<Reason> {
 /// The reason that answers show of a click.
 fn shown(reason: Option<&str>, too_often: bool) -> &str {
     let person = reason.is_none_or(|reason| reason.starts_with(SUSPECTED));
-    if too_often && person { rate_bot::REASON } else { reason.unwrap_or(NONE) }
+    if too_often && person { RATE } else { reason.unwrap_or(NONE) }
 }
 
 impl Nightly {

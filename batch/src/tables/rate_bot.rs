@@ -10,9 +10,6 @@ use super::columns::{instant, number, schema, text};
 use super::rollup::Rollup;
 use crate::table::Definition;
 
-/// The bot reason of a marked click that no other rule found.
-pub(crate) const REASON: &str = "rate";
-
 pub(crate) struct RateBots;
 
 impl Rollup for RateBots {

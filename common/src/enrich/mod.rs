@@ -23,7 +23,8 @@ use crate::click::{Kind, Trigger};
 use crate::id::{ClickId, LinkId, TenantId};
 
 pub use bot::{
-    AgentList, BotConfig, Family, Found, Level, ListError, NetworkList, NetworkTable, Points, SUSPECTED, Weights,
+    AgentList, BotConfig, Family, Found, Level, ListError, NetworkList, NetworkTable, Points, RATE, SUSPECTED,
+    SUSPECTED_RATE, Weights,
 };
 pub use enricher::{EnrichConfig, Enricher, Explained, Stamp, VisitorIdentity};
 pub use geoip::{GeoError, GeoFiles};

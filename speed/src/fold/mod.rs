@@ -23,7 +23,7 @@ pub(crate) use cell::{FoldCell, quarter_of};
 pub(crate) use dictionary::Dictionary;
 use rate::MINUTE_MS;
 pub use rate::Pace;
-pub(crate) use rate::{AddressMinute, FOLLOWED_MINUTES, MOST_ADDRESSES, SUSPECTED_RATE};
+pub(crate) use rate::{AddressMinute, FOLLOWED_MINUTES, MOST_ADDRESSES};
 pub(crate) use visitors::Visitors;
 
 /// How far each shard has come, by the shard's place.

@@ -10,8 +10,6 @@ use linktide_common::enrich::EnrichedClick;
 use linktide_common::id::ClickId;
 use linktide_common::visitors::short;
 
-/// The reason of clicks from an address that seems to click too often.
-pub(crate) const SUSPECTED_RATE: &str = "suspected:rate";
 /// Addresses that a shard follows before it begins to forget those it has not seen since.
 pub(crate) const MOST_ADDRESSES: usize = 16_384;
 /// Minutes of received time after which it does as well.

@@ -40,7 +40,7 @@ use verdict::Thresholds;
 pub use config::{AgentList, BotConfig, NetworkList, Points, Weights};
 pub use list::ListError;
 pub(super) use verdict::{Evidence, Sign, Weighed};
-pub use verdict::{Family, Found, Level, SUSPECTED};
+pub use verdict::{Family, Found, Level, RATE, SUSPECTED, SUSPECTED_RATE};
 
 /// Lists, weights and thresholds, exchanged as a whole when a file changes.
 pub(super) struct BotRules {

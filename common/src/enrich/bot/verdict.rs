@@ -13,6 +13,10 @@ use super::super::Text;
 
 /// What stands before the reason of a click that is only suspected: it counts as a person's.
 pub const SUSPECTED: &str = "suspected:";
+/// The reason of a bot's click whose address clicked too often.
+pub const RATE: &str = "rate";
+/// The reason of a click whose address seems to.
+pub const SUSPECTED_RATE: &str = "suspected:rate";
 /// What stands before the reason where only several signs together are enough.
 const SEVERAL: &str = "several:";
 

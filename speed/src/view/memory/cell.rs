@@ -3,13 +3,13 @@
 use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
-use linktide_common::enrich::Text;
+use linktide_common::enrich::{SUSPECTED_RATE, Text};
 use linktide_common::repeat::Visits;
 use linktide_common::sketch::Sketch;
 use linktide_common::visitors::VisitorSet;
 use rustc_hash::FxHashMap;
 
-use crate::fold::{Dictionary, FoldCell, SUSPECTED_RATE, quarter_of};
+use crate::fold::{Dictionary, FoldCell, quarter_of};
 use crate::series::{Series, ValueCounts};
 use crate::view::gathered::Gathered;
 

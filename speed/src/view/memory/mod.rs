@@ -119,9 +119,9 @@ impl State {
             }
         }
         if let Some(pace) = fold.relations.pace.filter(|_| kept.has_breakdown()) {
+            let (rates, now) = (&mut self.rates[shard.index()], fold.received_minute());
             for minute in cell.address_minutes() {
-                let rates = &mut self.rates[shard.index()];
-                let clicks = rates.add((subject, received), &minute, pace, fold.received_minute());
+                let clicks = rates.add((subject, received), &minute, pace, now);
                 kept.suspect(minute.quarter, clicks, limits.cell_fields);
             }
         }

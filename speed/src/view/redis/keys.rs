@@ -24,6 +24,7 @@ use std::hash::BuildHasher as _;
 
 use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::dimension::Dimension;
+use linktide_common::enrich::SUSPECTED_RATE;
 use linktide_common::id::{Epoch, LinkId, Offset, PartitionId, Subject, TenantId};
 use linktide_common::intake::Gap;
 use linktide_common::label::Label;
@@ -31,7 +32,7 @@ use linktide_common::log::Position;
 use linktide_common::repeat::Visits;
 use rustc_hash::FxBuildHasher;
 
-use crate::fold::{AddressMinute, SUSPECTED_RATE};
+use crate::fold::AddressMinute;
 use crate::shard::Shard;
 use crate::view::Place;
 
