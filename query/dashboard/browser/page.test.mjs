@@ -38,6 +38,14 @@ function number(text) {
 const rows = selector => document =>
   document.locator(selector).evaluateAll(items => items.map(item => [item.dataset.value, Number(item.dataset.clicks)]));
 
+/** The cells of the table below the series, line by line. */
+async function seriesTable(page) {
+  await page.locator("details summary").click();
+  return page
+    .locator("[data-testid=series] tbody tr")
+    .evaluateAll(lines => lines.map(line => [...line.querySelectorAll("td")].map(cell => cell.textContent)));
+}
+
 test("what is drawn is what the API says", async () => {
   const asked = "interval=7d&timezone=Asia/Kolkata&traffic=all";
   await withPage({}, async page => {
@@ -51,10 +59,7 @@ test("what is drawn is what the API says", async () => {
     assert.ok(!meta.freshness.stale && (await page.getByTestId("freshness").textContent()).startsWith("Up to date"));
 
     const { results: series } = await of("timeseries?unit=day");
-    await page.locator("details summary").click();
-    const shown = await page
-      .locator("[data-testid=series] tbody tr")
-      .evaluateAll(lines => lines.map(line => [...line.querySelectorAll("td")].map(cell => cell.textContent)));
+    const shown = await seriesTable(page);
     assert.deepEqual(
       shown.map(cells => cells.slice(0, 2).map(number)),
       series.map(bucket => [bucket.clicks, bucket.bots]),
@@ -125,10 +130,7 @@ test("people's clicks without repeats stand beside their clicks, and visitors sa
     if (estimate < 10_000) assert.equal(number(visitors.slice(2)), estimate);
 
     const { results: series } = await ask(`/v1/account/timeseries?unit=day&${asked}`);
-    await page.locator("details summary").click();
-    const shown = await page
-      .locator("[data-testid=series] tbody tr")
-      .evaluateAll(lines => lines.map(line => [...line.querySelectorAll("td")].map(cell => cell.textContent)));
+    const shown = await seriesTable(page);
     assert.deepEqual(
       shown.map(cells => cells.slice(0, 2).map(number)),
       series.map(bucket => [bucket.clicks, bucket.unique_clicks]),
