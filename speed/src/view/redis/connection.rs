@@ -3,6 +3,7 @@
 //!
 //! A server that evicts keys is refused: an absent cell would be taken for nothing received.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -12,7 +13,7 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError,
     RedisFuture, ServerErrorKind, Value,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::RedisConfig;
 use crate::view::ViewError;
@@ -20,6 +21,10 @@ use crate::view::ViewError;
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 /// A shorter one gives up on scripts that a busy server still runs, and folds them again and again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Questions on their way to a cluster at once, fewer than the client's queue to each of its nodes holds (50). When a
+/// node is lost, the client asks another where the slots are and lets nothing else go on meanwhile: questions that wait
+/// for a place in a full queue are before that one, and nobody moves until [`ANSWER_WITHIN`] is over.
+const ASKED_AT_ONCE: usize = 48;
 
 /// Makes connections and keeps the last one.
 pub(super) struct Server {
@@ -33,7 +38,7 @@ pub(super) struct Server {
 #[derive(Clone)]
 pub(super) enum Connection {
     Alone(MultiplexedConnection),
-    Cluster(ClusterConnection),
+    Cluster(ClusterConnection, Arc<Semaphore>),
 }
 
 impl Server {
@@ -111,7 +116,7 @@ impl Server {
             .build()
             .map_err(|error| self.judge(&error))?;
         let connection = client.get_async_connection().await.map_err(|error| self.judge(&error))?;
-        Ok(Connection::Cluster(connection))
+        Ok(Connection::Cluster(connection, Arc::new(Semaphore::new(ASKED_AT_ONCE))))
     }
 
     /// The first node that says it is a master.
@@ -171,7 +176,10 @@ impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
             Self::Alone(connection) => connection.req_packed_command(cmd),
-            Self::Cluster(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection, places) => Box::pin(async move {
+                let _place = places.acquire().await.expect("it is never closed");
+                connection.req_packed_command(cmd).await
+            }),
         }
     }
 
@@ -183,14 +191,17 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
             Self::Alone(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection, places) => Box::pin(async move {
+                let _place = places.acquire().await.expect("it is never closed");
+                connection.req_packed_commands(pipeline, offset, count).await
+            }),
         }
     }
 
     fn get_db(&self) -> i64 {
         match self {
             Self::Alone(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
+            Self::Cluster(connection, _) => connection.get_db(),
         }
     }
 }
