@@ -21,10 +21,10 @@ use super::session::Session;
 use crate::error::BatchError;
 use crate::tables::columns::signed;
 
-const MINUTE_US: i64 = 60_000_000;
+pub(super) const MINUTE_US: i64 = 60_000_000;
 const QUARTER_US: i64 = 15 * MINUTE_US;
-const HOUR_US: i64 = 4 * QUARTER_US;
-const DAY_US: i64 = 24 * HOUR_US;
+pub(super) const HOUR_US: i64 = 4 * QUARTER_US;
+pub(super) const DAY_US: i64 = 24 * HOUR_US;
 
 /// What a mark says of a click: its address, its minute, and the hour it was received in, on its link.
 const MARK: [&str; 5] = ["tenant_id", "link_id", "minute", "received_hour", "ip_hash"];
@@ -38,7 +38,8 @@ pub(super) struct Judgement {
     pub(super) places: bool,
 }
 
-/// Makes the views of those clicks of `raw` that `condition` takes. Repeats are told by `windows`.
+/// Makes the views of those clicks of `raw` that `condition` takes, whose survey knows who can be there again. Repeats are
+/// told by `windows`.
 pub(super) async fn open(
     session: &Session,
     condition: &str,
@@ -47,7 +48,7 @@ pub(super) async fn open(
 ) -> Result<(), BatchError> {
     session.view("clicks", &clicks(condition, judgement)).await?;
     session.view("everyone", &everyone()).await?;
-    // Sorting all clicks of people is done once; what comes of it is little.
+    // Sorting clicks is done once; what comes of it is little.
     session.keep("repeated", &repeated(condition, judgement, windows)).await?;
     Ok(())
 }
@@ -65,7 +66,8 @@ fn repeated(condition: &str, judgement: Judgement, windows: &Windows) -> String 
                         PARTITION BY tenant_id, link_id, coalesce(visitor, ip_hash), {received}
                         ORDER BY clicked_at, partition, \"offset\") AS behind
              FROM ({unmarked})
-             WHERE NOT preview AND {person} AND coalesce(visitor, ip_hash) IS NOT NULL AND {window} > 0),
+             WHERE NOT preview AND {person} AND {window} > 0
+                   AND perhaps_again(tenant_id, link_id, {received}, coalesce(visitor, ip_hash))),
          quarters AS (
              SELECT tenant_id, link_id, {quarter} AS quarter, count(*) AS repeats FROM people
              WHERE behind <= longest GROUP BY tenant_id, link_id, {quarter}),
@@ -95,9 +97,15 @@ fn window_of(tenant: &str, windows: &Windows) -> String {
 }
 
 /// Makes the view `rated` of those clicks of `raw` whose address clicked more than `most` times in their minute, as far
-/// as they were received in the same hour; tells whether there are any.
+/// as they were received in the same hour; tells whether there are any. Only those whose address can have done so, by the
+/// survey, are looked at.
 pub(super) async fn rate(session: &Session, condition: &str, most: u32) -> Result<bool, BatchError> {
-    session.view("stamped", &stamped(condition)).await?;
+    let perhaps = format!(
+        "{condition} AND perhaps_often({}, {}, ip_hash)",
+        divided("CAST(clicked_at AS BIGINT)", MINUTE_US).0,
+        divided("CAST(received_at AS BIGINT)", HOUR_US).0
+    );
+    session.view("stamped", &stamped(&perhaps)).await?;
     let often = format!(
         "SELECT ip_hash, minute, received_hour FROM stamped WHERE NOT preview AND ip_hash IS NOT NULL
          GROUP BY ip_hash, minute, received_hour HAVING count(*) > {most}"
@@ -161,7 +169,7 @@ pub(super) fn day_number(instant: &str) -> String {
 }
 
 /// A division that rounds down, and its remainder: event times before 1970 are negative.
-fn divided(number: &str, by: i64) -> (String, String) {
+pub(super) fn divided(number: &str, by: i64) -> (String, String) {
     let rest = format!("((({number}) % {by} + {by}) % {by})");
     (format!("((({number}) - {rest}) / {by})"), rest)
 }

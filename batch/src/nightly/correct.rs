@@ -17,10 +17,12 @@ use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::merge::Change;
+use super::parts::Sample;
 use super::plan::{Correction, Plan};
 use super::raw::{Found, Rewriting, by_day, find, rewrite_day};
 use super::reclassified::{DayReasons, dates};
 use super::session::{Session, may_hold_days};
+use super::survey::Survey;
 use super::{Changed, Nightly, Stage, clicks};
 use crate::error::BatchError;
 use crate::rewrite::{Fence, rewrite};
@@ -215,16 +217,18 @@ impl Nightly {
             clicks::on_days("clicked_at", days),
             clicks::not_erased(&published.tombstones)
         );
+        let survey = Survey::of(&session, &condition).await?;
+        survey.register(&session, u32::MAX);
         clicks::open(&session, &condition, self.judgement(marked), repeats).await?;
         let (anew, watermark) = (Change::Recompute(days), published.watermark);
         // Where a click came from changes neither counts nor visitors.
         if *correction != Correction::Geo {
-            tables.extend([self.add::<Hourly>(&session, anew, watermark, fence).await?]);
+            tables.extend([self.add::<Hourly>(&session, anew, &survey.owners, watermark, fence).await?]);
             self.reached("batch::correct::recomputed_hourly")?;
-            tables.extend([self.add::<Daily>(&session, anew, watermark, fence).await?]);
+            tables.extend([self.add::<Daily>(&session, anew, &survey.owners, watermark, fence).await?]);
             self.reached("batch::correct::recomputed_daily")?;
         }
-        tables.extend([self.add::<Dimensions>(&session, anew, watermark, fence).await?]);
+        tables.extend([self.add::<Dimensions>(&session, anew, &survey.owners, watermark, fence).await?]);
         self.reached("batch::correct::recomputed_dimensions")?;
         Ok(tables)
     }
@@ -242,17 +246,18 @@ impl Nightly {
             return Ok(tables);
         }
         let session = Session::new(&self.rules)?;
-        let (gone, watermark) = (Change::Erase(tombstone.subject(), days), published.watermark);
-        tables.extend([self.add::<Hourly>(&session, gone, watermark, fence).await?]);
+        let (gone, none, watermark) =
+            (Change::Erase(tombstone.subject(), days), Sample::default(), published.watermark);
+        tables.extend([self.add::<Hourly>(&session, gone, &none, watermark, fence).await?]);
         self.reached("batch::correct::erased_hourly")?;
-        tables.extend([self.add::<Daily>(&session, gone, watermark, fence).await?]);
+        tables.extend([self.add::<Daily>(&session, gone, &none, watermark, fence).await?]);
         self.reached("batch::correct::erased_daily")?;
-        tables.extend([self.add::<Dimensions>(&session, gone, watermark, fence).await?]);
+        tables.extend([self.add::<Dimensions>(&session, gone, &none, watermark, fence).await?]);
         self.reached("batch::correct::erased_dimensions")?;
-        tables.extend([self.add::<Links>(&session, gone, watermark, fence).await?]);
+        tables.extend([self.add::<Links>(&session, gone, &none, watermark, fence).await?]);
         self.reached("batch::correct::erased_links")?;
         if self.has_marks(published) {
-            tables.extend([self.add::<RateBots>(&session, gone, watermark, fence).await?]);
+            tables.extend([self.add::<RateBots>(&session, gone, &none, watermark, fence).await?]);
             self.reached("batch::correct::erased_marks")?;
         }
         Ok(tables)

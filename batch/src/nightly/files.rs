@@ -2,9 +2,10 @@
 //!
 //! Nothing but the file that is being encoded is held in memory beyond the budget of the queries.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use deltalake::arrow::array::{Array as _, ArrayRef, AsArray as _, Date32Array, RecordBatch};
+use deltalake::arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use deltalake::arrow::compute::cast;
 use deltalake::arrow::datatypes::{Date32Type, SchemaRef};
 use deltalake::datafusion::physical_plan::SendableRecordBatchStream;
@@ -21,61 +22,45 @@ use crate::tables::slot::Slot;
 /// Rows of a file of raw clicks at most, some hundred megabytes.
 const RAW_ROWS_A_FILE: usize = 2_000_000;
 
-/// Rows that come slot by slot, on their way into files.
+/// Rows on their way into one file a slot; those of a slot come in the order of its file.
 pub(super) struct Files<'a> {
     table: &'a Table,
     young: Day,
     now: Timestamp,
     schema: SchemaRef,
-    open: Option<(Slot, Encoder)>,
-    added: Vec<Add>,
+    open: BTreeMap<Slot, Encoder>,
 }
 
 impl<'a> Files<'a> {
     pub(super) fn of(table: &'a Table, young: Day, now: Timestamp) -> Self {
-        Self { table, young, now, schema: table.definition.file_schema(), open: None, added: Vec::new() }
+        Self { table, young, now, schema: table.definition.file_schema(), open: BTreeMap::new() }
     }
 
-    /// Writes rows whose first column is the first day of their slot, in the order of slots: one file a slot.
-    pub(super) async fn take(mut self, mut rows: SendableRecordBatchStream) -> Result<Vec<Add>, BatchError> {
-        while let Some(batch) = rows.try_next().await? {
-            let starts = batch.column(0).as_primitive::<Date32Type>().clone();
-            let mut from = 0;
-            while from < batch.num_rows() {
-                let slot = self.slot(&starts, from);
-                let mut to = from + 1;
-                while to < batch.num_rows() && self.slot(&starts, to) == slot {
-                    to += 1;
-                }
-                self.add(slot, conform(&batch.slice(from, to - from), &self.schema)?).await?;
-                from = to;
-            }
-        }
-        self.close().await?;
-        Ok(self.added)
-    }
-
-    fn slot(&self, starts: &Date32Array, row: usize) -> Slot {
-        if starts.is_null(row) { Slot::All } else { Slot::of(Day(starts.value(row)), self.young) }
-    }
-
-    async fn add(&mut self, slot: Slot, rows: RecordBatch) -> Result<(), BatchError> {
-        if self.open.as_ref().is_none_or(|(open, _)| *open != slot) {
-            self.close().await?;
-            self.open = Some((slot, Encoder::start(Arc::clone(&self.schema))));
-        }
-        if let Some((_, encoder)) = &self.open {
-            encoder.add(rows).await;
+    /// Writes rows whose first column is the first day of their slot.
+    pub(super) async fn take(&mut self, rows: &RecordBatch) -> Result<(), BatchError> {
+        let starts = rows.column(0).as_primitive::<Date32Type>();
+        let start = |row: usize| starts.is_valid(row).then(|| Day(starts.value(row)));
+        let mut from = 0;
+        while from < rows.num_rows() {
+            let first = start(from);
+            let to = (from + 1..rows.num_rows()).find(|row| start(*row) != first).unwrap_or(rows.num_rows());
+            let slot = first.map_or(Slot::All, |first| Slot::of(first, self.young));
+            let schema = &self.schema;
+            let encoder = self.open.entry(slot).or_insert_with(|| Encoder::start(Arc::clone(schema)));
+            encoder.add(conform(&rows.slice(from, to - from), schema)?).await;
+            from = to;
         }
         Ok(())
     }
 
-    async fn close(&mut self) -> Result<(), BatchError> {
-        if let Some((slot, encoder)) = self.open.take() {
+    /// The files, once they are whole.
+    pub(super) async fn finish(self) -> Result<Vec<Add>, BatchError> {
+        let mut added = Vec::with_capacity(self.open.len());
+        for (slot, encoder) in self.open {
             let file = encoder.finish().await?;
-            self.added.push(self.table.put(&slot.place(), slot.month().as_deref(), file, self.now).await?);
+            added.push(self.table.put(&slot.place(), slot.month().as_deref(), file, self.now).await?);
         }
-        Ok(())
+        Ok(added)
     }
 }
 

@@ -14,8 +14,10 @@ use object_store::path::Path;
 
 use super::clicks::{self, Judgement};
 use super::merge::{Change, merge};
+use super::parts::Sample;
 use super::plan::Plan;
 use super::session::{Session, may_hold_received};
+use super::survey::Survey;
 use super::{Changed, Nightly, Stage};
 use crate::error::BatchError;
 use crate::rewrite::Fence;
@@ -37,17 +39,6 @@ pub(super) struct Increment<'a> {
     pub(super) cut_from: &'a [CutEntry],
     pub(super) cut_to: &'a [CutEntry],
     pub(super) rate_bots: Option<u32>,
-}
-
-/// What an increment touches.
-#[derive(Debug, Default)]
-struct Touched {
-    /// How many clicks and previews there are.
-    clicks: u64,
-    /// Their event days.
-    days: BTreeSet<Day>,
-    /// Event days of those that carry a label.
-    labelled: BTreeSet<Day>,
 }
 
 /// The cut of `to`: for each partition, behind the last click that was received before it.
@@ -105,29 +96,31 @@ impl Nightly {
         let mut raw = self.lake.table(click_event::definition()).await?;
         raw.load_version(plan.raw_version).await?;
         let mut tables = BTreeMap::from([(click_event::NAME.to_owned(), plan.raw_version)]);
-        let mut touched = Touched::default();
+        let mut survey = Survey::default();
         let since = received_since(increment.cut_from);
         if session.read_raw(&raw, |file| may_hold_received(file, since, increment.to.start())).await? {
             let planned =
                 clicks::between(increment.cut_from, increment.cut_to) + &clicks::not_erased(&published.tombstones);
-            let marks = self.mark(&session, &planned, increment, fence).await?;
+            survey = Survey::of(&session, &planned).await?;
+            survey.register(&session, increment.rate_bots.unwrap_or(u32::MAX));
+            let marks = self.mark(&session, &planned, &survey, increment, fence).await?;
             tables.extend(marks.map(|version| (RateBots::definition().name.to_owned(), version)));
             clicks::open(&session, &planned, self.judgement(marks.is_some()), &plan.repeats).await?;
-            touched = touch(&session).await?;
         }
         self.reached("batch::increment::rolled")?;
-        self.progress(Stage::Merge { clicks: touched.clicks });
-        let (days, labelled) = (Change::Add(&touched.days), Change::Add(&touched.labelled));
-        tables.extend([self.add::<Hourly>(&session, days, increment.to, fence).await?]);
+        self.progress(Stage::Merge { clicks: survey.clicks });
+        let (days, owners) = (Change::Add(&survey.days), &survey.owners);
+        let labelled = Change::Add(&survey.labelled);
+        tables.extend([self.add::<Hourly>(&session, days, owners, increment.to, fence).await?]);
         self.reached("batch::increment::merged_hourly")?;
-        tables.extend([self.add::<Daily>(&session, days, increment.to, fence).await?]);
+        tables.extend([self.add::<Daily>(&session, days, owners, increment.to, fence).await?]);
         self.reached("batch::increment::merged_daily")?;
-        tables.extend([self.add::<Dimensions>(&session, days, increment.to, fence).await?]);
+        tables.extend([self.add::<Dimensions>(&session, days, owners, increment.to, fence).await?]);
         self.reached("batch::increment::merged_dimensions")?;
-        tables.extend([self.add::<Links>(&session, labelled, increment.to, fence).await?]);
+        tables.extend([self.add::<Links>(&session, labelled, owners, increment.to, fence).await?]);
         self.reached("batch::increment::merged_links")?;
         self.audit(&session, plan.number, increment, published).await?;
-        Ok(Changed { tables, rows: touched.clicks, ..Changed::default() })
+        Ok(Changed { tables, rows: survey.clicks, ..Changed::default() })
     }
 
     /// Marks rate bots, and makes the view `marks`; the version of their table, where there are any.
@@ -135,11 +128,12 @@ impl Nightly {
         &self,
         session: &Session,
         planned: &str,
+        survey: &Survey,
         increment: Increment<'_>,
         fence: Fence,
     ) -> Result<Option<u64>, BatchError> {
         let Some(most) = increment.rate_bots else { return Ok(None) };
-        if !clicks::rate(session, planned, most).await? {
+        if !survey.any_often(most) || !clicks::rate(session, planned, most).await? {
             return Ok(None);
         }
         let rated = session.query("SELECT DISTINCT CAST(minute AS DATE) AS day FROM rated").await?;
@@ -147,7 +141,8 @@ impl Nightly {
         for rows in rated {
             days.extend(Columns::new(&rows).dates("day")?.iter().flatten().map(Day));
         }
-        let (_, version) = self.add::<RateBots>(session, Change::Add(&days), increment.to, fence).await?;
+        let (_, version) =
+            self.add::<RateBots>(session, Change::Add(&days), &Sample::default(), increment.to, fence).await?;
         self.reached("batch::increment::marked")?;
         self.read_marks(session, &clicks::received_in(increment.from..increment.to)).await?;
         Ok(Some(version))
@@ -170,32 +165,16 @@ impl Nightly {
         Ok(true)
     }
 
-    /// Changes a rollup; its name with its new version.
+    /// Changes a rollup; its name with its new version. `owners` are those of the clicks that come to it.
     pub(super) async fn add<R: Rollup>(
         &self,
         session: &Session,
         change: Change<'_>,
+        owners: &Sample,
         watermark: Hour,
         fence: Fence,
     ) -> Result<(String, u64), BatchError> {
-        let version = merge::<R>(&self.lake, session, change, watermark, fence, self.clock.now()).await?;
+        let version = merge::<R>(&self.lake, session, change, owners, watermark, fence, self.clock.now()).await?;
         Ok((R::definition().name.to_owned(), version))
     }
-}
-
-async fn touch(session: &Session) -> Result<Touched, BatchError> {
-    let query = "SELECT day, count(*) AS clicks, count(*) FILTER (WHERE labelled) AS labelled FROM clicks GROUP BY day";
-    let mut touched = Touched::default();
-    for rows in session.query(query).await? {
-        let columns = Columns::new(&rows);
-        let (days, clicks, labelled) =
-            (columns.dates("day")?, columns.numbers("clicks")?, columns.numbers("labelled")?);
-        for row in 0..days.len() {
-            let day = Day(days.value(row));
-            touched.clicks += counted(clicks.value(row));
-            touched.days.insert(day);
-            touched.labelled.extend((labelled.value(row) > 0).then_some(day));
-        }
-    }
-    Ok(touched)
 }

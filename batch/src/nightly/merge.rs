@@ -1,31 +1,41 @@
 //! Merge: what becomes of the files of a rollup that hold the event days in question, in one commit.
 //!
-//! Old rows and clicks are grouped together by one query, which yields the rows file by file, each in the order of its
-//! key. An increment keeps every old row (`new = old + increment`); a correction keeps those of the days it does not make
+//! Old rows and clicks are grouped together by one query for each part of the owners, which yields the rows of each file in
+//! the order of its key. An increment keeps every old row (`new = old + increment`); a correction keeps those of the days it does not make
 //! anew; an erasure keeps what is not the subject's, and sums a tenant's own rows up again from those of its other links,
 //! which is exact for counts and sketches alike, because every click of a tenant is a click of one of its links.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use deltalake::arrow::array::{AsArray as _, Date32Array};
+use deltalake::arrow::array::{ArrayRef, AsArray as _, Date32Array, RecordBatch};
+use deltalake::arrow::compute::interleave_record_batch;
 use deltalake::arrow::datatypes::{DataType, Date32Type};
+use deltalake::arrow::row::{RowConverter, SortField};
 use deltalake::datafusion::error::DataFusionError;
 use deltalake::datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use deltalake::kernel::Add;
+use futures::TryStreamExt as _;
 use linktide_common::bucket::{Day, Hour, Timestamp};
 use linktide_common::id::Subject;
 use object_store::path::Path;
 
 use super::files::Files;
+use super::parts::{Part, Sample, parts};
 use super::session::Session;
 use crate::error::BatchError;
 use crate::rewrite::{Fence, rewrite};
 use crate::table::{File, Rows, Table};
 use crate::tables::Lake;
-use crate::tables::columns::signed;
+use crate::tables::columns::{Columns, missing, signed};
 use crate::tables::rollup::Rollup;
 use crate::tables::slot::{Slot, third_of};
+
+/// What a click costs, and a row that is there, when parts are cut: a click becomes some four rows.
+const A_CLICK: usize = 4;
+const A_ROW: usize = 1;
+/// Groups that become rows at once; a link's day may be hundreds of rows.
+const GROUPS_AT_ONCE: usize = 1024;
 
 /// What is done to a rollup.
 #[derive(Debug, Clone, Copy)]
@@ -96,18 +106,19 @@ fn without<R: Rollup>(subject: Subject) -> String {
     )
 }
 
-/// Changes a rollup, once; the table's version with it.
+/// Changes a rollup, once; the table's version with it. `owners` are those of the clicks that come to it.
 pub(super) async fn merge<R: Rollup>(
     lake: &Lake,
     session: &Session,
     change: Change<'_>,
+    owners: &Sample,
     watermark: Hour,
     fence: Fence,
     now: Timestamp,
 ) -> Result<u64, BatchError> {
     let mut table = lake.table(R::definition()).await?;
     if !fence.has_landed(&table).await? {
-        let (added, removed) = write::<R>(&table, session, change, third_of(watermark.day()), now).await?;
+        let (added, removed) = write::<R>(&table, session, change, owners, third_of(watermark.day()), now).await?;
         rewrite(&mut table, &removed, &added, Rows::Changed, fence).await?;
     }
     table.version()
@@ -118,6 +129,7 @@ async fn write<R: Rollup>(
     table: &Table,
     session: &Session,
     change: Change<'_>,
+    owners: &Sample,
     young: Day,
     now: Timestamp,
 ) -> Result<(Vec<Add>, Vec<File>), BatchError> {
@@ -127,7 +139,7 @@ async fn write<R: Rollup>(
     slots.extend(turned(&files));
     let replaced: Vec<File> =
         files.into_iter().filter(|(_, slot)| slots.contains(slot)).map(|(file, _)| file).collect();
-    let mut rows = Vec::new();
+    let (mut rows, mut kept) = (Vec::new(), Sample::default());
     if change.has_clicks() {
         rows.push(R::clicks());
     }
@@ -136,13 +148,33 @@ async fn write<R: Rollup>(
         session.read("stored", table, &paths).await?;
         session.view("kept", &change.kept::<R>()).await?;
         rows.push(R::kept());
+        kept = session.or_damage(sample(session)).await?;
     }
     if rows.is_empty() {
         return Ok((Vec::new(), replaced));
     }
     session.context().register_udf(slot_start(young));
-    let added = async { Files::of(table, young, now).take(session.stream(&query::<R>(&rows)).await?).await };
-    Ok((session.or_damage(added).await?, replaced))
+    let mut written = Files::of(table, young, now);
+    for part in parts(&[(owners, A_CLICK), (&kept, A_ROW)]) {
+        let groups = session.query(&query::<R>(&rows, part)).await?;
+        for groups in in_order::<R>(&groups)? {
+            for rows in R::rows(groups?)? {
+                written.take(&rows).await?;
+            }
+        }
+    }
+    Ok((written.finish().await?, replaced))
+}
+
+/// Whose rows are stored.
+async fn sample(session: &Session) -> Result<Sample, BatchError> {
+    let mut sample = Sample::default();
+    let mut rows = session.stream("SELECT tenant_id, link_id FROM stored").await?;
+    while let Some(rows) = rows.try_next().await? {
+        let owners = Columns::new(&rows).owners()?;
+        (0..rows.num_rows()).for_each(|row| sample.add(owners.at(row)));
+    }
+    Ok(sample)
 }
 
 /// The files of a rollup with where their rows belong now. One that Linktide did not write would be counted beside its own.
@@ -165,16 +197,46 @@ fn turned(files: &[(File, Slot)]) -> impl Iterator<Item = Slot> {
     files.iter().filter(|(file, slot)| Slot::named(file) != Some(*slot)).map(|(_, slot)| *slot)
 }
 
-fn query<R: Rollup>(rows: &[String]) -> String {
+fn query<R: Rollup>(rows: &[String], part: Part) -> String {
     let slot = R::DAY.map_or_else(|| "CAST(NULL AS DATE)".to_owned(), |day| format!("slot_start({day})"));
-    let order: String = R::KEY.iter().map(|column| format!(", {column} ASC NULLS FIRST")).collect();
+    let condition = part.condition();
+    let rows: Vec<String> = rows.iter().map(|rows| format!("SELECT * FROM ({rows}) WHERE {condition}")).collect();
     format!(
-        "SELECT {slot} AS slot, {columns} FROM (SELECT {key}, {sums} FROM ({rows}) GROUP BY {key}) ORDER BY slot{order}",
+        "SELECT {slot} AS slot, {columns} FROM (SELECT {key}, {sums} FROM ({rows}) GROUP BY {key})",
         columns = R::columns(),
         key = R::KEY.join(", "),
         sums = R::sums(),
         rows = rows.join(" UNION ALL ")
     )
+}
+
+/// The groups of a part by slot and key, some at a time.
+///
+/// The database would sort them, too, but takes each of the pieces that it gets them in for as large as all together.
+fn in_order<R: Rollup>(
+    groups: &[RecordBatch],
+) -> Result<impl Iterator<Item = Result<RecordBatch, BatchError>>, BatchError> {
+    let by = |groups: &RecordBatch| -> Result<Vec<ArrayRef>, BatchError> {
+        let named = |name: &&str| groups.column_by_name(name).map(Arc::clone).ok_or_else(|| missing(name));
+        std::iter::once(&"slot").chain(R::KEY).map(named).collect()
+    };
+    let mut order: Vec<(usize, usize)> = Vec::new();
+    let mut keys = Vec::with_capacity(groups.len());
+    if let Some(first) = groups.first() {
+        let field = |column: &ArrayRef| SortField::new(column.data_type().clone());
+        let converter = RowConverter::new(by(first)?.iter().map(field).collect())?;
+        for (number, groups) in groups.iter().enumerate() {
+            keys.push(converter.convert_columns(&by(groups)?)?);
+            order.extend((0..groups.num_rows()).map(|row| (number, row)));
+        }
+        order.sort_unstable_by(|(one, row), (other, of_other)| keys[*one].row(*row).cmp(&keys[*other].row(*of_other)));
+    }
+    let groups: Vec<&RecordBatch> = groups.iter().collect();
+    let starts = (0..order.len()).step_by(GROUPS_AT_ONCE);
+    Ok(starts.map(move |from| {
+        let some = &order[from..order.len().min(from + GROUPS_AT_ONCE)];
+        Ok(interleave_record_batch(&groups, some)?)
+    }))
 }
 
 /// `slot_start(day)`: the first day that is in one file with it.

@@ -18,6 +18,7 @@ mod functions;
 mod increment;
 mod maintenance;
 mod merge;
+mod parts;
 mod plan;
 mod propose;
 mod raw;
@@ -25,6 +26,7 @@ mod receipt;
 mod reclassified;
 pub(crate) mod session;
 mod stage;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

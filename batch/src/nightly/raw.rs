@@ -15,6 +15,7 @@ use object_store::path::Path;
 
 use super::files::write_raw;
 use super::merge::Change;
+use super::parts::Sample;
 use super::plan::Plan;
 use super::session::Session;
 use super::{Changed, Nightly, Stage, clicks};
@@ -171,7 +172,9 @@ impl Nightly {
         if self.has_marks(published) {
             let expired = Change::Expire(through.next().first_hour());
             let session = Session::new(&self.rules)?;
-            tables.extend([self.add::<RateBots>(&session, expired, published.watermark, fence).await?]);
+            tables.extend([self
+                .add::<RateBots>(&session, expired, &Sample::default(), published.watermark, fence)
+                .await?]);
             self.reached("batch::delete::unmarked")?;
         }
         Ok(Changed { tables, deleted_through: Some(through), ..Changed::default() })

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use deltalake::arrow::array::{
-    Array as _, AsArray as _, BinaryArray, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array as _, AsArray as _, BinaryArray, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use deltalake::arrow::datatypes::{
     DataType, Date32Type, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
@@ -105,6 +106,10 @@ impl<'a> Columns<'a> {
         self.column(name)?.as_binary_opt::<i32>().ok_or_else(|| missing(name))
     }
 
+    pub(crate) fn flags(&self, name: &str) -> Result<&'a BooleanArray, BatchError> {
+        self.column(name)?.as_boolean_opt().ok_or_else(|| missing(name))
+    }
+
     pub(crate) fn lists(&self, name: &str) -> Result<&'a deltalake::arrow::array::ListArray, BatchError> {
         self.column(name)?.as_list_opt::<i32>().ok_or_else(|| missing(name))
     }
@@ -114,7 +119,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn missing(name: &str) -> BatchError {
+pub(crate) fn missing(name: &str) -> BatchError {
     BatchError::Corrupt {
         what: "a table's file".to_owned(),
         reason: format!("column {name} is missing or of another type"),

@@ -4,11 +4,14 @@
 //! kinds of rows go through the same sums, so `rollup(A ∪ B) = rollup(A) + rollup(B)` for parts cut at received hours
 //! holds by construction.
 
+use deltalake::arrow::array::RecordBatch;
+
+use crate::error::BatchError;
 use crate::table::Definition;
 
 /// A rollup table. The queries are DataFusion's SQL.
 pub(crate) trait Rollup {
-    /// What a row is about, in the order of the file.
+    /// What rows are grouped by, in the order of the file.
     const KEY: &'static [&'static str];
     /// The event day of a row; none in a table that has no time.
     const DAY: Option<&'static str>;
@@ -26,6 +29,11 @@ pub(crate) trait Rollup {
     /// What becomes of the rows of one key.
     fn sums() -> String;
 
-    /// The columns of the table, from the key and the sums.
+    /// What is asked of each group, from the key and the sums.
     fn columns() -> String;
+
+    /// The rows of the table that some groups are, in their order; the first column stays.
+    fn rows(groups: RecordBatch) -> Result<Vec<RecordBatch>, BatchError> {
+        Ok(vec![groups])
+    }
 }

@@ -4,7 +4,8 @@
 //! one that does, and one that tracks into a Kafka that is gone. `wrk` asks them in turn at a moderate load (few connections, each with a pause
 //! between two requests, so that neither the redirector nor the machine is at its limits), several rounds within one run;
 //! the order changes from round to round. Printed are the medians of the rounds' percentiles, and of their ratios to the
-//! same round's without tracking.
+//! same round's without tracking. `./dev bench redirect PROGRAM…` asks redirectors of other builds of this benchmark in the
+//! same rounds: what two runs find differs by more than most changes.
 //!
 //! `./dev bench emitter`: what the emitter itself does: clicks a second with acknowledgements of 50 ms and into Kafka, and
 //! what `emit` costs before and during an outage.
@@ -13,6 +14,7 @@ mod emitter;
 mod servers;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use servers::{Door, Mode};
@@ -33,7 +35,8 @@ fn main() {
         // This program again, as one of the redirectors.
         Some("serve") => servers::serve(&arguments.collect::<Vec<_>>()),
         Some("emitter") => emitter::run(),
-        _ => redirect(),
+        Some("redirect") => redirect(&arguments.map(PathBuf::from).collect::<Vec<_>>()),
+        _ => redirect(&[]),
     }
 }
 
@@ -50,54 +53,50 @@ struct Found {
     rate: f64,
 }
 
-fn redirect() {
+fn redirect(others: &[PathBuf]) {
     let mut brokers = servers::Brokers::start();
-    let doors = [Mode::Off, Mode::OffAgain, Mode::On, Mode::Gone].map(|mode| Door::start(mode, &brokers));
+    let this = std::env::current_exe().expect("this program has a path");
+    let of_this = [Mode::Off, Mode::OffAgain, Mode::On, Mode::Gone].map(|mode| Door::start(&this, mode, &brokers));
+    let of_others =
+        others.iter().flat_map(|other| [Mode::Off, Mode::On].map(|mode| Door::start(other, mode, &brokers)));
+    let doors: Vec<Door> = of_this.into_iter().chain(of_others).collect();
     brokers.end_the_one_that_goes();
     for door in &doors {
         // Caches and connections warm up; the buffer of the one whose Kafka is gone fills.
         ask(door, 3);
     }
-    let mut found: [Vec<Found>; 4] = Default::default();
+    let mut found = vec![Vec::new(); doors.len()];
     for round in 0..ROUNDS {
         for turn in 0..doors.len() {
             let which = (round + turn) % doors.len();
             found[which].push(ask(&doors[which], SECONDS));
         }
-        let row: Vec<_> =
-            found.iter().map(|rounds| format!("{:.0}/{:.0}", rounds[round].p50, rounds[round].p99)).collect();
-        print(&format!(
-            "round {:>2}: off {}, off {}, on {}, gone {} µs (p50/p99)",
-            round + 1,
-            row[0],
-            row[1],
-            row[2],
-            row[3]
-        ));
+        let row = found.iter().map(|rounds: &Vec<Found>| format!("{:.0}/{:.0}", rounds[round].p50, rounds[round].p99));
+        print(&format!("round {:>2}: {} µs (p50/p99)", round + 1, row.collect::<Vec<_>>().join(", ")));
     }
     report(&doors, &found);
 }
 
-fn report(doors: &[Door; 4], found: &[Vec<Found>; 4]) {
+fn report(doors: &[Door], found: &[Vec<Found>]) {
     let column = |which: usize, of: fn(&Found) -> f64| median(found[which].iter().map(of).collect());
     let ratio = |which: usize, of: fn(&Found) -> f64| {
         median(found[which].iter().zip(&found[0]).map(|(one, off)| of(one) / of(off)).collect())
     };
     print(&format!(
-        "\n{:<26} {:>9} {:>9} {:>10} {:>9} {:>9}",
+        "\n{:<44} {:>9} {:>9} {:>10} {:>9} {:>9}",
         "tracking", "p50 µs", "p99 µs", "requests/s", "p50 ratio", "p99 ratio"
     ));
     for (which, door) in doors.iter().enumerate() {
         print(&format!(
-            "{:<26} {:>9.0} {:>9.0} {:>10.0} {:>9.3} {:>9.3}",
-            door.mode.name(),
+            "{:<44} {:>9.0} {:>9.0} {:>10.0} {:>9.3} {:>9.3}",
+            door.name(),
             column(which, |found| found.p50),
             column(which, |found| found.p99),
             column(which, |found| found.rate),
             ratio(which, |found| found.p50),
             ratio(which, |found| found.p99),
         ));
-        print(&format!("{:<26} {}", "", door.counted()));
+        print(&format!("{:<44} {}", "", door.counted()));
     }
 }
 
@@ -133,6 +132,6 @@ fn ask(door: &Door, seconds: u32) -> Found {
     let told = String::from_utf8_lossy(&output.stdout);
     let line = told.lines().find_map(|line| line.strip_prefix("found ")).unwrap_or_else(|| panic!("wrk said: {told}"));
     let values: Vec<f64> = line.split(' ').map(|value| value.parse().expect("a number")).collect();
-    assert!(values[3] == 0.0, "{} answers of {} were errors", values[3], door.mode.name());
+    assert!(values[3] == 0.0, "{} answers of {} were errors", values[3], door.name());
     Found { p50: values[0], p99: values[1], rate: values[2] }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
             Self::OffAgain => "off, another process",
@@ -67,7 +68,8 @@ pub(crate) async fn log(brokers: String) -> Arc<KafkaLog> {
 
 /// A redirector; it ends with its owner.
 pub(crate) struct Door {
-    pub(crate) mode: Mode,
+    mode: Mode,
+    program: PathBuf,
     pub(crate) address: SocketAddr,
     pub(crate) folder: tempfile::TempDir,
     process: Child,
@@ -75,24 +77,31 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    pub(crate) fn start(mode: Mode, brokers: &Brokers) -> Self {
+    /// Starts one that `program` is, some build of this benchmark.
+    pub(crate) fn start(program: &Path, mode: Mode, brokers: &Brokers) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let links = folder.path().join("links.csv");
         std::fs::write(&links, "slug,link_id,destination,title\nspring,7,https://shop.example/?utm_source=x,Spring\n")
             .expect("the folder can be written");
         let kafka = if mode == Mode::Gone { &brokers.goes } else { &brokers.stays };
-        let mut process = Command::new(std::env::current_exe().expect("this program has a path"))
+        let mut process = Command::new(program)
             .args(["serve", if matches!(mode, Mode::Off | Mode::OffAgain) { "off" } else { "on" }, &kafka.address()])
             .arg(&links)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("this program starts again");
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("it is piped")).read_line(&mut line).expect("it tells its address");
         let address = line.trim().parse().unwrap_or_else(|_| panic!("the redirector said `{line}`"));
         let orders = process.stdin.take();
-        Self { mode, address, folder, process, orders }
+        Self { mode, program: program.to_owned(), address, folder, process, orders }
+    }
+
+    /// How it tracks, and which build it is.
+    pub(crate) fn name(&self) -> String {
+        let program = self.program.file_name().unwrap_or_default().to_string_lossy();
+        format!("{}, {program}", self.mode.name())
     }
 
     /// What became of its clicks, by its metrics.

@@ -4,14 +4,14 @@
 //! - `visitors_count(sketch)`: how many visitors a sketch counted.
 //! - `visitor_hashes(visitor)`: a visitor as a set of one, an empty one where there is none.
 //! - `visitors_union(hashes)`: the union of sets, or null where it is too large or one of them is null.
-//! - `by_quarter(quarter, clicks, bots)`: counts by quarter of the day, as three lists of one length.
+//! - `by_value(quarter, clicks, bots, dimension, value, …)`: counts by value of each dimension and quarter of the day.
 //! - `located(geo_pending)` and `judged(user_agent, clicked_at, bot_reason)`: what today's rules say of a network and of a user agent.
 //!
 //! Clicks and rows that were rolled up before go through the same aggregates: a click is one visitor, an old row a sketch.
 //! So a rollup is added to by grouping both together, which is the law `rollup(A ∪ B) = rollup(A) + rollup(B)` itself.
 
 mod aggregate;
-mod by_quarter;
+mod by_value;
 mod rules;
 mod visitor_set;
 mod visitors;
@@ -23,7 +23,7 @@ use linktide_common::enrich::Rules;
 
 /// Makes the functions known to queries of `context`.
 pub(super) fn register(context: &SessionContext, today: &Arc<Rules>) {
-    context.register_udaf(by_quarter::function());
+    context.register_udaf(by_value::function());
     context.register_udaf(visitors::function());
     context.register_udf(visitors::count());
     context.register_udf(visitor_set::of_one());
