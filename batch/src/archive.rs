@@ -32,8 +32,11 @@ use crate::error::BatchError;
 use crate::metrics;
 use crate::table::{Rows, Table};
 use crate::tables::click_event::{self, Row};
+use crate::tables::parquet::Encoder;
 use crate::tables::{Lake, columns};
 
+/// Clicks that become columns at once: each column looks at all of them, and finds them in the processor's cache.
+const ROWS_AT_ONCE: usize = 1000;
 /// Times a commit is tried before the table is read anew.
 const ATTEMPTS: usize = 5;
 
@@ -248,22 +251,16 @@ impl Archiver {
         // Before the positions pass them; kept by their places, so that the next try keeps none twice.
         self.intake.keep_rejects(&self.rejected).await?;
         let now = self.clock.now();
-        self.rows.sort_by_key(|row| {
-            let click = &row.click;
-            (
-                columns::signed(click.tenant_id.0),
-                columns::signed(click.link_id.0),
-                click.clicked_at,
-                row.partition,
-                row.offset,
-            )
-        });
         let rules = self.intake.rules_version();
         let mut added: Vec<Add> = Vec::new();
-        for (day, rows) in by_day(&self.rows) {
+        for (day, rows) in by_day(in_order(&self.rows)) {
             let date = day.start().to_string()[..10].to_owned();
             let path = Path::from(format!("received_date={date}/{}.parquet", uuid::Uuid::new_v4()));
-            added.push(self.table.write(&path, Some(&date), click_event::encode(&rows, &rules)?, now).await?);
+            let encoder = Encoder::start(self.table.definition.file_schema());
+            for rows in rows.chunks(ROWS_AT_ONCE) {
+                encoder.add(click_event::encode(rows, &rules)?).await;
+            }
+            added.push(self.table.put(&path, Some(&date), encoder.finish().await?, now).await?);
         }
         let epoch = self.intake.epoch();
         let transactions = positions.iter().flat_map(|(partition, position)| {
@@ -376,7 +373,19 @@ impl Archiver {
     }
 }
 
-fn by_day(rows: &[Row]) -> BTreeMap<Day, Vec<&Row>> {
+/// Rows in the order of the file. They are large, and stay where they are.
+fn in_order(rows: &[Row]) -> impl Iterator<Item = &Row> {
+    let keyed = rows.iter().map(|row| {
+        let click = &row.click;
+        let owner = (columns::signed(click.tenant_id.0), columns::signed(click.link_id.0));
+        ((owner, click.clicked_at, row.partition, row.offset), row)
+    });
+    let mut order: Vec<_> = keyed.collect();
+    order.sort_unstable_by_key(|(key, _)| *key);
+    order.into_iter().map(|(_, row)| row)
+}
+
+fn by_day<'a>(rows: impl Iterator<Item = &'a Row>) -> BTreeMap<Day, Vec<&'a Row>> {
     let mut days: BTreeMap<Day, Vec<&Row>> = BTreeMap::new();
     for row in rows {
         days.entry(Day::of(row.click.received_at)).or_default().push(row);

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deltalake::arrow::array::RecordBatch;
 use deltalake::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
@@ -27,7 +26,7 @@ use url::Url;
 
 use crate::error::BatchError;
 use crate::metrics;
-use crate::tables::parquet::{Encoded, Encoder};
+use crate::tables::parquet::Encoded;
 
 /// Raised when an older Linktide could no longer write a table; kept in its properties. Format 1 had neither
 /// visitors one by one nor repeats.
@@ -196,19 +195,6 @@ impl Table {
     /// another, as [`Table::objects`] does, names what it is asked about by its place in the whole.)
     pub(crate) fn root(&self) -> (Arc<dyn ObjectStore>, &str) {
         (self.delta.log_store().root_object_store(None), self.delta.table_url().path())
-    }
-
-    /// Writes a file that no version names yet.
-    pub(crate) async fn write(
-        &self,
-        path: &Path,
-        partition: Option<&str>,
-        rows: RecordBatch,
-        now: Timestamp,
-    ) -> Result<Add, BatchError> {
-        let encoder = Encoder::start(rows.schema());
-        encoder.add(rows).await;
-        self.put(path, partition, encoder.finish().await?, now).await
     }
 
     /// Writes an encoded file that no version names yet.

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use futures::TryStreamExt as _;
 use linktide_common::bucket::{Day, Hour, QUARTERS_PER_DAY, QUARTERS_PER_HOUR};
 use linktide_common::dimension::{Dimension, NONE};
 use linktide_common::enrich::{RATE, SUSPECTED};
@@ -17,12 +18,13 @@ use linktide_common::id::TenantId;
 use linktide_common::publication::{CutEntry, Tombstone};
 use linktide_common::repeat::Windows;
 
+use super::repeats::Repeats;
 use super::session::Session;
 use crate::error::BatchError;
 use crate::tables::columns::signed;
 
 pub(super) const MINUTE_US: i64 = 60_000_000;
-const QUARTER_US: i64 = 15 * MINUTE_US;
+pub(super) const QUARTER_US: i64 = 15 * MINUTE_US;
 pub(super) const HOUR_US: i64 = 4 * QUARTER_US;
 pub(super) const DAY_US: i64 = 24 * HOUR_US;
 
@@ -49,39 +51,32 @@ pub(super) async fn open(
     session.view("clicks", &clicks(condition, judgement)).await?;
     session.view("everyone", &everyone()).await?;
     // Sorting clicks is done once; what comes of it is little.
-    session.keep("repeated", &repeated(condition, judgement, windows)).await?;
-    Ok(())
+    let mut repeats = Repeats::default();
+    let count = async {
+        let mut clicks = session.stream(&perhaps_repeated(condition, judgement, windows)).await?;
+        while let Some(clicks) = clicks.try_next().await? {
+            repeats.take(&clicks)?;
+        }
+        Ok(())
+    };
+    session.or_damage(count).await?;
+    session.table("repeated", repeats.rows()?)
 }
 
-/// Repeats by link, by tenant, and by quarter. Hashes of visitors are of a UTC day, so none follows a click of the day before,
-/// and event days can be rolled up one by one.
-fn repeated(condition: &str, judgement: Judgement, windows: &Windows) -> String {
-    let (day, _) = divided("quarter", i64::from(QUARTERS_PER_DAY));
-    let (hour, in_hour) = divided("quarter", i64::from(QUARTERS_PER_HOUR));
-    let received = divided("CAST(received_at AS BIGINT)", HOUR_US).0;
+/// People's clicks that can be repeats, those of a visitor on a link one behind the other. Hashes of visitors are of a UTC day, so
+/// none follows a click of the day before, and event days can be rolled up one by one.
+fn perhaps_repeated(condition: &str, judgement: Judgement, windows: &Windows) -> String {
     format!(
-        "WITH people AS (
-             SELECT tenant_id, link_id, clicked_at, {window} AS longest,
-                    CAST(clicked_at AS BIGINT) - lag(CAST(clicked_at AS BIGINT)) OVER (
-                        PARTITION BY tenant_id, link_id, coalesce(visitor, ip_hash), {received}
-                        ORDER BY clicked_at, partition, \"offset\") AS behind
-             FROM ({unmarked})
-             WHERE NOT preview AND {person} AND {window} > 0
-                   AND perhaps_again(tenant_id, link_id, {received}, coalesce(visitor, ip_hash))),
-         quarters AS (
-             SELECT tenant_id, link_id, {quarter} AS quarter, count(*) AS repeats FROM people
-             WHERE behind <= longest GROUP BY tenant_id, link_id, {quarter}),
-         owners AS (
-             SELECT * FROM quarters
-             UNION ALL SELECT tenant_id, CAST(NULL AS BIGINT) AS link_id, quarter, repeats FROM quarters)
-         SELECT tenant_id, link_id, arrow_cast(arrow_cast({day}, 'Int32'), 'Date32') AS day,
-                arrow_cast({hour} * {HOUR_US}, 'Timestamp(Microsecond, Some(\"UTC\"))') AS hour, {in_hour} AS in_hour,
-                sum(repeats) AS repeats
-         FROM owners GROUP BY tenant_id, link_id, quarter",
+        "SELECT tenant_id, link_id, coalesce(visitor, ip_hash) AS visitor, {received} AS received,
+                CAST(clicked_at AS BIGINT) AS clicked, {window} AS longest
+         FROM ({unmarked})
+         WHERE NOT preview AND {person} AND {window} > 0
+               AND perhaps_again(tenant_id, link_id, {received}, coalesce(visitor, ip_hash))
+         ORDER BY tenant_id, link_id, visitor, received, clicked",
         person = is_person(),
+        received = divided("CAST(received_at AS BIGINT)", HOUR_US).0,
         window = window_of("tenant_id", windows),
         unmarked = unmarked(condition, judgement.marked),
-        quarter = divided("CAST(clicked_at AS BIGINT)", QUARTER_US).0,
     )
 }
 

@@ -24,6 +24,7 @@ mod propose;
 mod raw;
 mod receipt;
 mod reclassified;
+mod repeats;
 pub(crate) mod session;
 mod stage;
 mod survey;

@@ -19,8 +19,8 @@ use super::functions;
 use crate::error::BatchError;
 use crate::table::{File, Table};
 
-/// Memory the queries may take before they spill to disk.
-const MEMORY: usize = 1 << 30;
+/// Memory the queries may take before they spill to disk. What else a run takes is about as much.
+const MEMORY: usize = 384 << 20;
 
 /// A place for queries.
 pub(super) struct Session {
@@ -95,6 +95,13 @@ impl Session {
         let view = self.context.sql(query).await?.into_view();
         self.context.deregister_table(name)?;
         self.context.register_table(name, view)?;
+        Ok(())
+    }
+
+    /// Makes rows the table `name` of queries.
+    pub(super) fn table(&self, name: &str, rows: RecordBatch) -> Result<(), BatchError> {
+        self.context.deregister_table(name)?;
+        self.context.register_batch(name, rows)?;
         Ok(())
     }
 

@@ -20,6 +20,7 @@ use crate::nightly::session::Session;
 use crate::nightly::{Correct, Corrected, DayReasons, Reason, clicks, overall, raw, reclassifications};
 use crate::table::{Rows, Table};
 use crate::tables::click_event;
+use crate::tables::parquet::Encoder;
 
 const ERASE: [&str; 9] = [
     "batch::plan::behind",
@@ -202,7 +203,10 @@ async fn store_reasons(world: &World, reason: Option<&str>) {
             let rows = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
             let date = file.path.as_ref().split('/').next().unwrap().strip_prefix("received_date=").unwrap();
             let path = format!("received_date={date}/{}.parquet", uuid::Uuid::new_v4()).into();
-            added.push(table.write(&path, Some(date), rows, world.clock.now()).await.unwrap());
+            let encoder = Encoder::start(rows.schema());
+            encoder.add(rows).await;
+            let file = encoder.finish().await.unwrap();
+            added.push(table.put(&path, Some(date), file, world.clock.now()).await.unwrap());
         }
     }
     table.commit(added, &files, Rows::Changed, Vec::new()).await.unwrap();
