@@ -8,9 +8,7 @@ use std::sync::Arc;
 use deltalake::arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
 use deltalake::arrow::compute::cast;
 use deltalake::arrow::datatypes::{Date32Type, SchemaRef};
-use deltalake::datafusion::physical_plan::SendableRecordBatchStream;
 use deltalake::kernel::Add;
-use futures::TryStreamExt as _;
 use linktide_common::bucket::{Day, Timestamp};
 use object_store::path::Path;
 
@@ -19,8 +17,8 @@ use crate::table::Table;
 use crate::tables::parquet::Encoder;
 use crate::tables::slot::Slot;
 
-/// Rows of a file of raw clicks at most, some hundred megabytes.
-const RAW_ROWS_A_FILE: usize = 2_000_000;
+/// Rows of a file of raw clicks, about: some forty megabytes, held in memory until they are written.
+const RAW_ROWS_A_FILE: usize = 1_000_000;
 
 /// Rows on their way into one file a slot; those of a slot come in the order of its file.
 pub(super) struct Files<'a> {
@@ -77,29 +75,43 @@ pub(super) fn conform(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBa
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
-/// Writes raw clicks of one day of receipt, as they come, into few files whose names begin with `name`.
-pub(super) async fn write_raw(
-    table: &Table,
-    mut rows: SendableRecordBatchStream,
-    date: &str,
-    name: &str,
+/// Raw clicks of one day of receipt on their way into few files, in order.
+pub(super) struct RawFiles<'a> {
+    table: &'a Table,
+    date: &'a str,
+    name: &'a str,
     now: Timestamp,
-) -> Result<Vec<Add>, BatchError> {
-    let schema = table.definition.file_schema();
-    let place = || Path::from(format!("received_date={date}/{name}.{}.parquet", uuid::Uuid::new_v4()));
-    let (mut added, mut open): (Vec<Add>, Option<(Encoder, usize)>) = (Vec::new(), None);
-    while let Some(batch) = rows.try_next().await? {
-        let (encoder, written) = open.take().unwrap_or_else(|| (Encoder::start(Arc::clone(&schema)), 0));
-        let written = written + batch.num_rows();
-        encoder.add(conform(&batch, &schema)?).await;
-        if written < RAW_ROWS_A_FILE {
-            open = Some((encoder, written));
-        } else {
-            added.push(table.put(&place(), Some(date), encoder.finish().await?, now).await?);
+    schema: SchemaRef,
+    open: Option<(Encoder, usize)>,
+    added: Vec<Add>,
+}
+
+impl<'a> RawFiles<'a> {
+    /// Files whose names begin with `name`.
+    pub(super) fn of(table: &'a Table, date: &'a str, name: &'a str, now: Timestamp) -> Self {
+        Self { table, date, name, now, schema: table.definition.file_schema(), open: None, added: Vec::new() }
+    }
+
+    pub(super) async fn take(&mut self, rows: &RecordBatch) -> Result<(), BatchError> {
+        let schema = &self.schema;
+        let (encoder, written) = self.open.get_or_insert_with(|| (Encoder::start(Arc::clone(schema)), 0));
+        encoder.add(conform(rows, schema)?).await;
+        *written += rows.num_rows();
+        if *written >= RAW_ROWS_A_FILE { self.close().await } else { Ok(()) }
+    }
+
+    async fn close(&mut self) -> Result<(), BatchError> {
+        if let Some((encoder, 1..)) = self.open.take() {
+            let place = format!("received_date={}/{}.{}.parquet", self.date, self.name, uuid::Uuid::new_v4());
+            let file = encoder.finish().await?;
+            self.added.push(self.table.put(&Path::from(place), Some(self.date), file, self.now).await?);
         }
+        Ok(())
     }
-    if let Some((encoder, 1..)) = open {
-        added.push(table.put(&place(), Some(date), encoder.finish().await?, now).await?);
+
+    /// The files, once they are whole.
+    pub(super) async fn finish(mut self) -> Result<Vec<Add>, BatchError> {
+        self.close().await?;
+        Ok(self.added)
     }
-    Ok(added)
 }

@@ -1,43 +1,53 @@
-//! Parts of a rollup's change that are done one after the other, so that only one of them is in memory.
+//! Parts of a rollup's change, or of a day's raw clicks, that are done one after the other, so that only one of them is in
+//! memory.
 //!
 //! Files are sorted by tenant and link, raw ones too: a part is a range of owners, whose rows lie together in every file, so
-//! the parts read hardly more than the whole. Rows of parts follow one another in the order of the rollup's file. Where to
-//! cut is told by a sample of owners.
+//! the parts read hardly more than the whole. Rows of parts follow one another in the order of the file that is written. Where
+//! to cut is told by a sample.
 
 use std::ops::Bound;
 
+use linktide_common::bucket::Day;
+
+use super::clicks::day_number;
 use crate::tables::columns::Owner;
 
-/// Owners that a sample keeps at most.
+/// Rows that a sample keeps at most.
 const SAMPLED: usize = 1 << 17;
 /// What a part may cost; little in tests, so that their few rows come in many parts.
 const A_PART: usize = if cfg!(test) { 1000 } else { 2_400_000 };
 
-/// The owner of every so manieth row.
-#[derive(Debug, Default)]
-pub(super) struct Sample {
-    owners: Vec<Owner>,
+/// Whose every so manieth row is.
+#[derive(Debug)]
+pub(super) struct Sample<K = Owner> {
+    keys: Vec<K>,
     /// Rows that each of them stands for, less one.
     skipped: usize,
     /// Rows to skip before the next one is taken.
     skip: usize,
 }
 
-impl Sample {
-    pub(super) fn add(&mut self, owner: Owner) {
+impl<K> Default for Sample<K> {
+    fn default() -> Self {
+        Self { keys: Vec::new(), skipped: 0, skip: 0 }
+    }
+}
+
+impl<K> Sample<K> {
+    pub(super) fn add(&mut self, key: K) {
         if self.skip > 0 {
             self.skip -= 1;
             return;
         }
-        if self.owners.len() == SAMPLED {
+        if self.keys.len() == SAMPLED {
             let mut at = 0;
-            self.owners.retain(|_| {
+            self.keys.retain(|_| {
                 at += 1;
                 at % 2 == 1
             });
             self.skipped = self.skipped * 2 + 1;
         }
-        self.owners.push(owner);
+        self.keys.push(key);
         self.skip = self.skipped;
     }
 }
@@ -66,7 +76,7 @@ impl Part {
     }
 }
 
-fn within(column: &str, from: Bound<i64>, to: Bound<i64>) -> String {
+fn within<K: std::fmt::Display>(column: &str, from: Bound<K>, to: Bound<K>) -> String {
     let least = match from {
         Bound::Unbounded => "TRUE".to_owned(),
         Bound::Included(least) => format!("{column} >= {least}"),
@@ -81,53 +91,82 @@ fn within(column: &str, from: Bound<i64>, to: Bound<i64>) -> String {
 
 /// All owners in parts, in order. Each sample is of rows that cost so much.
 pub(super) fn parts(samples: &[(&Sample, usize)]) -> Vec<Part> {
-    parts_of(samples, A_PART)
-}
-
-fn parts_of(samples: &[(&Sample, usize)], most: usize) -> Vec<Part> {
     let weighted = samples.iter().flat_map(|(sample, cost)| {
         let cost = cost * (sample.skipped + 1);
-        sample.owners.iter().map(move |owner| (*owner, cost))
+        sample.keys.iter().map(move |owner| (*owner, cost))
     });
     let mut weighted: Vec<(Owner, usize)> = weighted.collect();
     weighted.sort_unstable_by_key(|(owner, _)| *owner);
-    let (mut parts, mut from, mut cost) = (Vec::new(), Bound::Unbounded, 0);
-    for of_tenant in weighted.chunk_by(|(one, _), (other, _)| one.tenant == other.tenant) {
-        let tenant = of_tenant[0].0.tenant;
-        let its_cost: usize = of_tenant.iter().map(|(_, cost)| cost).sum();
-        if cost + its_cost > most {
-            // Tenants that no sample has are somewhere, too.
-            if from != Bound::Included(tenant) {
-                parts.push(Part::Tenants(from, Bound::Excluded(tenant)));
+    parts_of(&weighted, A_PART)
+}
+
+/// Conditions that take raw clicks in parts, in the order of their event day and their owner. A row costs so much.
+pub(super) fn days_in_parts(sample: &Sample<(Day, Owner)>, cost: usize) -> Vec<String> {
+    let cost = cost * (sample.skipped + 1);
+    let mut weighted: Vec<_> = sample.keys.iter().map(|key| (*key, cost)).collect();
+    weighted.sort_unstable_by_key(|(key, _)| *key);
+    let (day_of_row, mut conditions) = (day_number("clicked_at"), Vec::new());
+    for piece in pieces(&weighted, |(day, _)| *day, A_PART) {
+        match piece {
+            Piece::Some(from, to) => conditions.push(within(&day_of_row, from.map(|day| day.0), to.map(|day| day.0))),
+            Piece::One(day) => {
+                let owners =
+                    weighted.iter().filter(|((of, _), _)| *of == day).map(|((_, owner), cost)| (*owner, *cost));
+                let of_owners = parts_of(&owners.collect::<Vec<_>>(), A_PART);
+                conditions.extend(
+                    of_owners.into_iter().map(|part| format!("{day_of_row} = {} AND {}", day.0, part.condition())),
+                );
             }
-            (from, cost) = (Bound::Included(tenant), 0);
+        }
+    }
+    conditions
+}
+
+fn parts_of(weighted: &[(Owner, usize)], most: usize) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for piece in pieces(weighted, |owner| owner.tenant, most) {
+        match piece {
+            Piece::Some(from, to) => parts.push(Part::Tenants(from, to)),
+            Piece::One(tenant) => {
+                let links = weighted.iter().filter(|(owner, _)| owner.tenant == tenant);
+                let links: Vec<(i64, usize)> = links.filter_map(|(owner, cost)| Some((owner.link?, *cost))).collect();
+                parts.push(Part::Own(tenant));
+                parts.extend(pieces(&links, |link| *link, most).into_iter().map(|piece| match piece {
+                    Piece::Some(from, to) => Part::Links(tenant, from, to),
+                    Piece::One(link) => Part::Links(tenant, Bound::Included(link), Bound::Included(link)),
+                }));
+            }
+        }
+    }
+    parts
+}
+
+/// Some of what there is, in order: a range that costs little enough, or one that alone costs too much.
+enum Piece<G> {
+    Some(Bound<G>, Bound<G>),
+    One(G),
+}
+
+/// All there is in pieces, in order, whether the sample has seen it or not. What has the same `group` stays together.
+fn pieces<K, G: Copy + PartialEq>(weighted: &[(K, usize)], group: impl Fn(&K) -> G, most: usize) -> Vec<Piece<G>> {
+    let (mut pieces, mut from, mut cost) = (Vec::new(), Bound::Unbounded, 0);
+    for of_group in weighted.chunk_by(|(one, _), (other, _)| group(one) == group(other)) {
+        let (this, its_cost) = (group(&of_group[0].0), of_group.iter().map(|(_, cost)| cost).sum::<usize>());
+        if cost + its_cost > most {
+            if from != Bound::Included(this) {
+                pieces.push(Piece::Some(from, Bound::Excluded(this)));
+            }
+            (from, cost) = (Bound::Included(this), 0);
         }
         if its_cost > most {
-            parts.push(Part::Own(tenant));
-            parts.extend(links(tenant, of_tenant, most));
-            from = Bound::Excluded(tenant);
+            pieces.push(Piece::One(this));
+            from = Bound::Excluded(this);
         } else {
             cost += its_cost;
         }
     }
-    parts.push(Part::Tenants(from, Bound::Unbounded));
-    parts
-}
-
-/// A large tenant's links in parts.
-fn links(tenant: i64, weighted: &[(Owner, usize)], most: usize) -> Vec<Part> {
-    let (mut parts, mut from, mut cost) = (Vec::new(), Bound::Unbounded, 0);
-    for of_link in weighted.chunk_by(|(one, _), (other, _)| one == other) {
-        let Some(link) = of_link[0].0.link else { continue };
-        let its_cost: usize = of_link.iter().map(|(_, cost)| cost).sum();
-        if cost > 0 && cost + its_cost > most {
-            parts.push(Part::Links(tenant, from, Bound::Excluded(link)));
-            (from, cost) = (Bound::Included(link), 0);
-        }
-        cost += its_cost;
-    }
-    parts.push(Part::Links(tenant, from, Bound::Unbounded));
-    parts
+    pieces.push(Piece::Some(from, Bound::Unbounded));
+    pieces
 }
 
 #[cfg(test)]
@@ -156,7 +195,9 @@ mod tests {
         ) {
             let mut sample = Sample::default();
             sampled.iter().for_each(|(tenant, link)| sample.add(Owner { tenant: *tenant, link: *link }));
-            let parts = parts_of(&[(&sample, 1), (&Sample::default(), 5)], most);
+            let mut weighted: Vec<_> = sample.keys.iter().map(|owner| (*owner, 1)).collect();
+            weighted.sort_unstable();
+            let parts = parts_of(&weighted, most);
             let all = (-4..6).flat_map(|tenant| {
                 std::iter::once(None).chain((-5..6).map(Some)).map(move |link| Owner { tenant, link })
             });
@@ -178,8 +219,8 @@ mod tests {
         let mut sample = Sample::default();
         let rows = 5 * SAMPLED;
         (0..rows).for_each(|row| sample.add(Owner { tenant: 0, link: i64::try_from(row).ok() }));
-        let stands_for = sample.owners.len() * (sample.skipped + 1);
-        assert!(sample.owners.len() <= SAMPLED && stands_for.abs_diff(rows) <= sample.skipped, "{stands_for}");
-        assert!(sample.owners.is_sorted(), "it is taken evenly");
+        let stands_for = sample.keys.len() * (sample.skipped + 1);
+        assert!(sample.keys.len() <= SAMPLED && stands_for.abs_diff(rows) <= sample.skipped, "{stands_for}");
+        assert!(sample.keys.is_sorted(), "it is taken evenly");
     }
 }

@@ -9,13 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deltalake::kernel::Add;
+use futures::TryStreamExt as _;
 use linktide_common::bucket::{Day, Hour, Timestamp};
 use linktide_common::publication::Publication;
 use object_store::path::Path;
 
-use super::files::write_raw;
+use super::files::RawFiles;
 use super::merge::Change;
-use super::parts::Sample;
+use super::parts::{Sample, days_in_parts};
 use super::plan::Plan;
 use super::session::Session;
 use super::{Changed, Nightly, Stage, clicks};
@@ -23,11 +24,13 @@ use crate::error::BatchError;
 use crate::rewrite::{Fence, rewrite};
 use crate::table::{File, Rows, Table};
 use crate::tables::click_event;
-use crate::tables::columns::{Columns, counted};
+use crate::tables::columns::{Columns, Owner, counted};
 use crate::tables::rate_bot::RateBots;
 
 /// How the name of a file begins that was sorted once its day took no more clicks.
 pub(super) const SORTED: &str = "sorted";
+/// What a raw click costs when its day is sorted: it has many columns.
+const A_ROW: usize = 8;
 /// How the name of a file begins that a correction wrote before that.
 const CORRECTED: &str = "corrected";
 
@@ -101,16 +104,41 @@ pub(super) async fn rewrite_day(
         go => count(session, &format!("SELECT count(*) AS rows FROM raw WHERE {}", go.join(" OR "))).await?,
     };
     let stay: String = rewriting.go.iter().map(|go| format!(" AND NOT {go}")).collect();
-    let sorted = format!(
-        "SELECT {} FROM raw WHERE TRUE{stay} ORDER BY {}, tenant_id, link_id, clicked_at, epoch, partition, \"offset\"",
-        columns.join(", "),
-        clicks::day_number("raw.clicked_at"),
-    );
-    let name = if closed { SORTED } else { CORRECTED };
-    let date = date(day);
-    let added = async { write_raw(raw, session.stream(&sorted).await?, &date, name, now).await };
-    let added = session.or_damage(added).await?;
+    let sorted = |part: String| {
+        format!(
+            "SELECT {} FROM raw WHERE {part}{stay} ORDER BY {}, tenant_id, link_id, clicked_at, epoch, partition, \"offset\"",
+            columns.join(", "),
+            clicks::day_number("raw.clicked_at"),
+        )
+    };
+    let (name, date) = (if closed { SORTED } else { CORRECTED }, date(day));
+    let mut written = RawFiles::of(raw, &date, name, now);
+    let write = async {
+        for part in days_in_parts(&sample(session).await?, A_ROW) {
+            let mut rows = session.stream(&sorted(part)).await?;
+            while let Some(rows) = rows.try_next().await? {
+                written.take(&rows).await?;
+            }
+        }
+        written.finish().await
+    };
+    let added = session.or_damage(write).await?;
     Ok((added, gone))
+}
+
+/// Of which event day and whose the clicks are.
+async fn sample(session: &Session) -> Result<Sample<(Day, Owner)>, BatchError> {
+    let mut sample = Sample::default();
+    let query = format!("SELECT tenant_id, link_id, {} AS day FROM raw", clicks::day_number("clicked_at"));
+    let mut rows = session.stream(&query).await?;
+    while let Some(rows) = rows.try_next().await? {
+        let columns = Columns::new(&rows);
+        let (owners, days) = (columns.owners()?, columns.numbers("day")?);
+        for row in 0..rows.num_rows() {
+            sample.add((Day(i32::try_from(days.value(row)).unwrap_or_default()), owners.at(row)));
+        }
+    }
+    Ok(sample)
 }
 
 /// The one number that a query answers.
