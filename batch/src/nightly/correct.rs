@@ -217,9 +217,10 @@ impl Nightly {
             clicks::on_days("clicked_at", days),
             clicks::not_erased(&published.tombstones)
         );
-        let survey = Survey::of(&session, &condition).await?;
+        let mut survey = Survey::of(&session, &condition).await?;
         survey.register(&session, u32::MAX);
         clicks::open(&session, &condition, self.judgement(marked), repeats).await?;
+        survey.forget_hashes(&session);
         let (anew, watermark) = (Change::Recompute(days), published.watermark);
         // Where a click came from changes neither counts nor visitors.
         if *correction != Correction::Geo {

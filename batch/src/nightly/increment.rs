@@ -106,6 +106,7 @@ impl Nightly {
             let marks = self.mark(&session, &planned, &survey, increment, fence).await?;
             tables.extend(marks.map(|version| (RateBots::definition().name.to_owned(), version)));
             clicks::open(&session, &planned, self.judgement(marks.is_some()), &plan.repeats).await?;
+            survey.forget_hashes(&session);
         }
         self.reached("batch::increment::rolled")?;
         self.progress(Stage::Merge { clicks: survey.clicks });

@@ -155,15 +155,19 @@ async fn write<R: Rollup>(
     }
     session.context().register_udf(slot_start(young));
     let mut written = Files::of(table, young, now);
-    for part in parts(&[(owners, A_CLICK), (&kept, A_ROW)]) {
-        let groups = session.query(&query::<R>(&rows, part)).await?;
-        for groups in in_order::<R>(&groups)? {
-            for rows in R::rows(groups?)? {
-                written.take(&rows).await?;
+    let queries = parts(&[(owners, A_CLICK), (&kept, A_ROW)]).into_iter().map(|part| query::<R>(&rows, part));
+    let write = async {
+        let mut answers = std::pin::pin!(session.answers(queries));
+        while let Some(groups) = answers.try_next().await? {
+            for groups in in_order::<R>(&groups)? {
+                for rows in R::rows(groups?)? {
+                    written.take(&rows).await?;
+                }
             }
         }
-    }
-    Ok((written.finish().await?, replaced))
+        written.finish().await
+    };
+    Ok((session.or_damage(write).await?, replaced))
 }
 
 /// Whose rows are stored.

@@ -114,10 +114,11 @@ pub(super) async fn rewrite_day(
     let (name, date) = (if closed { SORTED } else { CORRECTED }, date(day));
     let mut written = RawFiles::of(raw, &date, name, now);
     let write = async {
-        for part in days_in_parts(&sample(session).await?, A_ROW) {
-            let mut rows = session.stream(&sorted(part)).await?;
-            while let Some(rows) = rows.try_next().await? {
-                written.take(&rows).await?;
+        let parts = days_in_parts(&sample(session).await?, A_ROW);
+        let mut answers = std::pin::pin!(session.answers(parts.into_iter().map(sorted)));
+        while let Some(clicks) = answers.try_next().await? {
+            for clicks in &clicks {
+                written.take(clicks).await?;
             }
         }
         written.finish().await

@@ -8,10 +8,12 @@ use deltalake::datafusion::execution::memory_pool::FairSpillPool;
 use deltalake::datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use deltalake::datafusion::physical_plan::SendableRecordBatchStream;
 use deltalake::datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
+use futures::{Stream, StreamExt as _, stream};
 use linktide_common::bucket::{Day, Timestamp};
 use linktide_common::enrich::Rules;
 use object_store::path::Path;
 use parking_lot::Mutex;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::damage::Reading;
@@ -19,8 +21,11 @@ use super::functions;
 use crate::error::BatchError;
 use crate::table::{File, Table};
 
-/// Memory the queries may take before they spill to disk. What else a run takes is about as much.
-const MEMORY: usize = 384 << 20;
+/// Memory the queries may take before they spill to disk. What else a run takes is more than that.
+const MEMORY: usize = 256 << 20;
+
+/// Queries that are worked at side by side: each has its part of the memory.
+const SIDE_BY_SIDE: usize = 2;
 
 /// A place for queries.
 pub(super) struct Session {
@@ -33,7 +38,10 @@ impl Session {
     /// One whose queries may ask `rules`.
     pub(super) fn new(rules: &Arc<Rules>) -> Result<Self, BatchError> {
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc()?;
-        let mut config = SessionConfig::new().with_information_schema(false).with_collect_statistics(false);
+        // A query is one thread's: whoever has much to ask asks for parts of it side by side. Where rows go from thread to
+        // thread within a query, they are held, and spilled, between two that wait for one another.
+        let config = SessionConfig::new().with_information_schema(false).with_collect_statistics(false);
+        let mut config = config.with_target_partitions(1);
         // Files say what they hold; texts are written as they are read.
         config.options_mut().execution.parquet.schema_force_view_types = false;
         let context = SessionContext::new_with_config_rt(config, runtime);
@@ -122,6 +130,21 @@ impl Session {
 
     pub(super) async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>, BatchError> {
         self.or_damage(async { Ok(self.context.sql(sql).await?.collect().await?) }).await
+    }
+
+    /// The answers of queries in turn. A few are worked at side by side; what fails is the caller's to ask
+    /// [`Session::or_damage`] about.
+    pub(super) fn answers(
+        &self,
+        queries: impl IntoIterator<Item = String>,
+    ) -> impl Stream<Item = Result<Vec<RecordBatch>, BatchError>> {
+        let answer = |query: String| {
+            let context = self.context.clone();
+            let work = async move { Ok(context.sql(&query).await?.collect().await?) };
+            let work = AbortOnDropHandle::new(tokio::spawn(work));
+            async move { work.await.map_err(|error| BatchError::Unavailable(error.to_string()))? }
+        };
+        stream::iter(queries).map(answer).buffered(SIDE_BY_SIDE)
     }
 
     /// The answer of a query as it comes; what fails meanwhile is the caller's to ask [`Session::or_damage`] about.

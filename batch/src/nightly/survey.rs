@@ -124,6 +124,13 @@ impl Survey {
         session.context().register_udf(self.perhaps_often(most));
     }
 
+    /// Lets go of the hashes: nobody asks any more.
+    pub(super) fn forget_hashes(&mut self, session: &Session) {
+        session.context().deregister_udf("perhaps_again");
+        session.context().deregister_udf("perhaps_often");
+        self.hashes = Arc::default();
+    }
+
     fn perhaps_again(&self) -> ScalarUDF {
         let hashes = Arc::clone(&self.hashes);
         asked("perhaps_again", 3, move |numbers, hash| {
