@@ -15,7 +15,7 @@ use crate::tables::columns::Owner;
 /// Rows that a sample keeps at most.
 const SAMPLED: usize = 1 << 17;
 /// What a part may cost; little in tests, so that their few rows come in many parts.
-const A_PART: usize = if cfg!(test) { 1000 } else { 1_800_000 };
+const A_PART: usize = if cfg!(test) { 1000 } else { 1_000_000 };
 
 /// Whose every so manieth row is.
 #[derive(Debug)]

@@ -21,8 +21,9 @@ use super::functions;
 use crate::error::BatchError;
 use crate::table::{File, Table};
 
-/// Memory the queries may take before they spill to disk. What else a run takes is more than that.
-const MEMORY: usize = 256 << 20;
+/// Memory the queries may take before they spill to disk. Parts hardly come near it: a grouping that spills sorts what it
+/// has first, for which it needs as much again, and fails where that is not left.
+const MEMORY: usize = 1 << 30;
 
 /// Queries that are worked at side by side: each has its part of the memory.
 const SIDE_BY_SIDE: usize = 2;
