@@ -18,6 +18,8 @@ use linktide_common::id::TenantId;
 use linktide_common::publication::{CutEntry, Tombstone};
 use linktide_common::repeat::Windows;
 
+use super::order::in_order;
+use super::parts::{Part, Sample, parts};
 use super::repeats::Repeats;
 use super::session::Session;
 use crate::error::BatchError;
@@ -40,22 +42,29 @@ pub(super) struct Judgement {
     pub(super) places: bool,
 }
 
+/// What a click costs that may be a repeat, when parts are cut.
+const A_CLICK: usize = 2;
+
 /// Makes the views of those clicks of `raw` that `condition` takes, whose survey knows who can be there again. Repeats are
-/// told by `windows`.
+/// told by `windows`; `owners` are those of the clicks.
 pub(super) async fn open(
     session: &Session,
     condition: &str,
     judgement: Judgement,
     windows: &Windows,
+    owners: &Sample,
 ) -> Result<(), BatchError> {
     session.view("clicks", &clicks(condition, judgement)).await?;
     session.view("everyone", &everyone()).await?;
     // Sorting clicks is done once; what comes of it is little.
     let mut repeats = Repeats::default();
+    let of_part = |part: Part| perhaps_repeated(&format!("{condition} AND {}", part.condition()), judgement, windows);
     let count = async {
-        let mut clicks = session.stream(&perhaps_repeated(condition, judgement, windows)).await?;
-        while let Some(clicks) = clicks.try_next().await? {
-            repeats.take(&clicks)?;
+        let mut answers = std::pin::pin!(session.answers(parts(&[(owners, A_CLICK)]).into_iter().map(of_part)));
+        while let Some(clicks) = answers.try_next().await? {
+            for clicks in in_order(&clicks, &Repeats::ORDER)? {
+                repeats.take(&clicks?)?;
+            }
         }
         Ok(())
     };
@@ -63,7 +72,7 @@ pub(super) async fn open(
     session.table("repeated", repeats.rows()?)
 }
 
-/// People's clicks that can be repeats, those of a visitor on a link one behind the other. Hashes of visitors are of a UTC day, so
+/// People's clicks that can be repeats. Hashes of visitors are of a UTC day, so
 /// none follows a click of the day before, and event days can be rolled up one by one.
 fn perhaps_repeated(condition: &str, judgement: Judgement, windows: &Windows) -> String {
     format!(
@@ -71,8 +80,7 @@ fn perhaps_repeated(condition: &str, judgement: Judgement, windows: &Windows) ->
                 CAST(clicked_at AS BIGINT) AS clicked, {window} AS longest
          FROM ({unmarked})
          WHERE NOT preview AND {person} AND {window} > 0
-               AND perhaps_again(tenant_id, link_id, {received}, coalesce(visitor, ip_hash))
-         ORDER BY tenant_id, link_id, visitor, received, clicked",
+               AND perhaps_again(tenant_id, link_id, {received}, coalesce(visitor, ip_hash))",
         person = is_person(),
         received = divided("CAST(received_at AS BIGINT)", HOUR_US).0,
         window = window_of("tenant_id", windows),

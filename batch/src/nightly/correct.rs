@@ -207,9 +207,12 @@ impl Nightly {
         let session = Session::new(&self.rules)?;
         let mut raw = self.lake.table(click_event::definition()).await?;
         raw.load_version(raw_version).await?;
-        if days.is_empty() || !session.read_raw(&raw, |file| may_hold_days(file, days)).await? {
+        if days.is_empty() {
             return Ok(tables);
         }
+        let Some(most) = session.read_raw(&raw, |file| may_hold_days(file, days)).await? else {
+            return Ok(tables);
+        };
         let marked = self.has_marks(published) && self.read_marks(&session, &clicks::on_days("minute", days)).await?;
         let condition = format!(
             "{} AND {}{}",
@@ -217,9 +220,9 @@ impl Nightly {
             clicks::on_days("clicked_at", days),
             clicks::not_erased(&published.tombstones)
         );
-        let mut survey = Survey::of(&session, &condition).await?;
+        let mut survey = Survey::of(&session, &condition, most).await?;
         survey.register(&session, u32::MAX);
-        clicks::open(&session, &condition, self.judgement(marked), repeats).await?;
+        clicks::open(&session, &condition, self.judgement(marked), repeats, &survey.owners).await?;
         survey.forget_hashes(&session);
         let (anew, watermark) = (Change::Recompute(days), published.watermark);
         // Where a click came from changes neither counts nor visitors.

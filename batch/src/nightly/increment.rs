@@ -52,7 +52,7 @@ pub(super) async fn cut(
 ) -> Result<Vec<CutEntry>, BatchError> {
     let mut cut = from.to_vec();
     let since = received_since(from);
-    if session.read_raw(raw, |file| may_hold_received(file, since, to.start())).await? {
+    if session.read_raw(raw, |file| may_hold_received(file, since, to.start())).await?.is_some() {
         let query = format!(
             "SELECT epoch, partition, max(\"offset\") AS last FROM raw
              WHERE CAST(received_at AS BIGINT) < {} GROUP BY epoch, partition",
@@ -98,14 +98,15 @@ impl Nightly {
         let mut tables = BTreeMap::from([(click_event::NAME.to_owned(), plan.raw_version)]);
         let mut survey = Survey::default();
         let since = received_since(increment.cut_from);
-        if session.read_raw(&raw, |file| may_hold_received(file, since, increment.to.start())).await? {
+        let held = session.read_raw(&raw, |file| may_hold_received(file, since, increment.to.start())).await?;
+        if let Some(most) = held {
             let planned =
                 clicks::between(increment.cut_from, increment.cut_to) + &clicks::not_erased(&published.tombstones);
-            survey = Survey::of(&session, &planned).await?;
+            survey = Survey::of(&session, &planned, most).await?;
             survey.register(&session, increment.rate_bots.unwrap_or(u32::MAX));
             let marks = self.mark(&session, &planned, &survey, increment, fence).await?;
             tables.extend(marks.map(|version| (RateBots::definition().name.to_owned(), version)));
-            clicks::open(&session, &planned, self.judgement(marks.is_some()), &plan.repeats).await?;
+            clicks::open(&session, &planned, self.judgement(marks.is_some()), &plan.repeats, &survey.owners).await?;
             survey.forget_hashes(&session);
         }
         self.reached("batch::increment::rolled")?;

@@ -8,10 +8,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use deltalake::arrow::array::{ArrayRef, AsArray as _, Date32Array, RecordBatch};
-use deltalake::arrow::compute::interleave_record_batch;
+use deltalake::arrow::array::{AsArray as _, Date32Array};
 use deltalake::arrow::datatypes::{DataType, Date32Type};
-use deltalake::arrow::row::{RowConverter, SortField};
 use deltalake::datafusion::error::DataFusionError;
 use deltalake::datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use deltalake::kernel::Add;
@@ -21,21 +19,20 @@ use linktide_common::id::Subject;
 use object_store::path::Path;
 
 use super::files::Files;
+use super::order::in_order;
 use super::parts::{Part, Sample, parts};
 use super::session::Session;
 use crate::error::BatchError;
 use crate::rewrite::{Fence, rewrite};
 use crate::table::{File, Rows, Table};
 use crate::tables::Lake;
-use crate::tables::columns::{Columns, missing, signed};
+use crate::tables::columns::{Columns, signed};
 use crate::tables::rollup::Rollup;
 use crate::tables::slot::{Slot, third_of};
 
 /// What a click costs, and a row that is there, when parts are cut: a click becomes some four rows.
 const A_CLICK: usize = 4;
 const A_ROW: usize = 1;
-/// Groups that become rows at once; a link's day may be hundreds of rows.
-const GROUPS_AT_ONCE: usize = 1024;
 
 /// What is done to a rollup.
 #[derive(Debug, Clone, Copy)]
@@ -156,10 +153,11 @@ async fn write<R: Rollup>(
     session.context().register_udf(slot_start(young));
     let mut written = Files::of(table, young, now);
     let queries = parts(&[(owners, A_CLICK), (&kept, A_ROW)]).into_iter().map(|part| query::<R>(&rows, part));
+    let order: Vec<&str> = std::iter::once("slot").chain(R::KEY.iter().copied()).collect();
     let write = async {
         let mut answers = std::pin::pin!(session.answers(queries));
         while let Some(groups) = answers.try_next().await? {
-            for groups in in_order::<R>(&groups)? {
+            for groups in in_order(&groups, &order)? {
                 for rows in R::rows(groups?)? {
                     written.take(&rows).await?;
                 }
@@ -212,35 +210,6 @@ fn query<R: Rollup>(rows: &[String], part: Part) -> String {
         sums = R::sums(),
         rows = rows.join(" UNION ALL ")
     )
-}
-
-/// The groups of a part by slot and key, some at a time.
-///
-/// The database would sort them, too, but takes each of the pieces that it gets them in for as large as all together.
-fn in_order<R: Rollup>(
-    groups: &[RecordBatch],
-) -> Result<impl Iterator<Item = Result<RecordBatch, BatchError>>, BatchError> {
-    let by = |groups: &RecordBatch| -> Result<Vec<ArrayRef>, BatchError> {
-        let named = |name: &&str| groups.column_by_name(name).map(Arc::clone).ok_or_else(|| missing(name));
-        std::iter::once(&"slot").chain(R::KEY).map(named).collect()
-    };
-    let mut order: Vec<(usize, usize)> = Vec::new();
-    let mut keys = Vec::with_capacity(groups.len());
-    if let Some(first) = groups.first() {
-        let field = |column: &ArrayRef| SortField::new(column.data_type().clone());
-        let converter = RowConverter::new(by(first)?.iter().map(field).collect())?;
-        for (number, groups) in groups.iter().enumerate() {
-            keys.push(converter.convert_columns(&by(groups)?)?);
-            order.extend((0..groups.num_rows()).map(|row| (number, row)));
-        }
-        order.sort_unstable_by(|(one, row), (other, of_other)| keys[*one].row(*row).cmp(&keys[*other].row(*of_other)));
-    }
-    let groups: Vec<&RecordBatch> = groups.iter().collect();
-    let starts = (0..order.len()).step_by(GROUPS_AT_ONCE);
-    Ok(starts.map(move |from| {
-        let some = &order[from..order.len().min(from + GROUPS_AT_ONCE)];
-        Ok(interleave_record_batch(&groups, some)?)
-    }))
 }
 
 /// `slot_start(day)`: the first day that is in one file with it.

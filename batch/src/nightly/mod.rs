@@ -18,6 +18,7 @@ mod functions;
 mod increment;
 mod maintenance;
 mod merge;
+mod order;
 mod parts;
 mod plan;
 mod propose;

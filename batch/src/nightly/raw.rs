@@ -16,6 +16,7 @@ use object_store::path::Path;
 
 use super::files::RawFiles;
 use super::merge::Change;
+use super::order::in_order;
 use super::parts::{Sample, days_in_parts};
 use super::plan::Plan;
 use super::session::Session;
@@ -31,6 +32,8 @@ use crate::tables::rate_bot::RateBots;
 pub(super) const SORTED: &str = "sorted";
 /// What a raw click costs when its day is sorted: it has many columns.
 const A_ROW: usize = 8;
+/// What a day's clicks are sorted by: their event day, whose they are, when they were, and which of those they are.
+const ORDER: [&str; 7] = ["event_day", "tenant_id", "link_id", "clicked_at", "epoch", "partition", "offset"];
 /// How the name of a file begins that a correction wrote before that.
 const CORRECTED: &str = "corrected";
 
@@ -99,26 +102,21 @@ pub(super) async fn rewrite_day(
     };
     let schema = raw.definition.file_schema();
     let columns: Vec<String> = schema.fields().iter().map(|field| column(field.name())).collect();
+    let (columns, event_day) = (columns.join(", "), clicks::day_number("raw.clicked_at"));
     let gone = match rewriting.go {
         [] => 0,
         go => count(session, &format!("SELECT count(*) AS rows FROM raw WHERE {}", go.join(" OR "))).await?,
     };
     let stay: String = rewriting.go.iter().map(|go| format!(" AND NOT {go}")).collect();
-    let sorted = |part: String| {
-        format!(
-            "SELECT {} FROM raw WHERE {part}{stay} ORDER BY {}, tenant_id, link_id, clicked_at, epoch, partition, \"offset\"",
-            columns.join(", "),
-            clicks::day_number("raw.clicked_at"),
-        )
-    };
+    let clicks_of = |part: String| format!("SELECT {columns}, {event_day} AS event_day FROM raw WHERE {part}{stay}");
     let (name, date) = (if closed { SORTED } else { CORRECTED }, date(day));
     let mut written = RawFiles::of(raw, &date, name, now);
     let write = async {
         let parts = days_in_parts(&sample(session).await?, A_ROW);
-        let mut answers = std::pin::pin!(session.answers(parts.into_iter().map(sorted)));
+        let mut answers = std::pin::pin!(session.answers(parts.into_iter().map(clicks_of)));
         while let Some(clicks) = answers.try_next().await? {
-            for clicks in &clicks {
-                written.take(clicks).await?;
+            for clicks in in_order(&clicks, &ORDER)? {
+                written.take(&clicks?).await?;
             }
         }
         written.finish().await
@@ -223,7 +221,7 @@ pub(super) struct Found {
 /// The clicks that `condition` takes, by their days.
 pub(super) async fn find(session: &Session, raw: &Table, condition: &str) -> Result<Found, BatchError> {
     let mut found = Found::default();
-    if !session.read_raw(raw, |_| true).await? {
+    if session.read_raw(raw, |_| true).await?.is_none() {
         return Ok(found);
     }
     let (received, day) = (clicks::day_number("received_at"), clicks::day_number("clicked_at"));

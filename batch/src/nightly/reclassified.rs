@@ -143,7 +143,7 @@ impl Nightly {
         published: &Publication,
     ) -> Result<Vec<DayReasons>, BatchError> {
         let session = Session::new(&self.rules)?;
-        if days.is_empty() || !session.read_raw(raw, |file| may_hold_days(file, days)).await? {
+        if days.is_empty() || session.read_raw(raw, |file| may_hold_days(file, days)).await?.is_none() {
             return Ok(Vec::new());
         }
         let marked = self.has_marks(published) && self.read_marks(&session, &clicks::on_days("minute", days)).await?;

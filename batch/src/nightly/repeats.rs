@@ -27,7 +27,10 @@ struct Click {
 }
 
 impl Repeats {
-    /// Takes clicks by owner, visitor, hour of receipt and time: each follows the one before it.
+    /// What clicks are to be sorted by.
+    pub(super) const ORDER: [&str; 5] = ["tenant_id", "link_id", "visitor", "received", "clicked"];
+
+    /// Takes clicks in [`Repeats::ORDER`]: each follows the one before it.
     pub(super) fn take(&mut self, clicks: &RecordBatch) -> Result<(), BatchError> {
         let columns = Columns::new(clicks);
         let (owners, visitors) = (columns.owners()?, columns.binaries("visitor")?);

@@ -7,6 +7,7 @@ use deltalake::arrow::array::RecordBatch;
 use deltalake::datafusion::execution::memory_pool::FairSpillPool;
 use deltalake::datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use deltalake::datafusion::physical_plan::SendableRecordBatchStream;
+use deltalake::datafusion::physical_plan::common::spawn_buffered;
 use deltalake::datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use futures::{Stream, StreamExt as _, stream};
 use linktide_common::bucket::{Day, Timestamp};
@@ -27,6 +28,8 @@ const MEMORY: usize = 1 << 30;
 
 /// Queries that are worked at side by side: each has its part of the memory.
 const SIDE_BY_SIDE: usize = 2;
+/// Batches of an answer that may wait for whoever takes them.
+const AHEAD: usize = 2;
 
 /// A place for queries.
 pub(super) struct Session {
@@ -89,14 +92,19 @@ impl Session {
         Err(error)
     }
 
-    /// Makes `raw` of those files of `click_event` that can hold what is asked; tells whether any can.
-    pub(super) async fn read_raw(&self, raw: &Table, holds: impl Fn(&File) -> bool) -> Result<bool, BatchError> {
-        let files: Vec<Path> = raw.files()?.into_iter().filter(holds).map(|file| file.path).collect();
+    /// Makes `raw` of those files of `click_event` that can hold what is asked; tells how many clicks they have, if any can.
+    pub(super) async fn read_raw(
+        &self,
+        raw: &Table,
+        holds: impl Fn(&File) -> bool,
+    ) -> Result<Option<usize>, BatchError> {
+        let files: Vec<File> = raw.files()?.into_iter().filter(holds).collect();
         if files.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
-        self.read("raw", raw, &files).await?;
-        Ok(true)
+        let clicks = files.iter().map(rows).sum();
+        self.read("raw", raw, &files.into_iter().map(|file| file.path).collect::<Vec<_>>()).await?;
+        Ok(Some(clicks))
     }
 
     /// Gives a query a name, in place of another that had it.
@@ -148,9 +156,10 @@ impl Session {
         stream::iter(queries).map(answer).buffered(SIDE_BY_SIDE)
     }
 
-    /// The answer of a query as it comes; what fails meanwhile is the caller's to ask [`Session::or_damage`] about.
+    /// The answer of a query as it comes, worked at beside whoever takes it; what fails meanwhile is the caller's to ask
+    /// [`Session::or_damage`] about.
     pub(super) async fn stream(&self, sql: &str) -> Result<SendableRecordBatchStream, BatchError> {
-        Ok(self.context.sql(sql).await?.execute_stream().await?)
+        Ok(spawn_buffered(self.context.sql(sql).await?.execute_stream().await?, AHEAD))
     }
 }
 
@@ -168,10 +177,19 @@ pub(super) fn may_hold_days(file: &File, days: &BTreeSet<Day>) -> bool {
     days.range(first..=last).next().is_some()
 }
 
+fn statistics(file: &File) -> Option<serde_json::Value> {
+    serde_json::from_str(file.statistics.as_deref()?).ok()
+}
+
+/// How many rows a file has, by its statistics.
+fn rows(file: &File) -> usize {
+    let rows = statistics(file).and_then(|statistics| statistics.get("numRecords")?.as_u64());
+    rows.and_then(|rows| usize::try_from(rows).ok()).unwrap_or_default()
+}
+
 /// The least and the greatest value of an instant; statistics are cut to the millisecond, downwards.
 pub(crate) fn bounds(file: &File, column: &str) -> (Option<Timestamp>, Option<Timestamp>) {
-    let statistics: Option<serde_json::Value> =
-        file.statistics.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let statistics = statistics(file);
     let at = |which: &str| {
         let text = statistics.as_ref()?.get(which)?.get(column)?.as_str()?;
         Timestamp::from_millis(text.parse::<jiff::Timestamp>().ok()?.as_millisecond())

@@ -20,7 +20,7 @@ use super::clicks::{DAY_US, HOUR_US, MINUTE_US, divided};
 use super::parts::Sample;
 use super::session::Session;
 use crate::error::BatchError;
-use crate::tables::columns::{Columns, counted};
+use crate::tables::columns::Columns;
 
 /// Bits and counts of hashes are not more than these: 64 MiB in all.
 const MOST_BITS: usize = 1 << 28;
@@ -51,13 +51,8 @@ struct Hashes {
 }
 
 impl Survey {
-    /// Goes through those clicks of `raw` that `condition` takes.
-    pub(super) async fn of(session: &Session, condition: &str) -> Result<Self, BatchError> {
-        let counted_rows = session.query(&format!("SELECT count(*) AS clicks FROM raw WHERE {condition}")).await?;
-        let clicks = match counted_rows.first() {
-            Some(rows) => counted(Columns::new(rows).numbers("clicks")?.value(0)),
-            None => 0,
-        };
+    /// Goes through those clicks of `raw` that `condition` takes; there are at most so many, about.
+    pub(super) async fn of(session: &Session, condition: &str, most: usize) -> Result<Self, BatchError> {
         let query = format!(
             "SELECT tenant_id, link_id, preview, ip_hash, coalesce(visitor, ip_hash) AS visitor,
                     slug IS NOT NULL OR title IS NOT NULL OR destination IS NOT NULL AS labelled,
@@ -66,8 +61,7 @@ impl Survey {
             divided("CAST(clicked_at AS BIGINT)", MINUTE_US).0,
             divided("CAST(received_at AS BIGINT)", HOUR_US).0,
         );
-        let mut survey = Self { clicks, ..Self::default() };
-        let mut hashes = Hashes::for_clicks(usize::try_from(clicks).unwrap_or(usize::MAX));
+        let (mut survey, mut hashes) = (Self::default(), Hashes::for_clicks(most));
         let pass = async {
             let mut rows = session.stream(&query).await?;
             while let Some(rows) = rows.try_next().await? {
@@ -88,6 +82,7 @@ impl Survey {
         let (addresses, visitors) = (columns.binaries("ip_hash")?, columns.binaries("visitor")?);
         let (previews, labelled) = (columns.flags("preview")?, columns.flags("labelled")?);
         let mut last_day = None;
+        self.clicks += u64::try_from(rows.num_rows()).unwrap_or_default();
         for row in 0..rows.num_rows() {
             self.owners.add(owners.at(row));
             if last_day != Some(days.value(row)) || labelled.value(row) {
