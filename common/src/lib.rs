@@ -45,4 +45,6 @@ pub mod sketch;
 #[cfg(feature = "layers")]
 pub mod tick;
 #[cfg(feature = "layers")]
+pub mod turns;
+#[cfg(feature = "layers")]
 pub mod visitors;

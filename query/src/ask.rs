@@ -314,7 +314,9 @@ impl Query {
                 None => Ok(Vec::new()),
             }
         };
-        let quarters = try_join_all(needs.edges().into_iter().map(|edge| snapshot.quarters(subject, edge)));
+        let edges = needs.edges();
+        let hours = try_join_all(edges.hours.into_iter().map(|hours| snapshot.hours(subject, hours)));
+        let quarters = try_join_all(edges.quarters.into_iter().map(|edge| snapshot.quarters(subject, edge)));
         let values = try_join_all(
             needs
                 .by_range()
@@ -337,8 +339,8 @@ impl Query {
                 None => Ok(HashMap::new()),
             }
         };
-        let (days, quarters, values, filtered, visitors, labels) =
-            tokio::try_join!(days, quarters, values, filtered, visitors, labels)?;
+        let (days, hours, quarters, values, filtered, visitors, labels) =
+            tokio::try_join!(days, hours, quarters, values, filtered, visitors, labels)?;
         let (mut sketches, mut by_day) = (HashMap::new(), BTreeMap::new());
         for (range, found) in visitors {
             by_day.extend(found.days);
@@ -351,7 +353,8 @@ impl Query {
             history.last = history.last.max(row.last);
             *history.totals.days.entry(row.day).or_default() += row.counts;
         }
-        history.totals.quarters.extend(quarters.into_iter().flatten());
+        let hours = hours.into_iter().flatten().map(|(hour, counts)| (hour.first_quarter(), counts));
+        history.totals.quarters.extend(quarters.into_iter().flatten().chain(hours));
         for (range, values) in values {
             for (dimension, value, counts) in values {
                 history.values.entry((dimension, range)).or_default().insert(value, counts);

@@ -13,7 +13,7 @@ use crate::metrics;
 pub(crate) struct Totals {
     /// Batch's whole UTC days.
     pub(crate) days: BTreeMap<Day, Counts>,
-    /// Batch's quarters, where a bucket is no whole days.
+    /// Batch's quarters, where a bucket is no whole days; an hour that no bucket cuts stands as a whole at its first one.
     pub(crate) quarters: BTreeMap<Quarter, Counts>,
     /// Speed's quarters.
     pub(crate) recent: BTreeMap<Quarter, Counts>,
@@ -80,6 +80,23 @@ pub(crate) fn disjoint(ranges: impl IntoIterator<Item = Range>) -> Vec<Range> {
         }
     }
     found
+}
+
+/// What ranges have beside some others, which are in order and apart from one another.
+pub(crate) fn without(ranges: impl IntoIterator<Item = Range>, others: &[Range]) -> Vec<Range> {
+    let mut left = Vec::new();
+    for mut range in ranges {
+        for other in others {
+            let common = range.intersect(*other);
+            if !common.is_empty() {
+                left.push(Range::new(range.start, common.start));
+                range = Range::new(common.end, range.end);
+            }
+        }
+        left.push(range);
+    }
+    left.retain(|range| !range.is_empty());
+    left
 }
 
 /// Which layers answered a question.
@@ -171,6 +188,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::needs::{Edges, Needs};
 
     fn any_zone() -> impl Strategy<Value = Zone> {
         let names = [
@@ -217,11 +235,20 @@ mod tests {
             }
             let cut: Vec<Bucket> = buckets(range, unit, &zone).unwrap();
             let ranges: Vec<Range> = cut.iter().map(|bucket| bucket.range).collect();
-            // Only the edges are fetched by quarter, as the service does.
+            // Only the edges are fetched, most of them by the hour, as the service does.
             for question in [&ranges[..], &[range][..]] {
                 totals.quarters.clear();
-                for edge in edges(question) {
-                    totals.quarters.extend(stored.range(edge.start..edge.end).map(|(quarter, counts)| (*quarter, *counts)));
+                let needs = Needs { sums: question.to_vec(), ..Needs::default() };
+                let Edges { hours, quarters } = needs.edges();
+                for edge in &quarters {
+                    let fetched = stored.range(edge.start..edge.end).map(|(quarter, counts)| (*quarter, *counts));
+                    totals.quarters.extend(fetched);
+                }
+                for edge in hours.iter().map(whole_hours) {
+                    prop_assert!(quarters.iter().all(|quarters| quarters.intersect(edge).is_empty()));
+                    for (quarter, counts) in stored.range(edge.start..edge.end) {
+                        *totals.quarters.entry(quarter.hour().first_quarter()).or_default() += *counts;
+                    }
                 }
                 let sum = question.iter().fold(Counts::default(), |sum, range| sum + totals.within(*range).sum());
                 prop_assert_eq!(sum, plain);

@@ -2,7 +2,7 @@
 
 use std::ops;
 
-use linktide_common::bucket::{Day, Range};
+use linktide_common::bucket::{Day, Hour, Range};
 use linktide_common::dimension::Dimension;
 use linktide_common::filter::Filter;
 use linktide_common::id::{Subject, TenantId};
@@ -60,9 +60,14 @@ impl Needs {
         days.reduce(|one, other| one.start.min(other.start)..one.end.max(other.end))
     }
 
-    /// The quarters that are read from history beside whole days: disjoint, in order.
-    pub(crate) fn edges(&self) -> Vec<Range> {
-        merge::disjoint(merge::edges(&self.sums).into_iter().chain(self.quarters.iter().copied()))
+    /// What is read from history beside whole days.
+    pub(crate) fn edges(&self) -> Edges {
+        let bounds = self.sums.iter().flat_map(|range| [range.start, range.end]);
+        let cut = bounds.filter(|bound| bound.hour().first_quarter() != *bound).map(|bound| whole_hour(bound.hour()));
+        let quarters = merge::disjoint(self.quarters.iter().copied().chain(cut));
+        let touched = merge::edges(&self.sums).into_iter().map(|edge| merge::whole_hours(&edge.hours_touched()));
+        let hours = merge::without(touched, &quarters).into_iter().map(Range::hours_touched);
+        Edges { hours: hours.collect(), quarters }
     }
 
     /// The dimensions that are broken down in each range.
@@ -105,6 +110,18 @@ impl Needs {
         let ranges = ranges.chain(self.filtered.iter().map(|(_, range)| *range));
         ranges.reduce(|one, other| Range::new(one.start.min(other.start), one.end.max(other.end)))
     }
+}
+
+/// Parts of history beside whole days: no two have anything in common.
+pub(crate) struct Edges {
+    /// Hours that no bucket cuts: each is read as one.
+    pub(crate) hours: Vec<ops::Range<Hour>>,
+    /// Ranges of whole hours of which some are cut, or whose quarters are needed one by one.
+    pub(crate) quarters: Vec<Range>,
+}
+
+fn whole_hour(hour: Hour) -> Range {
+    Range::new(hour.first_quarter(), hour.next().first_quarter())
 }
 
 /// What questions need of all subjects.

@@ -26,6 +26,10 @@ use crate::table::{File, Table};
 /// has first, for which it needs as much again, and fails where that is not left.
 const MEMORY: usize = 1 << 30;
 
+/// Memory for footers of files. Each part reads all files: where one's footer is no longer there when the next part wants it,
+/// all are read anew each time.
+const FOOTERS: usize = 128 << 20;
+
 /// Queries that are worked at side by side: each has its part of the memory.
 const SIDE_BY_SIDE: usize = 2;
 /// Batches of an answer that may wait for whoever takes them.
@@ -41,7 +45,8 @@ pub(super) struct Session {
 impl Session {
     /// One whose queries may ask `rules`.
     pub(super) fn new(rules: &Arc<Rules>) -> Result<Self, BatchError> {
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY))).build_arc()?;
+        let memory = Arc::new(FairSpillPool::new(MEMORY));
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(memory).with_metadata_cache_limit(FOOTERS).build_arc()?;
         // A query is one thread's: whoever has much to ask asks for parts of it side by side. Where rows go from thread to
         // thread within a query, they are held, and spilled, between two that wait for one another.
         let config = SessionConfig::new().with_information_schema(false).with_collect_statistics(false);

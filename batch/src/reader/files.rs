@@ -17,6 +17,7 @@ use futures::future::try_join_all;
 use linktide_common::bucket::Day;
 use linktide_common::id::TenantId;
 use linktide_common::pool::{Pool, PoolConfig};
+use linktide_common::turns::Turns;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResultPayload};
 use parking_lot::Mutex;
@@ -39,6 +40,11 @@ const ENTRY: usize = 512;
 const COLUMN: usize = 256;
 /// More rows than these are not read with their sketches before it is known which of them are wanted.
 const FEW: usize = 64;
+/// Files whose rows are decoded in one piece of work: a piece takes a millisecond or two.
+const FILES_A_PIECE: usize = 8;
+/// Questions for rows that a tenant may have under way, which are what a dashboard or two ask at once, and that may wait.
+const TURNS: usize = 8;
+const WAITING: usize = 512;
 /// Requests to a bucket at once, for all questions.
 const REQUESTS_AT_ONCE: usize = 64;
 /// Of a file's bytes, so many lie in its footer and page index at most, with few exceptions.
@@ -109,6 +115,8 @@ pub(super) struct Files {
     pub(super) lookups: Pool,
     /// For all rows of a tenant: whoever asks for few goes first.
     pub(super) scans: Pool,
+    /// For both.
+    pub(super) turns: Turns,
 }
 
 impl Files {
@@ -130,6 +138,7 @@ impl Files {
                 threads_behind: 0,
                 ..PoolConfig::of_the_machine("scans")
             }),
+            turns: Turns::new(TURNS, WAITING),
         }
     }
 
@@ -182,23 +191,37 @@ impl Files {
         Ok((bytes, local))
     }
 
-    /// The named columns of an owner's rows in a file.
+    /// The named columns of an owner's rows in each of some files, in the order of their names.
     pub(super) async fn rows_of(
         &self,
         objects: &Arc<dyn ObjectStore>,
-        file: &File,
+        mut files: Vec<Arc<File>>,
         owner: Owner,
         columns: Names,
-    ) -> Result<Rows, BatchError> {
-        let block = Block { path: file.path.clone(), columns: columns.as_ptr().addr(), owner };
-        if let Some(rows) = self.blocks.get(&block) {
-            return Ok(rows);
+    ) -> Result<Vec<Rows>, BatchError> {
+        // Whoever reads rows holds them until they are there: in one order for all, nobody waits for those who wait for them.
+        files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        let (mut found, mut missing, mut held) = (Vec::with_capacity(files.len()), Vec::new(), Vec::new());
+        for file in files {
+            let block = Block { path: file.path.clone(), columns: columns.as_ptr().addr(), owner };
+            match self.blocks.get_value_or_guard_async(&block).await {
+                Ok(rows) => found.push(rows),
+                Err(place) => {
+                    held.push((found.len(), place));
+                    missing.push(file);
+                    found.push(Rows::default());
+                }
+            }
         }
-        let read = async {
-            let rows = self.read_of(objects, file, owner, columns).await;
-            rows.and_then(|rows| self.alike(block.columns, rows)).map_err(|error| file.named(error))
-        };
-        self.blocks.get_or_insert_async(&block, read).await
+        if !missing.is_empty() {
+            let read = self.read_of(objects, &missing, owner, columns).await?;
+            for (((at, place), file), rows) in held.into_iter().zip(&missing).zip(read) {
+                found[at] = self.alike(columns.as_ptr().addr(), rows).map_err(|error| file.named(error))?;
+                // There may be no room for it.
+                let _ = place.insert(Arc::clone(&found[at]));
+            }
+        }
+        Ok(found)
     }
 
     /// The same rows, which share what they look like with others.
@@ -211,82 +234,135 @@ impl Files {
     async fn read_of(
         &self,
         objects: &Arc<dyn ObjectStore>,
-        file: &File,
+        files: &[Arc<File>],
         owner: Owner,
         columns: Names,
-    ) -> Result<Vec<RecordBatch>, BatchError> {
-        let footer = self.footer(objects, file).await?;
-        let place = (file.path.clone(), owner);
-        let known = self.places.get(&place);
-        let mut rows = known.unwrap_or_else(|| footer.owners.candidates(Whose::Owner(owner)));
-        if columns.contains(&"sketch") && rows.len() > FEW {
-            let ids = self.part(objects, file, rows.clone(), &["tenant_id", "link_id"]).await?;
-            let find = move || Ok::<_, BatchError>(of_owner(&ids.decode()?, owner)?.1);
-            rows = offset(rows.start, &self.lookups.run(tenant(owner.tenant), find).await??);
-            self.places.insert(place.clone(), rows.clone());
+    ) -> Result<Vec<Vec<RecordBatch>>, BatchError> {
+        let place = |file: &Arc<File>| {
+            let known = self.places.get(&(file.path.clone(), owner));
+            let file = Arc::clone(file);
+            async move {
+                match known {
+                    Some(rows) => Ok::<_, BatchError>(rows),
+                    None => Ok(self.footer(objects, &file).await?.owners.candidates(Whose::Owner(owner))),
+                }
+            }
+        };
+        let places: Vec<Range<usize>> = try_join_all(files.iter().map(place)).await?;
+        let mut wanted: Vec<(Arc<File>, Range<usize>)> = files.iter().cloned().zip(places).collect();
+        if columns.contains(&"sketch") {
+            let many: Vec<usize> = (0..wanted.len()).filter(|at| wanted[*at].1.len() > FEW).collect();
+            let among = many.iter().map(|at| wanted[*at].clone()).collect();
+            let ids = self.own(objects, among, owner, &["tenant_id", "link_id"]).await?;
+            for (at, (_, rows)) in many.into_iter().zip(ids) {
+                wanted[at].1 = rows;
+            }
         }
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let first = rows.start;
-        let part = self.part(objects, file, rows, columns).await?;
-        let own = move || of_owner(&part.decode()?, owner);
-        let (rows, found) = self.lookups.run(tenant(owner.tenant), own).await??;
-        self.places.insert(place, offset(first, &found));
-        Ok(rows)
+        Ok(self.own(objects, wanted, owner, columns).await?.into_iter().map(|(rows, _)| rows).collect())
     }
 
-    /// Some rows of a file as bytes.
+    /// An owner's rows among some of each file, and which they are. They are decoded a few files at a time, so that others
+    /// have their turn.
+    async fn own(
+        &self,
+        objects: &Arc<dyn ObjectStore>,
+        among: Vec<(Arc<File>, Range<usize>)>,
+        owner: Owner,
+        columns: Names,
+    ) -> Result<Vec<Own>, BatchError> {
+        let read = |(file, rows): (Arc<File>, Range<usize>)| async move {
+            let part = if rows.is_empty() { None } else { Some(self.part(objects, &file, rows.clone(), columns).await?) };
+            Ok::<_, BatchError>((file, rows.start, part))
+        };
+        let mut parts = try_join_all(among.into_iter().map(read)).await?.into_iter().peekable();
+        let mut pieces = Vec::new();
+        while parts.peek().is_some() {
+            let piece: Vec<_> = parts.by_ref().take(FILES_A_PIECE).collect();
+            let decode = move || {
+                let own = piece.into_iter().map(|(file, first, part)| own_of(&file, first, part, owner));
+                own.collect::<Result<Vec<_>, _>>()
+            };
+            pieces.push(self.lookups.run(tenant(owner.tenant), decode));
+        }
+        let mut found = Vec::new();
+        for piece in try_join_all(pieces).await? {
+            found.extend(piece?.into_iter().map(|(file, own)| {
+                self.places.insert((file.path.clone(), owner), own.1.clone());
+                own
+            }));
+        }
+        Ok(found)
+    }
+
+    /// Some rows of a file that are not decoded yet.
     pub(super) async fn part(
         &self,
         objects: &Arc<dyn ObjectStore>,
         file: &File,
         rows: Range<usize>,
-        columns: &[&str],
+        columns: Names,
     ) -> Result<Part, BatchError> {
         let footer = self.footer(objects, file).await?;
-        let plan = Plan::of(&footer, &rows, columns);
-        let bytes = match &footer.local {
-            // Whoever decodes a page reads it.
-            Some(_) => None,
+        let source = match &footer.local {
+            // Whoever decodes it reads it.
+            Some(path) => Source::File(path.clone()),
             None => {
+                let plan = Plan::of(&footer, &rows, columns);
                 let read = plan.ranges.iter().map(|range| self.get(objects, file, range.clone()));
-                Some(try_join_all(read).await?.into_iter().map(|(bytes, _)| bytes).collect())
+                let read = try_join_all(read).await.map_err(|error| file.named(error))?;
+                Source::Bytes(plan, read.into_iter().map(|(bytes, _)| bytes).collect())
             }
         };
-        Ok(Part { footer, plan, bytes })
+        Ok(Part { footer, rows, columns, source })
     }
 }
 
 /// Some rows of a file that are not decoded yet.
 pub(super) struct Part {
     footer: Arc<Footer>,
-    plan: Plan,
-    bytes: Option<Vec<Bytes>>,
+    rows: Range<usize>,
+    columns: Names,
+    source: Source,
+}
+
+enum Source {
+    File(PathBuf),
+    Bytes(Plan, Vec<Bytes>),
 }
 
 impl Part {
     pub(super) fn decode(self) -> Result<Vec<RecordBatch>, BatchError> {
-        match (self.bytes, &self.footer.local) {
-            (None, Some(path)) => {
+        match self.source {
+            Source::File(path) => {
                 let unreadable = |error: std::io::Error| BatchError::Unavailable(error.to_string());
-                let file = Placed::open(path).map_err(unreadable)?;
-                self.plan.decode(&self.footer, file)
+                let file = Placed::open(&path).map_err(unreadable)?;
+                Plan::of(&self.footer, &self.rows, self.columns).decode(&self.footer, file)
             }
-            (bytes, _) => {
-                let parts = self.plan.parts(bytes.unwrap_or_default());
-                self.plan.decode(&self.footer, parts)
+            Source::Bytes(plan, bytes) => {
+                let parts = plan.parts(bytes);
+                plan.decode(&self.footer, parts)
             }
         }
     }
 }
 
-pub(super) fn tenant(id: i64) -> TenantId {
-    TenantId(id.cast_unsigned())
+/// An owner's rows, and which rows of the file they are.
+type Own = (Vec<RecordBatch>, Range<usize>);
+
+/// An owner's rows in a part of a file that begins with that row; none where it has no part.
+fn own_of(
+    file: &Arc<File>,
+    first: usize,
+    part: Option<Part>,
+    owner: Owner,
+) -> Result<(Arc<File>, Own), BatchError> {
+    let own = part.map_or(Ok((Vec::new(), 0..0)), |part| of_owner(&part.decode()?, owner));
+    let (rows, found) = own.map_err(|error| file.named(error))?;
+    Ok((Arc::clone(file), (rows, found.start + first..found.end + first)))
 }
 
-fn offset(by: usize, rows: &Range<usize>) -> Range<usize> {
-    rows.start + by..rows.end + by
+pub(super) fn tenant(id: i64) -> TenantId {
+    TenantId(id.cast_unsigned())
 }
 
 /// An owner's rows, copied, so that they hold nothing else in memory; and which of the rows they are.

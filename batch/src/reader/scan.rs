@@ -9,7 +9,7 @@ use deltalake::ObjectStore;
 use deltalake::arrow::array::RecordBatch;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::files::{File, Files, Part, Rows, tenant};
+use super::files::{File, Files, Part, tenant};
 use super::{Names, Whose};
 use crate::error::BatchError;
 use crate::tables::columns::{Columns, Owner};
@@ -29,6 +29,10 @@ impl Files {
         columns: Names,
         take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
     ) -> Result<T, BatchError> {
+        let id = match whose {
+            Whose::Owner(Owner { tenant, .. }) | Whose::Tenant(tenant) => tenant,
+        };
+        let _turn = self.turns.turn(tenant(id)).await?;
         match whose {
             Whose::Owner(owner) => self.scan_of(objects, files, owner, columns, take).await,
             Whose::Tenant(tenant) => self.scan_all(objects, files, tenant, columns, take).await,
@@ -43,8 +47,7 @@ impl Files {
         columns: Names,
         take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
     ) -> Result<T, BatchError> {
-        let read = |file: Arc<File>| async move { self.rows_of(objects, &file, owner, columns).await };
-        let rows: Vec<Rows> = stream::iter(files).map(read).buffered(FILES_AT_ONCE).try_collect().await?;
+        let rows = self.rows_of(objects, files, owner, columns).await?;
         if rows.iter().all(|rows| rows.is_empty()) {
             return Ok(T::default());
         }
@@ -73,10 +76,8 @@ impl Files {
             Ok::<_, BatchError>(stream::iter(pieces.collect::<Vec<_>>()))
         };
         let read = |(file, rows): (Arc<File>, _)| async move {
-            self.part(objects, &file, rows, columns)
-                .await
-                .map(|part| (Arc::clone(&file), part))
-                .map_err(|error| file.named(error))
+            let part = self.part(objects, &file, rows, columns).await?;
+            Ok::<_, BatchError>((file, part))
         };
         let read = stream::iter(files)
             .map(pieces)

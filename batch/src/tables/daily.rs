@@ -8,7 +8,7 @@ use super::columns::{date, hashes_type, instant_type, number, optional, schema, 
 use super::rollup::Rollup;
 use crate::table::Definition;
 
-/// Column names of the counts.
+/// Column names of the counts, here and of whole hours.
 pub(crate) const COUNTS: [&str; 4] = ["total_clicks", "bot_clicks", "previews", "repeats"];
 
 pub(crate) struct Daily;

@@ -115,9 +115,10 @@ impl Ask {
         let ranges: Vec<Range> =
             [question.range].into_iter().chain(self.compared(question).map(|(_, range)| range)).collect();
         let visitors = if question.filter().is_some() { Vec::new() } else { ranges.clone() };
+        let mut needs = Needs { seen: question.filter().is_none(), label: true, ..question.sums(ranges) };
         // Whether visitors can be counted one by one depends on who came on their days beside them.
-        let quarters = visitors.iter().flat_map(|range| merge::beside_in_days(*range)).collect();
-        Needs { visitors, quarters, seen: question.filter().is_none(), label: true, ..question.sums(ranges) }
+        needs.sums.extend(visitors.iter().flat_map(|range| merge::beside_in_days(*range)));
+        Needs { visitors, ..needs }
     }
 
     pub(super) fn answer(&self, question: &Resolved, query: &Query, answers: &Answers) -> Summary {
