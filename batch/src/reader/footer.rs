@@ -25,8 +25,8 @@ use crate::tables::columns::Owner;
 pub(super) struct Footer {
     pub(super) metadata: ArrowReaderMetadata,
     pub(super) owners: Owned,
-    /// Whether its pages are unpacked before they are read.
-    pub(super) unpacks: bool,
+    /// Where its pages lie that are unpacked before they are read.
+    pub(super) packed: Arc<[Range<u64>]>,
     /// Where the file lies on this machine, if it does.
     pub(super) local: Option<PathBuf>,
 }
@@ -76,18 +76,15 @@ impl Footer {
         // What is left of the index is needed to find pages; what else it says of values is only large.
         let mut stripped = metadata.into_builder();
         let offsets = stripped.take_offset_index().map(|groups| groups.into_iter().map(lean).collect());
-        let groups = stripped.take_row_groups();
-        let unpacked = unpack::unpacked(&groups);
-        let unpacks = unpacked.is_some();
-        let stripped = stripped.set_row_groups(unpacked.unwrap_or(groups));
-        let stripped = stripped.set_column_index(None).set_offset_index(offsets).build();
+        let (groups, packed) = unpack::unpacked(stripped.take_row_groups())?;
+        let stripped = stripped.set_row_groups(groups).set_column_index(None).set_offset_index(offsets).build();
         let metadata = ArrowReaderMetadata::try_new(Arc::new(stripped), ArrowReaderOptions::new())?;
-        Ok(Self { metadata, owners, unpacks, local: None })
+        Ok(Self { metadata, owners, packed, local: None })
     }
 
     /// How much memory it takes.
     pub(super) fn size(&self) -> usize {
-        self.metadata.metadata().memory_size() + self.owners.pages.len() * size_of::<Page>()
+        self.metadata.metadata().memory_size() + self.owners.pages.len() * size_of::<Page>() + size_of_val(&*self.packed)
     }
 
     /// The row groups that rows lie in, each with its first row and with which of its own rows those are.

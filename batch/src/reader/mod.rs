@@ -6,7 +6,7 @@
 //!    publication is announced, before anybody asks.
 //! 2. The pages that can hold an owner's rows are read by their places in the file, those of all files side by side.
 //! 3. They are decoded on threads of their own, in turn for every tenant, and the owner's rows stay in memory within another
-//!    budget.
+//!    budget. A tenant has a few turns at all this at once.
 //!
 //! A file that is missing, damaged or out of order is an error that names it, never fewer rows.
 

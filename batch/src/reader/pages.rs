@@ -83,7 +83,7 @@ impl Plan {
         let projection = ProjectionMask::roots(schema, self.columns);
         let selection = RowSelection::from_consecutive_ranges(std::iter::once(self.rows.clone()), total);
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
-            Pages { file, unpacks: footer.unpacks },
+            Pages { file, packed: Arc::clone(&footer.packed) },
             footer.metadata.clone(),
         )
         .with_row_groups(self.groups)
@@ -157,7 +157,7 @@ impl ChunkReader for Parts {
 /// A file whose pages may have to be unpacked.
 struct Pages<F> {
     file: F,
-    unpacks: bool,
+    packed: Arc<[Range<u64>]>,
 }
 
 impl<F: Length> Length for Pages<F> {
@@ -176,7 +176,7 @@ impl<F: ChunkReader> ChunkReader for Pages<F> {
     /// With the places of pages known, this is asked for a page each time.
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
         let bytes = self.file.get_bytes(start, length)?;
-        if self.unpacks { unpack::page(&bytes) } else { Ok(bytes) }
+        if unpack::is_packed(&self.packed, start) { unpack::page(&bytes) } else { Ok(bytes) }
     }
 }
 

@@ -5,11 +5,13 @@
 //! pages, and their headers say afterwards that they are not packed. Nothing else of a page changes.
 
 use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalake::parquet::basic::Compression;
 use deltalake::parquet::errors::ParquetError;
-use deltalake::parquet::file::metadata::RowGroupMetaData;
+use deltalake::parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use zstd::bulk::Decompressor;
 
 thread_local! {
@@ -19,22 +21,32 @@ thread_local! {
 /// A field of a page's header that is a whole number and follows the one before it.
 const NEXT_NUMBER: u8 = 0x15;
 
-/// Row groups as they are when their pages are unpacked; none where any of them is packed otherwise.
-pub(super) fn unpacked(groups: &[RowGroupMetaData]) -> Option<Vec<RowGroupMetaData>> {
-    let packed = |group: &RowGroupMetaData| {
-        group.columns().iter().all(|column| matches!(column.compression(), Compression::ZSTD(_)))
+/// Row groups as they are when their pages are unpacked, and where in the file pages lie that have to be, in order.
+pub(super) fn unpacked(
+    groups: Vec<RowGroupMetaData>,
+) -> Result<(Vec<RowGroupMetaData>, Arc<[Range<u64>]>), ParquetError> {
+    let mut packed = Vec::new();
+    let mut column = |column: &ColumnChunkMetaData| {
+        if !matches!(column.compression(), Compression::ZSTD(_)) {
+            return Ok(column.clone());
+        }
+        let (start, len) = column.byte_range();
+        packed.push(start..start + len);
+        column.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()
     };
-    if !groups.iter().all(packed) {
-        return None;
-    }
-    let group = |group: &RowGroupMetaData| {
-        let columns = group
-            .columns()
-            .iter()
-            .map(|column| column.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build());
-        group.clone().into_builder().set_column_metadata(columns.collect::<Result<_, _>>().ok()?).build().ok()
+    let group = |group: RowGroupMetaData| {
+        let columns = group.columns().iter().map(&mut column).collect::<Result<_, _>>()?;
+        group.into_builder().set_column_metadata(columns).build()
     };
-    groups.iter().map(group).collect()
+    let groups = groups.into_iter().map(group).collect::<Result<_, _>>()?;
+    packed.sort_unstable_by_key(|range| range.start);
+    Ok((groups, packed.into()))
+}
+
+/// Whether a page that begins there has to be unpacked.
+pub(super) fn is_packed(packed: &[Range<u64>], start: u64) -> bool {
+    let behind = packed.partition_point(|range| range.start <= start);
+    packed[..behind].last().is_some_and(|range| range.contains(&start))
 }
 
 /// A page, with its header, as if it had never been packed.

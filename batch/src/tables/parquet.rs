@@ -1,15 +1,17 @@
 //! How rows become a Parquet file, and what the table's log says of it.
 //!
-//! Zstandard, dictionaries, page index, pages of a thousand rows so that a point lookup reads little, and a Bloom filter
-//! on the link. Sketches and visitors have small pages of their own: whoever wants one decodes few others. Row groups are bounded by
-//! bytes, so that what is encoded at once is. Statistics for the log are kept of whole numbers, dates and times alone.
+//! Dictionaries, page index, small pages so that a point lookup reads little, and a Bloom filter on the link. Sketches and
+//! visitors have small pages of their own: whoever wants one decodes few others. Row groups are bounded by bytes, so that
+//! what is encoded at once is. Statistics for the log are kept of whole numbers, dates and times alone.
 //!
 //! Rollups are looked up by a link: their row groups are small, so that all columns of some rows lie near one another and
-//! are read at once; what they are sorted by is stored as differences, which need no dictionary to be read first; and the
-//! page index, which readers keep in memory, tells bounds of those columns alone.
+//! are read at once; what they are looked up by is stored as differences, which need no dictionary to be read first; and the
+//! page index, which readers keep in memory, tells bounds of those columns alone. Their numbers are small as they are
+//! encoded, and unpacking a page of them costs more than reading it: sketches and texts alone are packed.
 //!
-//! Most of what a raw click takes is in few columns. Those that hardly repeat are stored as differences, without a
-//! dictionary that would be given up half-way; those that repeat after thousands of others may have a large dictionary.
+//! Raw clicks are packed (Zstandard). Most of what one takes is in few columns. Those that hardly repeat are stored as
+//! differences, without a dictionary that would be given up half-way; those that repeat after thousands of others may have a
+//! large dictionary.
 
 use deltalake::arrow::array::RecordBatch;
 use deltalake::arrow::datatypes::{DataType, SchemaRef};
@@ -31,6 +33,7 @@ const ROLLUP_ROWS_A_GROUP: usize = 1 << 16;
 const BYTES_A_GROUP: usize = 64 << 20;
 /// Rows that a page holds at most: whoever wants one decodes that many.
 const ROWS_A_PAGE: usize = 1000;
+const ROLLUP_ROWS_A_PAGE: usize = 500;
 const SKETCH_BYTES_A_PAGE: usize = 128 << 10;
 /// Columns whose values hardly repeat, with how each is told from the one before it.
 const DIFFERENCES: [(&str, Encoding); 3] = [
@@ -40,8 +43,10 @@ const DIFFERENCES: [(&str, Encoding); 3] = [
 ];
 /// Columns that rollups are sorted by and looked up by.
 const SORTED: [&str; 4] = ["tenant_id", "link_id", "day_bucket", "hour_bucket"];
-/// Columns of rollups that hardly repeat.
-const ROLLUP_DIFFERENCES: [&str; 2] = ["first_click", "last_click"];
+/// Columns of rollups whose values are few apart, or hardly repeat.
+const ROLLUP_DIFFERENCES: [&str; 5] = ["tenant_id", "link_id", "day_bucket", "first_click", "last_click"];
+/// Columns of rollups that are packed.
+const ROLLUP_PACKED: [&str; 4] = ["sketch", "slug", "title", "destination"];
 /// Columns whose values repeat after thousands of others.
 const LARGE_DICTIONARIES: [&str; 3] = ["ip_hash", "visitor", "user_agent"];
 const LARGE_DICTIONARY: usize = 4 << 20;
@@ -91,8 +96,9 @@ fn encode(schema: &SchemaRef, mut rows: mpsc::Receiver<RecordBatch>) -> Result<E
 }
 
 fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
+    let packed = Compression::ZSTD(ZstdLevel::try_new(3)?);
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_compression(packed)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(ROWS_A_GROUP))
         .set_max_row_group_bytes(Some(BYTES_A_GROUP))
@@ -107,11 +113,17 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
     if !has("offset") {
         properties = properties
             .set_max_row_group_row_count(Some(ROLLUP_ROWS_A_GROUP))
+            .set_data_page_row_count_limit(ROLLUP_ROWS_A_PAGE)
+            .set_write_batch_size(ROLLUP_ROWS_A_PAGE)
+            .set_compression(Compression::UNCOMPRESSED)
             .set_statistics_enabled(EnabledStatistics::Chunk);
         for name in SORTED.into_iter().filter(|name| has(name)) {
             properties = properties.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::Page);
         }
-        for name in SORTED.into_iter().chain(ROLLUP_DIFFERENCES).filter(|name| has(name)) {
+        for name in ROLLUP_PACKED.into_iter().filter(|name| has(name)) {
+            properties = properties.set_column_compression(ColumnPath::from(name), packed);
+        }
+        for name in ROLLUP_DIFFERENCES.into_iter().filter(|name| has(name)) {
             properties = properties
                 .set_column_dictionary_enabled(ColumnPath::from(name), false)
                 .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
