@@ -46,7 +46,8 @@ impl Session {
     /// One whose queries may ask `rules`.
     pub(super) fn new(rules: &Arc<Rules>) -> Result<Self, BatchError> {
         let memory = Arc::new(FairSpillPool::new(MEMORY));
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(memory).with_metadata_cache_limit(FOOTERS).build_arc()?;
+        let runtime =
+            RuntimeEnvBuilder::new().with_memory_pool(memory).with_metadata_cache_limit(FOOTERS).build_arc()?;
         // A query is one thread's: whoever has much to ask asks for parts of it side by side. Where rows go from thread to
         // thread within a query, they are held, and spilled, between two that wait for one another.
         let config = SessionConfig::new().with_information_schema(false).with_collect_statistics(false);

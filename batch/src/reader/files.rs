@@ -48,7 +48,7 @@ const WAITING: usize = 512;
 /// Requests to a bucket at once, for all questions.
 const REQUESTS_AT_ONCE: usize = 64;
 /// Of a file's bytes, so many lie in its footer and page index at most, with few exceptions.
-const FOOTER_SHARE: u64 = 6;
+const FOOTER_SHARE: u64 = 16;
 const SMALL: u64 = 64 << 10;
 
 /// A file of a table.
@@ -271,7 +271,8 @@ impl Files {
         columns: Names,
     ) -> Result<Vec<Own>, BatchError> {
         let read = |(file, rows): (Arc<File>, Range<usize>)| async move {
-            let part = if rows.is_empty() { None } else { Some(self.part(objects, &file, rows.clone(), columns).await?) };
+            let part =
+                if rows.is_empty() { None } else { Some(self.part(objects, &file, rows.clone(), columns).await?) };
             Ok::<_, BatchError>((file, rows.start, part))
         };
         let mut parts = try_join_all(among.into_iter().map(read)).await?.into_iter().peekable();
@@ -350,12 +351,7 @@ impl Part {
 type Own = (Vec<RecordBatch>, Range<usize>);
 
 /// An owner's rows in a part of a file that begins with that row; none where it has no part.
-fn own_of(
-    file: &Arc<File>,
-    first: usize,
-    part: Option<Part>,
-    owner: Owner,
-) -> Result<(Arc<File>, Own), BatchError> {
+fn own_of(file: &Arc<File>, first: usize, part: Option<Part>, owner: Owner) -> Result<(Arc<File>, Own), BatchError> {
     let own = part.map_or(Ok((Vec::new(), 0..0)), |part| of_owner(&part.decode()?, owner));
     let (rows, found) = own.map_err(|error| file.named(error))?;
     Ok((Arc::clone(file), (rows, found.start + first..found.end + first)))

@@ -26,7 +26,7 @@ pub(super) struct Footer {
     pub(super) metadata: ArrowReaderMetadata,
     pub(super) owners: Owned,
     /// Where its pages lie that are unpacked before they are read.
-    pub(super) packed: Arc<[Range<u64>]>,
+    pub(super) packed: unpack::Packed,
     /// Where the file lies on this machine, if it does.
     pub(super) local: Option<PathBuf>,
 }
@@ -84,7 +84,9 @@ impl Footer {
 
     /// How much memory it takes.
     pub(super) fn size(&self) -> usize {
-        self.metadata.metadata().memory_size() + self.owners.pages.len() * size_of::<Page>() + size_of_val(&*self.packed)
+        self.metadata.metadata().memory_size()
+            + self.owners.pages.len() * size_of::<Page>()
+            + size_of_val(&*self.packed)
     }
 
     /// The row groups that rows lie in, each with its first row and with which of its own rows those are.

@@ -264,13 +264,14 @@ impl Snapshot {
         let mut sums = whole.await?;
         for edge in [cut.head, cut.tail].into_iter().filter(|edge| !edge.is_empty()) {
             let files = self.hourly.holding(&edge.days_touched());
-            let part = self.scan(&self.hourly, files, whose, &QUARTER, move |rows, sums: &mut HashMap<LinkId, Counts>| {
-                each_quarter(rows, edge, |owner, _, counts| {
-                    if let Some(link) = owner.link {
-                        *sums.entry(LinkId(link.cast_unsigned())).or_default() += counts;
-                    }
-                })
-            });
+            let part =
+                self.scan(&self.hourly, files, whose, &QUARTER, move |rows, sums: &mut HashMap<LinkId, Counts>| {
+                    each_quarter(rows, edge, |owner, _, counts| {
+                        if let Some(link) = owner.link {
+                            *sums.entry(LinkId(link.cast_unsigned())).or_default() += counts;
+                        }
+                    })
+                });
             let part = part.await?;
             // There may be a hundred thousand links: adding them up is no work for whoever answers requests.
             let add = move || {

@@ -157,7 +157,7 @@ impl ChunkReader for Parts {
 /// A file whose pages may have to be unpacked.
 struct Pages<F> {
     file: F,
-    packed: Arc<[Range<u64>]>,
+    packed: unpack::Packed,
 }
 
 impl<F: Length> Length for Pages<F> {

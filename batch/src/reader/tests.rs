@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use deltalake::ObjectStore;
 use deltalake::arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
+use deltalake::parquet::basic::Compression;
+use deltalake::parquet::file::metadata::ColumnChunkMetaData;
+use deltalake::parquet::file::reader::{FileReader as _, SerializedFileReader};
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -53,7 +56,10 @@ fn batch(owners: &[Owner]) -> RecordBatch {
 }
 
 async fn encoded(owners: &[Owner]) -> Vec<u8> {
-    let rows = batch(owners);
+    written(batch(owners)).await
+}
+
+async fn written(rows: RecordBatch) -> Vec<u8> {
     let encoder = Encoder::start(rows.schema());
     for first in (0..rows.num_rows()).step_by(8192) {
         encoder.add(rows.slice(first, 8192.min(rows.num_rows() - first))).await;
@@ -134,6 +140,31 @@ async fn file_of_a_folder_is_read_as_one_of_a_bucket_and_named_when_it_is_gone()
     objects.delete(&file.path).await.unwrap();
     let error = asked(Owner { tenant: 0, link: Some(3) }).await.map(|found: Vec<i64>| found).unwrap_err();
     assert!(error.is_transient() && error.to_string().contains(&file.name), "{error}");
+}
+
+/// As rollups were written once, and raw clicks are.
+#[tokio::test]
+async fn file_whose_columns_are_all_packed_is_read_like_one_whose_few_are() {
+    let owners = owners();
+    let rows = batch(&all(&owners));
+    let with_offset = ["tenant_id", "link_id", "value", "sketch", "offset"].map(|name| {
+        let column = rows.column_by_name(name).or(rows.column_by_name("value"));
+        (name, Arc::clone(column.unwrap()), name == "link_id" || name == "sketch")
+    });
+    let bytes = written(RecordBatch::try_from_iter_with_nullable(with_offset).unwrap()).await;
+    let (few, size) = (encoded(&all(&owners)).await, bytes.len());
+    let compressed = |bytes: &[u8]| {
+        let reader = SerializedFileReader::new(bytes::Bytes::copy_from_slice(bytes)).unwrap();
+        let group = reader.metadata().row_group(0);
+        let packed = |column: &&ColumnChunkMetaData| matches!(column.compression(), Compression::ZSTD(_));
+        (group.columns().iter().filter(packed).count(), group.num_columns())
+    };
+    assert_eq!((compressed(&bytes), compressed(&few)), ((5, 5), (1, 4)));
+    let (objects, file) = store(bytes, size).await;
+    for (owner, rows) in owners.iter().step_by(17) {
+        let found = ask(&objects, &file, *owner).await.unwrap();
+        assert_eq!(found, rows.clone().collect::<Vec<_>>(), "{owner:?}");
+    }
 }
 
 #[tokio::test]

@@ -21,10 +21,11 @@ thread_local! {
 /// A field of a page's header that is a whole number and follows the one before it.
 const NEXT_NUMBER: u8 = 0x15;
 
-/// Row groups as they are when their pages are unpacked, and where in the file pages lie that have to be, in order.
-pub(super) fn unpacked(
-    groups: Vec<RowGroupMetaData>,
-) -> Result<(Vec<RowGroupMetaData>, Arc<[Range<u64>]>), ParquetError> {
+/// Where in a file pages lie that are packed, in order.
+pub(super) type Packed = Arc<[Range<u64>]>;
+
+/// Row groups as they are when their pages are unpacked, and where pages lie that have to be.
+pub(super) fn unpacked(groups: Vec<RowGroupMetaData>) -> Result<(Vec<RowGroupMetaData>, Packed), ParquetError> {
     let mut packed = Vec::new();
     let mut column = |column: &ColumnChunkMetaData| {
         if !matches!(column.compression(), Compression::ZSTD(_)) {
@@ -44,7 +45,7 @@ pub(super) fn unpacked(
 }
 
 /// Whether a page that begins there has to be unpacked.
-pub(super) fn is_packed(packed: &[Range<u64>], start: u64) -> bool {
+pub(super) fn is_packed(packed: &Packed, start: u64) -> bool {
     let behind = packed.partition_point(|range| range.start <= start);
     packed[..behind].last().is_some_and(|range| range.contains(&start))
 }

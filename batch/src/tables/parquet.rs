@@ -7,7 +7,7 @@
 //! Rollups are looked up by a link: their row groups are small, so that all columns of some rows lie near one another and
 //! are read at once; what they are looked up by is stored as differences, which need no dictionary to be read first; and the
 //! page index, which readers keep in memory, tells bounds of those columns alone. Their numbers are small as they are
-//! encoded, and unpacking a page of them costs more than reading it: sketches and texts alone are packed.
+//! encoded, and unpacking a page costs more than reading it: texts and the sketches of hours alone are packed.
 //!
 //! Raw clicks are packed (Zstandard). Most of what one takes is in few columns. Those that hardly repeat are stored as
 //! differences, without a dictionary that would be given up half-way; those that repeat after thousands of others may have a
@@ -33,8 +33,8 @@ const ROLLUP_ROWS_A_GROUP: usize = 1 << 16;
 const BYTES_A_GROUP: usize = 64 << 20;
 /// Rows that a page holds at most: whoever wants one decodes that many.
 const ROWS_A_PAGE: usize = 1000;
-const ROLLUP_ROWS_A_PAGE: usize = 500;
 const SKETCH_BYTES_A_PAGE: usize = 128 << 10;
+const DAILY_SKETCH_BYTES_A_PAGE: usize = 32 << 10;
 /// Columns whose values hardly repeat, with how each is told from the one before it.
 const DIFFERENCES: [(&str, Encoding); 3] = [
     ("clicked_at", Encoding::DELTA_BINARY_PACKED),
@@ -45,7 +45,7 @@ const DIFFERENCES: [(&str, Encoding); 3] = [
 const SORTED: [&str; 4] = ["tenant_id", "link_id", "day_bucket", "hour_bucket"];
 /// Columns of rollups whose values are few apart, or hardly repeat.
 const ROLLUP_DIFFERENCES: [&str; 5] = ["tenant_id", "link_id", "day_bucket", "first_click", "last_click"];
-/// Columns of rollups that are packed.
+/// Columns of rollups that are packed: texts, and sketches of hours, which are many and seldom asked for.
 const ROLLUP_PACKED: [&str; 4] = ["sketch", "slug", "title", "destination"];
 /// Columns whose values repeat after thousands of others.
 const LARGE_DICTIONARIES: [&str; 3] = ["ip_hash", "visitor", "user_agent"];
@@ -113,8 +113,6 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
     if !has("offset") {
         properties = properties
             .set_max_row_group_row_count(Some(ROLLUP_ROWS_A_GROUP))
-            .set_data_page_row_count_limit(ROLLUP_ROWS_A_PAGE)
-            .set_write_batch_size(ROLLUP_ROWS_A_PAGE)
             .set_compression(Compression::UNCOMPRESSED)
             .set_statistics_enabled(EnabledStatistics::Chunk);
         for name in SORTED.into_iter().filter(|name| has(name)) {
@@ -135,10 +133,13 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
             .set_column_data_page_size_limit(ColumnPath::from("sketch"), SKETCH_BYTES_A_PAGE);
     }
     if has("visitor_hashes") {
+        properties = properties
+            .set_column_compression(ColumnPath::from("sketch"), Compression::UNCOMPRESSED)
+            .set_column_data_page_size_limit(ColumnPath::from("sketch"), DAILY_SKETCH_BYTES_A_PAGE);
         let members = ColumnPath::new(["visitor_hashes", "list", "element"].map(str::to_owned).to_vec());
         properties = properties
             .set_column_dictionary_enabled(members.clone(), false)
-            .set_column_data_page_size_limit(members.clone(), SKETCH_BYTES_A_PAGE)
+            .set_column_data_page_size_limit(members.clone(), DAILY_SKETCH_BYTES_A_PAGE)
             .set_column_statistics_enabled(members, EnabledStatistics::None);
     }
     for (name, encoding) in DIFFERENCES.into_iter().filter(|(name, _)| has(name)) {
