@@ -31,7 +31,7 @@ use crate::tables::rate_bot::RateBots;
 /// How the name of a file begins that was sorted once its day took no more clicks.
 pub(super) const SORTED: &str = "sorted";
 /// What a raw click costs when its day is sorted: it has many columns.
-const A_ROW: usize = 16;
+const A_ROW: usize = 8;
 /// What a day's clicks are sorted by: their event day, whose they are, when they were, and which of those they are.
 const ORDER: [&str; 7] = ["event_day", "tenant_id", "link_id", "clicked_at", "epoch", "partition", "offset"];
 /// How the name of a file begins that a correction wrote before that.
