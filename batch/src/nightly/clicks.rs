@@ -72,8 +72,8 @@ pub(super) async fn open(
     session.table("repeated", repeats.rows()?)
 }
 
-/// People's clicks that can be repeats. Hashes of visitors are of a UTC day, so
-/// none follows a click of the day before, and event days can be rolled up one by one.
+/// People's clicks that can be repeats. Hashes of visitors are of a UTC day, so none follows a click of the day before, and
+/// event days can be rolled up one by one.
 fn perhaps_repeated(condition: &str, judgement: Judgement, windows: &Windows) -> String {
     format!(
         "SELECT tenant_id, link_id, coalesce(visitor, ip_hash) AS visitor, {received} AS received,

@@ -8,7 +8,8 @@
 //! 3. They are decoded on threads of their own, in turn for every tenant, and the owner's rows stay in memory within another
 //!    budget. A tenant has a few turns at all this at once.
 //!
-//! A file that is missing, damaged or out of order is an error that names it, never fewer rows.
+//! A file that is missing, cannot be decoded or is out of order is an error that names it, never fewer rows. Pages have no
+//! checksums: a bit that flips in one that stays readable is not noticed.
 
 mod files;
 mod footer;
