@@ -215,8 +215,11 @@ mod tests {
         fn sums_agree_over_every_seam(
             clicks in prop::collection::vec((0i32..4000, any::<bool>(), any::<bool>()), 0..200),
             zone in any_zone(), unit in any_unit(), start in 0i32..3000, len in 1i32..2500,
+            one_by_one in prop::option::of((0i32..3800, 1i32..200)),
         ) {
             let range = Range::new(Quarter(ORIGIN + start), Quarter(ORIGIN + start + len));
+            // What another question about the same subject wants quarter by quarter.
+            let one_by_one = one_by_one.map(|(start, len)| Range::new(Quarter(ORIGIN + start), Quarter(ORIGIN + start + len)));
             let mut totals = Totals::default();
             let mut plain = Counts::default();
             let mut stored: BTreeMap<Quarter, Counts> = BTreeMap::new();
@@ -238,7 +241,8 @@ mod tests {
             // Only the edges are fetched, most of them by the hour, as the service does.
             for question in [&ranges[..], &[range][..]] {
                 totals.quarters.clear();
-                let needs = Needs { sums: question.to_vec(), ..Needs::default() };
+                let quarters = one_by_one.into_iter().collect();
+                let needs = Needs { sums: question.to_vec(), quarters, ..Needs::default() };
                 let Edges { hours, quarters } = needs.edges();
                 for edge in &quarters {
                     let fetched = stored.range(edge.start..edge.end).map(|(quarter, counts)| (*quarter, *counts));
@@ -252,6 +256,11 @@ mod tests {
                 }
                 let sum = question.iter().fold(Counts::default(), |sum, range| sum + totals.within(*range).sum());
                 prop_assert_eq!(sum, plain);
+                if let Some(range) = one_by_one {
+                    let stored = stored.range(range.start..range.end).map(|(quarter, counts)| (*quarter, *counts));
+                    let recent = totals.recent.range(range.start..range.end).map(|(quarter, counts)| (*quarter, *counts));
+                    prop_assert_eq!(totals.by_quarter(range).collect::<Vec<_>>(), stored.chain(recent).collect::<Vec<_>>());
+                }
             }
         }
 

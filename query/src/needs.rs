@@ -63,9 +63,12 @@ impl Needs {
     /// What is read from history beside whole days.
     pub(crate) fn edges(&self) -> Edges {
         let bounds = self.sums.iter().flat_map(|range| [range.start, range.end]);
-        let cut = bounds.filter(|bound| bound.hour().first_quarter() != *bound).map(|bound| whole_hour(bound.hour()));
-        let quarters = merge::disjoint(self.quarters.iter().copied().chain(cut));
-        let touched = merge::edges(&self.sums).into_iter().map(|edge| merge::whole_hours(&edge.hours_touched()));
+        let cut = bounds.filter(|bound| bound.hour().first_quarter() != *bound);
+        let cut = cut.map(|bound| Range::new(bound, bound.next()));
+        let whole = |range: Range| merge::whole_hours(&range.hours_touched());
+        // Of an hour, either all quarters are read or none: what is read of it as one would hold them again.
+        let quarters = merge::disjoint(self.quarters.iter().copied().chain(cut).map(whole));
+        let touched = merge::edges(&self.sums).into_iter().map(whole);
         let hours = merge::without(touched, &quarters).into_iter().map(Range::hours_touched);
         Edges { hours: hours.collect(), quarters }
     }
@@ -118,10 +121,6 @@ pub(crate) struct Edges {
     pub(crate) hours: Vec<ops::Range<Hour>>,
     /// Ranges of whole hours of which some are cut, or whose quarters are needed one by one.
     pub(crate) quarters: Vec<Range>,
-}
-
-fn whole_hour(hour: Hour) -> Range {
-    Range::new(hour.first_quarter(), hour.next().first_quarter())
 }
 
 /// What questions need of all subjects.
