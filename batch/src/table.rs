@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use deltalake::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
@@ -205,8 +204,8 @@ impl Table {
         file: Encoded,
         now: Timestamp,
     ) -> Result<Add, BatchError> {
-        let size = i64::try_from(file.bytes.len()).unwrap_or(i64::MAX);
-        self.objects().put(path, Bytes::from(file.bytes).into()).await?;
+        let size = i64::try_from(file.bytes.content_length()).unwrap_or(i64::MAX);
+        self.objects().put(path, file.bytes).await?;
         let partition_values =
             self.definition.partitioned_by.map(|column| (column.to_owned(), partition.map(str::to_owned)));
         Ok(Add {

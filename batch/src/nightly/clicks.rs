@@ -19,7 +19,7 @@ use linktide_common::publication::{CutEntry, Tombstone};
 use linktide_common::repeat::Windows;
 
 use super::order::in_order;
-use super::parts::{Part, Sample, parts};
+use super::parts::{BY_HOUR_OF_RECEIPT, Part, Sample, parts};
 use super::repeats::Repeats;
 use super::session::Session;
 use crate::error::BatchError;
@@ -46,21 +46,22 @@ pub(super) struct Judgement {
 const A_CLICK: usize = 2;
 
 /// Makes the views of those clicks of `raw` that `condition` takes, whose survey knows who can be there again. Repeats are
-/// told by `windows`; `owners` are those of the clicks.
+/// told by `windows`; `sample` is of the clicks.
 pub(super) async fn open(
     session: &Session,
     condition: &str,
     judgement: Judgement,
     windows: &Windows,
-    owners: &Sample,
+    sample: &Sample,
 ) -> Result<(), BatchError> {
     session.view("clicks", &clicks(condition, judgement)).await?;
     session.view("everyone", &everyone()).await?;
     // Sorting clicks is done once; what comes of it is little.
     let mut repeats = Repeats::default();
+    let parts = parts(&[(sample, A_CLICK)], BY_HOUR_OF_RECEIPT);
     let of_part = |part: Part| perhaps_repeated(&format!("{condition} AND {}", part.condition()), judgement, windows);
     let count = async {
-        let mut answers = std::pin::pin!(session.answers(parts(&[(owners, A_CLICK)]).into_iter().map(of_part)));
+        let mut answers = std::pin::pin!(session.answers(parts.into_iter().map(of_part)));
         while let Some(clicks) = answers.try_next().await? {
             for clicks in in_order(&clicks, &Repeats::ORDER)? {
                 repeats.take(&clicks?)?;

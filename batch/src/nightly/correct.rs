@@ -222,17 +222,17 @@ impl Nightly {
         );
         let mut survey = Survey::of(&session, &condition, most).await?;
         survey.register(&session, u32::MAX);
-        clicks::open(&session, &condition, self.judgement(marked), repeats, &survey.owners).await?;
+        clicks::open(&session, &condition, self.judgement(marked), repeats, &survey.sample).await?;
         survey.forget_hashes(&session);
         let (anew, watermark) = (Change::Recompute(days), published.watermark);
         // Where a click came from changes neither counts nor visitors.
         if *correction != Correction::Geo {
-            tables.extend([self.add::<Hourly>(&session, anew, &survey.owners, watermark, fence).await?]);
+            tables.extend([self.add::<Hourly>(&session, anew, &survey.sample, watermark, fence).await?]);
             self.reached("batch::correct::recomputed_hourly")?;
-            tables.extend([self.add::<Daily>(&session, anew, &survey.owners, watermark, fence).await?]);
+            tables.extend([self.add::<Daily>(&session, anew, &survey.sample, watermark, fence).await?]);
             self.reached("batch::correct::recomputed_daily")?;
         }
-        tables.extend([self.add::<Dimensions>(&session, anew, &survey.owners, watermark, fence).await?]);
+        tables.extend([self.add::<Dimensions>(&session, anew, &survey.sample, watermark, fence).await?]);
         self.reached("batch::correct::recomputed_dimensions")?;
         Ok(tables)
     }

@@ -106,20 +106,20 @@ impl Nightly {
             survey.register(&session, increment.rate_bots.unwrap_or(u32::MAX));
             let marks = self.mark(&session, &planned, &survey, increment, fence).await?;
             tables.extend(marks.map(|version| (RateBots::definition().name.to_owned(), version)));
-            clicks::open(&session, &planned, self.judgement(marks.is_some()), &plan.repeats, &survey.owners).await?;
+            clicks::open(&session, &planned, self.judgement(marks.is_some()), &plan.repeats, &survey.sample).await?;
             survey.forget_hashes(&session);
         }
         self.reached("batch::increment::rolled")?;
         self.progress(Stage::Merge { clicks: survey.clicks });
-        let (days, owners) = (Change::Add(&survey.days), &survey.owners);
+        let (days, sample) = (Change::Add(&survey.days), &survey.sample);
         let labelled = Change::Add(&survey.labelled);
-        tables.extend([self.add::<Hourly>(&session, days, owners, increment.to, fence).await?]);
+        tables.extend([self.add::<Hourly>(&session, days, sample, increment.to, fence).await?]);
         self.reached("batch::increment::merged_hourly")?;
-        tables.extend([self.add::<Daily>(&session, days, owners, increment.to, fence).await?]);
+        tables.extend([self.add::<Daily>(&session, days, sample, increment.to, fence).await?]);
         self.reached("batch::increment::merged_daily")?;
-        tables.extend([self.add::<Dimensions>(&session, days, owners, increment.to, fence).await?]);
+        tables.extend([self.add::<Dimensions>(&session, days, sample, increment.to, fence).await?]);
         self.reached("batch::increment::merged_dimensions")?;
-        tables.extend([self.add::<Links>(&session, labelled, owners, increment.to, fence).await?]);
+        tables.extend([self.add::<Links>(&session, labelled, sample, increment.to, fence).await?]);
         self.reached("batch::increment::merged_links")?;
         self.audit(&session, plan.number, increment, published).await?;
         Ok(Changed { tables, rows: survey.clicks, ..Changed::default() })
@@ -167,16 +167,16 @@ impl Nightly {
         Ok(true)
     }
 
-    /// Changes a rollup; its name with its new version. `owners` are those of the clicks that come to it.
+    /// Changes a rollup; its name with its new version. `clicks` is a sample of those that come to it.
     pub(super) async fn add<R: Rollup>(
         &self,
         session: &Session,
         change: Change<'_>,
-        owners: &Sample,
+        clicks: &Sample,
         watermark: Hour,
         fence: Fence,
     ) -> Result<(String, u64), BatchError> {
-        let version = merge::<R>(&self.lake, session, change, owners, watermark, fence, self.clock.now()).await?;
+        let version = merge::<R>(&self.lake, session, change, clicks, watermark, fence, self.clock.now()).await?;
         Ok((R::definition().name.to_owned(), version))
     }
 }

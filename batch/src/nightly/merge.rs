@@ -20,7 +20,7 @@ use object_store::path::Path;
 
 use super::files::Files;
 use super::order::in_order;
-use super::parts::{Part, Sample, parts};
+use super::parts::{BY_OWNER, Part, Row, Sample, parts};
 use super::session::Session;
 use crate::error::BatchError;
 use crate::rewrite::{Fence, rewrite};
@@ -103,19 +103,19 @@ fn without<R: Rollup>(subject: Subject) -> String {
     )
 }
 
-/// Changes a rollup, once; the table's version with it. `owners` are those of the clicks that come to it.
+/// Changes a rollup, once; the table's version with it. `clicks` is a sample of those that come to it.
 pub(super) async fn merge<R: Rollup>(
     lake: &Lake,
     session: &Session,
     change: Change<'_>,
-    owners: &Sample,
+    clicks: &Sample,
     watermark: Hour,
     fence: Fence,
     now: Timestamp,
 ) -> Result<u64, BatchError> {
     let mut table = lake.table(R::definition()).await?;
     if !fence.has_landed(&table).await? {
-        let (added, removed) = write::<R>(&table, session, change, owners, third_of(watermark.day()), now).await?;
+        let (added, removed) = write::<R>(&table, session, change, clicks, third_of(watermark.day()), now).await?;
         rewrite(&mut table, &removed, &added, Rows::Changed, fence).await?;
     }
     table.version()
@@ -126,7 +126,7 @@ async fn write<R: Rollup>(
     table: &Table,
     session: &Session,
     change: Change<'_>,
-    owners: &Sample,
+    clicks: &Sample,
     young: Day,
     now: Timestamp,
 ) -> Result<(Vec<Add>, Vec<File>), BatchError> {
@@ -152,7 +152,8 @@ async fn write<R: Rollup>(
     }
     session.context().register_udf(slot_start(young));
     let mut written = Files::of(table, young, now);
-    let queries = parts(&[(owners, A_CLICK), (&kept, A_ROW)]).into_iter().map(|part| query::<R>(&rows, part));
+    let parts = parts(&[(clicks, A_CLICK), (&kept, A_ROW)], BY_OWNER);
+    let queries = parts.into_iter().map(|part| query::<R>(&rows, &part));
     let order: Vec<&str> = std::iter::once("slot").chain(R::KEY.iter().copied()).collect();
     let write = async {
         let mut answers = std::pin::pin!(session.answers(queries));
@@ -174,7 +175,7 @@ async fn sample(session: &Session) -> Result<Sample, BatchError> {
     let mut rows = session.stream("SELECT tenant_id, link_id FROM stored").await?;
     while let Some(rows) = rows.try_next().await? {
         let owners = Columns::new(&rows).owners()?;
-        (0..rows.num_rows()).for_each(|row| sample.add(owners.at(row)));
+        (0..rows.num_rows()).for_each(|row| sample.add(Row { owner: owners.at(row), at: 0 }));
     }
     Ok(sample)
 }
@@ -199,7 +200,7 @@ fn turned(files: &[(File, Slot)]) -> impl Iterator<Item = Slot> {
     files.iter().filter(|(file, slot)| Slot::named(file) != Some(*slot)).map(|(_, slot)| *slot)
 }
 
-fn query<R: Rollup>(rows: &[String], part: Part) -> String {
+fn query<R: Rollup>(rows: &[String], part: &Part) -> String {
     let slot = R::DAY.map_or_else(|| "CAST(NULL AS DATE)".to_owned(), |day| format!("slot_start({day})"));
     let condition = part.condition();
     let rows: Vec<String> = rows.iter().map(|rows| format!("SELECT * FROM ({rows}) WHERE {condition}")).collect();

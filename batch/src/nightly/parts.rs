@@ -2,14 +2,13 @@
 //! memory.
 //!
 //! Files are sorted by tenant and link, raw ones too: a part is a range of owners, whose rows lie together in every file, so
-//! the parts read hardly more than the whole. Rows of parts follow one another in the order of the file that is written. Where
-//! to cut is told by a sample.
+//! the parts read hardly more than the whole. Where clicks themselves are held, and not their sums, a link that has too many
+//! for one part is cut by time. Rows of parts follow one another in the order of the file that is written. Where to cut is
+//! told by a sample.
 
 use std::ops::Bound;
 
-use linktide_common::bucket::Day;
-
-use super::clicks::day_number;
+use super::clicks::{DAY_US, HOUR_US, MINUTE_US};
 use crate::tables::columns::Owner;
 
 /// Rows that a sample keeps at most.
@@ -17,156 +16,184 @@ const SAMPLED: usize = 1 << 17;
 /// What a part may cost; little in tests, so that their few rows come in many parts.
 const A_PART: usize = if cfg!(test) { 1000 } else { 1_000_000 };
 
-/// Whose every so manieth row is.
-#[derive(Debug)]
-pub(super) struct Sample<K = Owner> {
-    keys: Vec<K>,
+/// A row, as far as parts are cut by it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub(super) owner: Owner,
+    /// The instant, in microseconds since 1970, that [`Cut::Time`] goes by.
+    pub(super) at: i64,
+}
+
+/// What parts are cut by: by the next of them, where one place alone costs too much.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Cut {
+    Tenant,
+    /// A tenant's own rows lie nowhere: they are a part of their own, before those of its links.
+    Link,
+    /// A column with an instant, by a unit in microseconds.
+    Time(&'static str, i64),
+}
+
+/// Rows of rollups, and clicks on their way into them.
+pub(super) const BY_OWNER: &[Cut] = &[Cut::Tenant, Cut::Link];
+/// Clicks on a link that were received in the same hour stay together.
+pub(super) const BY_HOUR_OF_RECEIPT: &[Cut] = &[Cut::Tenant, Cut::Link, Cut::Time("received_at", HOUR_US)];
+/// Clicks in the order of raw files.
+pub(super) const BY_EVENT_DAY: &[Cut] =
+    &[Cut::Time("clicked_at", DAY_US), Cut::Tenant, Cut::Link, Cut::Time("clicked_at", MINUTE_US)];
+
+impl Cut {
+    fn place(self, row: Row) -> Option<i64> {
+        match self {
+            Self::Tenant => Some(row.owner.tenant),
+            Self::Link => row.owner.link,
+            Self::Time(_, unit) => Some(row.at.div_euclid(unit)),
+        }
+    }
+
+    fn column(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant_id",
+            Self::Link => "link_id",
+            Self::Time(column, _) => column,
+        }
+    }
+
+    /// The condition that a place is compared so. It is one of the column as it is stored, so that files, and pages of them,
+    /// are left out by their statistics.
+    fn compare(self, comparison: &str, place: i64) -> String {
+        let column = self.column();
+        let Self::Time(_, unit) = self else { return format!("{column} {comparison} {place}") };
+        let (comparison, place) = match comparison {
+            ">" => (">=", place + 1),
+            "<=" => ("<", place + 1),
+            _ => (comparison, place),
+        };
+        format!("{column} {comparison} arrow_cast({}, 'Timestamp(Microsecond, Some(\"UTC\"))')", place * unit)
+    }
+}
+
+/// Whose every so manieth row is, and when.
+#[derive(Debug, Default)]
+pub(super) struct Sample {
+    rows: Vec<Row>,
     /// Rows that each of them stands for, less one.
     skipped: usize,
     /// Rows to skip before the next one is taken.
     skip: usize,
 }
 
-impl<K> Default for Sample<K> {
-    fn default() -> Self {
-        Self { keys: Vec::new(), skipped: 0, skip: 0 }
-    }
-}
-
-impl<K> Sample<K> {
-    pub(super) fn add(&mut self, key: K) {
+impl Sample {
+    pub(super) fn add(&mut self, row: Row) {
         if self.skip > 0 {
             self.skip -= 1;
             return;
         }
-        if self.keys.len() == SAMPLED {
+        if self.rows.len() == SAMPLED {
             let mut at = 0;
-            self.keys.retain(|_| {
+            self.rows.retain(|_| {
                 at += 1;
                 at % 2 == 1
             });
             self.skipped = self.skipped * 2 + 1;
         }
-        self.keys.push(key);
+        self.rows.push(row);
         self.skip = self.skipped;
     }
 }
 
-/// Owners whose rows are changed together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    /// All rows of these tenants.
-    Tenants(Bound<i64>, Bound<i64>),
-    /// A tenant's own rows, which come before those of its links.
-    Own(i64),
-    /// Rows of these links of a tenant.
-    Links(i64, Bound<i64>, Bound<i64>),
+/// Rows that are done together: those whose places are all as it says.
+#[derive(Debug, Clone)]
+pub(super) struct Part(Vec<(Cut, Places)>);
+
+#[derive(Debug, Clone, Copy)]
+enum Places {
+    Nowhere,
+    Range(Bound<i64>, Bound<i64>),
 }
 
 impl Part {
     /// The condition that a row is one of them.
-    pub(super) fn condition(self) -> String {
-        match self {
-            Self::Tenants(from, to) => within("tenant_id", from, to),
-            Self::Own(tenant) => format!("tenant_id = {tenant} AND link_id IS NULL"),
-            Self::Links(tenant, from, to) => {
-                format!("tenant_id = {tenant} AND link_id IS NOT NULL AND {}", within("link_id", from, to))
-            }
-        }
+    pub(super) fn condition(&self) -> String {
+        self.0.iter().map(|(cut, places)| places.condition(*cut)).collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn and(&self, cut: Cut, places: Places) -> Self {
+        Self(self.0.iter().copied().chain([(cut, places)]).collect())
     }
 }
 
-fn within<K: std::fmt::Display>(column: &str, from: Bound<K>, to: Bound<K>) -> String {
-    let least = match from {
-        Bound::Unbounded => "TRUE".to_owned(),
-        Bound::Included(least) => format!("{column} >= {least}"),
-        Bound::Excluded(before) => format!("{column} > {before}"),
-    };
-    match to {
-        Bound::Unbounded => least,
-        Bound::Included(last) => format!("{least} AND {column} <= {last}"),
-        Bound::Excluded(behind) => format!("{least} AND {column} < {behind}"),
+impl Places {
+    const fn one(place: i64) -> Self {
+        Self::Range(Bound::Included(place), Bound::Included(place))
+    }
+
+    fn condition(self, cut: Cut) -> String {
+        let (from, to) = match self {
+            Self::Nowhere => return format!("{} IS NULL", cut.column()),
+            Self::Range(Bound::Unbounded, Bound::Unbounded) => return format!("{} IS NOT NULL", cut.column()),
+            Self::Range(from, to) => (from, to),
+        };
+        let from = match from {
+            Bound::Unbounded => None,
+            Bound::Included(least) => Some(cut.compare(">=", least)),
+            Bound::Excluded(before) => Some(cut.compare(">", before)),
+        };
+        let to = match to {
+            Bound::Unbounded => None,
+            Bound::Included(last) => Some(cut.compare("<=", last)),
+            Bound::Excluded(behind) => Some(cut.compare("<", behind)),
+        };
+        from.into_iter().chain(to).collect::<Vec<_>>().join(" AND ")
     }
 }
 
-/// All owners in parts, in order. Each sample is of rows that cost so much.
-pub(super) fn parts(samples: &[(&Sample, usize)]) -> Vec<Part> {
+/// All rows in parts, in order. Each sample is of rows that cost so much.
+pub(super) fn parts(samples: &[(&Sample, usize)], by: &[Cut]) -> Vec<Part> {
+    parts_of(samples, by, A_PART)
+}
+
+fn parts_of(samples: &[(&Sample, usize)], by: &[Cut], most: usize) -> Vec<Part> {
     let weighted = samples.iter().flat_map(|(sample, cost)| {
         let cost = cost * (sample.skipped + 1);
-        sample.keys.iter().map(move |owner| (*owner, cost))
+        sample.rows.iter().map(move |row| (*row, cost))
     });
-    let mut weighted: Vec<(Owner, usize)> = weighted.collect();
-    weighted.sort_unstable_by_key(|(owner, _)| *owner);
-    parts_of(&weighted, A_PART)
-}
-
-/// Conditions that take raw clicks in parts, in the order of their event day and their owner. A row costs so much.
-pub(super) fn days_in_parts(sample: &Sample<(Day, Owner)>, cost: usize) -> Vec<String> {
-    let cost = cost * (sample.skipped + 1);
-    let mut weighted: Vec<_> = sample.keys.iter().map(|key| (*key, cost)).collect();
-    weighted.sort_unstable_by_key(|(key, _)| *key);
-    let (day_of_row, mut conditions) = (day_number("clicked_at"), Vec::new());
-    for piece in pieces(&weighted, |(day, _)| *day, A_PART) {
-        match piece {
-            Piece::Some(from, to) => conditions.push(within(&day_of_row, from.map(|day| day.0), to.map(|day| day.0))),
-            Piece::One(day) => {
-                let owners =
-                    weighted.iter().filter(|((of, _), _)| *of == day).map(|((_, owner), cost)| (*owner, *cost));
-                let of_owners = parts_of(&owners.collect::<Vec<_>>(), A_PART);
-                conditions.extend(
-                    of_owners.into_iter().map(|part| format!("{day_of_row} = {} AND {}", day.0, part.condition())),
-                );
-            }
-        }
-    }
-    conditions
-}
-
-fn parts_of(weighted: &[(Owner, usize)], most: usize) -> Vec<Part> {
+    let mut weighted: Vec<(Row, usize)> = weighted.collect();
+    weighted.sort_unstable_by(|(one, _), (other, _)| {
+        by.iter().map(|cut| cut.place(*one)).cmp(by.iter().map(|cut| cut.place(*other)))
+    });
     let mut parts = Vec::new();
-    for piece in pieces(weighted, |owner| owner.tenant, most) {
-        match piece {
-            Piece::Some(from, to) => parts.push(Part::Tenants(from, to)),
-            Piece::One(tenant) => {
-                let links = weighted.iter().filter(|(owner, _)| owner.tenant == tenant);
-                let links: Vec<(i64, usize)> = links.filter_map(|(owner, cost)| Some((owner.link?, *cost))).collect();
-                parts.push(Part::Own(tenant));
-                parts.extend(pieces(&links, |link| *link, most).into_iter().map(|piece| match piece {
-                    Piece::Some(from, to) => Part::Links(tenant, from, to),
-                    Piece::One(link) => Part::Links(tenant, Bound::Included(link), Bound::Included(link)),
-                }));
-            }
-        }
-    }
+    cut(&weighted, &Part(Vec::new()), by, most, &mut parts);
     parts
 }
 
-/// Some of what there is, in order: a range that costs little enough, or one that alone costs too much.
-enum Piece<G> {
-    Some(Bound<G>, Bound<G>),
-    One(G),
-}
-
-/// All there is in pieces, in order, whether the sample has seen it or not. What has the same `group` stays together.
-fn pieces<K, G: Copy + PartialEq>(weighted: &[(K, usize)], group: impl Fn(&K) -> G, most: usize) -> Vec<Piece<G>> {
-    let (mut pieces, mut from, mut cost) = (Vec::new(), Bound::Unbounded, 0);
-    for of_group in weighted.chunk_by(|(one, _), (other, _)| group(one) == group(other)) {
-        let (this, its_cost) = (group(&of_group[0].0), of_group.iter().map(|(_, cost)| cost).sum::<usize>());
+/// Cuts rows that all lie in one part.
+fn cut(weighted: &[(Row, usize)], of: &Part, by: &[Cut], most: usize, parts: &mut Vec<Part>) {
+    let Some((first, next)) = by.split_first() else { return parts.push(of.clone()) };
+    let weighted = if matches!(first, Cut::Link) {
+        parts.push(of.and(*first, Places::Nowhere));
+        &weighted[weighted.partition_point(|(row, _)| first.place(*row).is_none())..]
+    } else {
+        weighted
+    };
+    let (mut from, mut cost) = (Bound::Unbounded, 0);
+    for of_one in weighted.chunk_by(|(one, _), (other, _)| first.place(*one) == first.place(*other)) {
+        let Some(place) = first.place(of_one[0].0) else { continue };
+        let its_cost = of_one.iter().map(|(_, cost)| cost).sum::<usize>();
         if cost + its_cost > most {
-            if from != Bound::Included(this) {
-                pieces.push(Piece::Some(from, Bound::Excluded(this)));
+            if from != Bound::Included(place) {
+                parts.push(of.and(*first, Places::Range(from, Bound::Excluded(place))));
             }
-            (from, cost) = (Bound::Included(this), 0);
+            (from, cost) = (Bound::Included(place), 0);
         }
         if its_cost > most {
-            pieces.push(Piece::One(this));
-            from = Bound::Excluded(this);
+            cut(of_one, &of.and(*first, Places::one(place)), next, most, parts);
+            from = Bound::Excluded(place);
         } else {
             cost += its_cost;
         }
     }
-    pieces.push(Piece::Some(from, Bound::Unbounded));
-    pieces
+    parts.push(of.and(*first, Places::Range(from, Bound::Unbounded)));
 }
 
 #[cfg(test)]
@@ -177,50 +204,76 @@ mod tests {
 
     use super::*;
 
-    fn holds(part: Part, owner: Owner) -> bool {
-        match part {
-            Part::Tenants(from, to) => (from, to).contains(&owner.tenant),
-            Part::Own(tenant) => owner == Owner { tenant, link: None },
-            Part::Links(tenant, from, to) => {
-                owner.tenant == tenant && owner.link.is_some_and(|link| (from, to).contains(&link))
-            }
-        }
+    const HOURS: &[Cut] = &[Cut::Tenant, Cut::Link, Cut::Time("at", 10)];
+    const DAYS: &[Cut] = &[Cut::Time("at", 20), Cut::Tenant, Cut::Link, Cut::Time("at", 4)];
+
+    fn holds(part: &Part, row: Row) -> bool {
+        part.0.iter().all(|(cut, places)| match (cut.place(row), places) {
+            (None, Places::Nowhere) => true,
+            (Some(place), Places::Range(from, to)) => (*from, *to).contains(&place),
+            _ => false,
+        })
     }
 
     proptest! {
-        /// Whatever was sampled: everybody is in one part, and parts are in the order of owners.
+        /// Whatever was sampled: everything is in one part, and parts are in order.
         #[test]
-        fn everybody_is_in_one_part_and_parts_are_in_order(
-            sampled in prop::collection::vec((-2i64..4, prop::option::of(-3i64..4)), 0..60), most in 1usize..30,
+        fn every_row_is_in_one_part_and_parts_are_in_order(
+            sampled in prop::collection::vec((-2i64..4, prop::option::of(-3i64..4), -30i64..30), 0..80),
+            most in 1usize..30,
+            by in prop::sample::select(vec![BY_OWNER, HOURS, DAYS]),
         ) {
             let mut sample = Sample::default();
-            sampled.iter().for_each(|(tenant, link)| sample.add(Owner { tenant: *tenant, link: *link }));
-            let mut weighted: Vec<_> = sample.keys.iter().map(|owner| (*owner, 1)).collect();
-            weighted.sort_unstable();
-            let parts = parts_of(&weighted, most);
-            let all = (-4..6).flat_map(|tenant| {
-                std::iter::once(None).chain((-5..6).map(Some)).map(move |link| Owner { tenant, link })
-            });
+            sampled.iter().for_each(|(tenant, link, at)| sample.add(row(*tenant, *link, *at)));
+            let parts = parts_of(&[(&sample, 1)], by, most);
+            let places = |row: Row| by.iter().map(|cut| cut.place(row)).collect::<Vec<_>>();
+            let of_tenant = |tenant| std::iter::once(None).chain((-5..6).map(Some)).map(move |link| (tenant, link));
+            let mut all: Vec<Row> = (-4..6)
+                .flat_map(of_tenant)
+                .flat_map(|(tenant, link)| (-35..35).map(move |at| row(tenant, link, at)))
+                .collect();
+            all.sort_by_key(|row| places(*row));
             let mut last = 0;
-            for owner in all {
-                let found: Vec<_> = (0..parts.len()).filter(|at| holds(parts[*at], owner)).collect();
-                prop_assert_eq!(found.len(), 1, "{:?} in {:?}", owner, &parts);
-                prop_assert!(found[0] >= last, "{:?} in {:?}", owner, &parts);
+            for row in all {
+                let found: Vec<_> = (0..parts.len()).filter(|at| holds(&parts[*at], row)).collect();
+                prop_assert_eq!(found.len(), 1, "{:?} in {:?}", row, &parts);
+                prop_assert!(found[0] >= last, "{:?} in {:?}", row, &parts);
                 last = found[0];
             }
             if sampled.len() <= most {
                 prop_assert_eq!(parts.len(), 1);
             }
+            for part in &parts {
+                let held = sample.rows.iter().filter(|row| holds(part, **row));
+                let held: Vec<_> = held.map(|row| places(*row)).collect();
+                let indivisible = held.iter().all(|places| *places == held[0]);
+                prop_assert!(held.len() <= most || indivisible || held[0].contains(&None), "{:?} of {:?}", held, part);
+            }
         }
+    }
+
+    fn row(tenant: i64, link: Option<i64>, at: i64) -> Row {
+        Row { owner: Owner { tenant, link }, at }
+    }
+
+    #[test]
+    fn bounds_of_time_are_instants() {
+        let cut = Cut::Time("clicked_at", MINUTE_US);
+        let from_to = |from, to| Places::Range(from, to).condition(cut).replace("arrow_cast", "");
+        let micros = |micros: i64| format!("({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')");
+        let (minus_two, ten) = (micros(-120_000_000), micros(600_000_000));
+        let expected = format!("clicked_at >= {minus_two} AND clicked_at < {ten}");
+        assert_eq!(from_to(Bound::Included(-2), Bound::Excluded(10)), expected);
+        assert_eq!(from_to(Bound::Excluded(-3), Bound::Included(9)), expected);
     }
 
     #[test]
     fn large_sample_is_thinned_and_stands_for_as_many() {
         let mut sample = Sample::default();
         let rows = 5 * SAMPLED;
-        (0..rows).for_each(|row| sample.add(Owner { tenant: 0, link: i64::try_from(row).ok() }));
-        let stands_for = sample.keys.len() * (sample.skipped + 1);
-        assert!(sample.keys.len() <= SAMPLED && stands_for.abs_diff(rows) <= sample.skipped, "{stands_for}");
-        assert!(sample.keys.is_sorted(), "it is taken evenly");
+        (0..rows).for_each(|at| sample.add(row(0, None, i64::try_from(at).unwrap())));
+        let stands_for = sample.rows.len() * (sample.skipped + 1);
+        assert!(sample.rows.len() <= SAMPLED && stands_for.abs_diff(rows) <= sample.skipped, "{stands_for}");
+        assert!(sample.rows.is_sorted_by_key(|row| row.at), "it is taken evenly");
     }
 }

@@ -17,7 +17,7 @@ use object_store::path::Path;
 use super::files::RawFiles;
 use super::merge::Change;
 use super::order::in_order;
-use super::parts::{Sample, days_in_parts};
+use super::parts::{BY_EVENT_DAY, Row, Sample, parts};
 use super::plan::Plan;
 use super::session::Session;
 use super::{Changed, Nightly, Stage, clicks};
@@ -25,7 +25,7 @@ use crate::error::BatchError;
 use crate::rewrite::{Fence, rewrite};
 use crate::table::{File, Rows, Table};
 use crate::tables::click_event;
-use crate::tables::columns::{Columns, Owner, counted};
+use crate::tables::columns::{Columns, counted};
 use crate::tables::rate_bot::RateBots;
 
 /// How the name of a file begins that was sorted once its day took no more clicks.
@@ -112,8 +112,9 @@ pub(super) async fn rewrite_day(
     let (name, date) = (if closed { SORTED } else { CORRECTED }, date(day));
     let mut written = RawFiles::of(raw, &date, name, now);
     let write = async {
-        let parts = days_in_parts(&sample(session).await?, A_ROW);
-        let mut answers = std::pin::pin!(session.answers(parts.into_iter().map(clicks_of)));
+        let parts = parts(&[(&sample(session).await?, A_ROW)], BY_EVENT_DAY);
+        let queries = parts.into_iter().map(|part| clicks_of(part.condition()));
+        let mut answers = std::pin::pin!(session.answers(queries));
         while let Some(clicks) = answers.try_next().await? {
             for clicks in in_order(&clicks, &ORDER)? {
                 written.take(&clicks?).await?;
@@ -125,17 +126,15 @@ pub(super) async fn rewrite_day(
     Ok((added, gone))
 }
 
-/// Of which event day and whose the clicks are.
-async fn sample(session: &Session) -> Result<Sample<(Day, Owner)>, BatchError> {
+/// Whose the clicks are, and when they were.
+async fn sample(session: &Session) -> Result<Sample, BatchError> {
     let mut sample = Sample::default();
-    let query = format!("SELECT tenant_id, link_id, {} AS day FROM raw", clicks::day_number("clicked_at"));
-    let mut rows = session.stream(&query).await?;
+    let query = "SELECT tenant_id, link_id, CAST(clicked_at AS BIGINT) AS at FROM raw";
+    let mut rows = session.stream(query).await?;
     while let Some(rows) = rows.try_next().await? {
         let columns = Columns::new(&rows);
-        let (owners, days) = (columns.owners()?, columns.numbers("day")?);
-        for row in 0..rows.num_rows() {
-            sample.add((Day(i32::try_from(days.value(row)).unwrap_or_default()), owners.at(row)));
-        }
+        let (owners, times) = (columns.owners()?, columns.numbers("at")?);
+        (0..rows.num_rows()).for_each(|row| sample.add(Row { owner: owners.at(row), at: times.value(row) }));
     }
     Ok(sample)
 }

@@ -28,7 +28,7 @@ struct Click {
 
 impl Repeats {
     /// What clicks are to be sorted by.
-    pub(super) const ORDER: [&str; 5] = ["tenant_id", "link_id", "visitor", "received", "clicked"];
+    pub(super) const ORDER: [&str; 5] = ["tenant_id", "link_id", "received", "visitor", "clicked"];
 
     /// Takes clicks in [`Repeats::ORDER`]: each follows the one before it.
     pub(super) fn take(&mut self, clicks: &RecordBatch) -> Result<(), BatchError> {

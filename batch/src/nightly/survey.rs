@@ -17,7 +17,7 @@ use futures::TryStreamExt as _;
 use linktide_common::bucket::Day;
 
 use super::clicks::{DAY_US, HOUR_US, MINUTE_US, divided};
-use super::parts::Sample;
+use super::parts::{Row, Sample};
 use super::session::Session;
 use crate::error::BatchError;
 use crate::tables::columns::Columns;
@@ -35,8 +35,8 @@ pub(super) struct Survey {
     pub(super) days: BTreeSet<Day>,
     /// Event days of those that carry a label.
     pub(super) labelled: BTreeSet<Day>,
-    /// Whose they are.
-    pub(super) owners: Sample,
+    /// Whose they are, and when they were received, to the hour.
+    pub(super) sample: Sample,
     hashes: Arc<Hashes>,
 }
 
@@ -84,7 +84,7 @@ impl Survey {
         let mut last_day = None;
         self.clicks += u64::try_from(rows.num_rows()).unwrap_or_default();
         for row in 0..rows.num_rows() {
-            self.owners.add(owners.at(row));
+            self.sample.add(Row { owner: owners.at(row), at: received.value(row) * HOUR_US });
             if last_day != Some(days.value(row)) || labelled.value(row) {
                 let day = Day(i32::try_from(days.value(row)).unwrap_or_default());
                 self.days.insert(day);

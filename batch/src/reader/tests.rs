@@ -64,7 +64,7 @@ async fn written(rows: RecordBatch) -> Vec<u8> {
     for first in (0..rows.num_rows()).step_by(8192) {
         encoder.add(rows.slice(first, 8192.min(rows.num_rows() - first))).await;
     }
-    encoder.finish().await.unwrap().bytes
+    encoder.finish().await.unwrap().bytes.iter().flatten().copied().collect()
 }
 
 /// A store with one file of these bytes, said to have so many.

@@ -13,6 +13,8 @@
 //! differences, without a dictionary that would be given up half-way; those that repeat after thousands of others may have a
 //! large dictionary.
 
+use std::io;
+
 use deltalake::arrow::array::RecordBatch;
 use deltalake::arrow::datatypes::{DataType, SchemaRef};
 use deltalake::parquet::arrow::ArrowWriter;
@@ -22,6 +24,7 @@ use deltalake::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use deltalake::parquet::file::statistics::Statistics;
 use deltalake::parquet::schema::types::ColumnPath;
 use linktide_common::bucket::{Day, Timestamp};
+use object_store::{PutPayload, PutPayloadMut};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -55,9 +58,12 @@ const WITHOUT_STATISTICS: [&str; 5] = ["click_id", "ip_hash", "visitor", "user_a
 /// Batches that may wait for the encoder.
 const WAITING: usize = 4;
 
+/// A file grows by blocks: one that had to be whole would be copied, and lie there twice, whenever it outgrows its place.
+const BYTES_A_BLOCK: usize = 1 << 20;
+
 /// A whole file.
 pub(crate) struct Encoded {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: PutPayload,
     /// As Delta writes them.
     pub(crate) statistics: String,
 }
@@ -86,13 +92,26 @@ impl Encoder {
 }
 
 fn encode(schema: &SchemaRef, mut rows: mpsc::Receiver<RecordBatch>) -> Result<Encoded, BatchError> {
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema.clone(), Some(properties(schema)?))?;
+    let mut file = Growing(PutPayloadMut::new().with_block_size(BYTES_A_BLOCK));
+    let mut writer = ArrowWriter::try_new(&mut file, schema.clone(), Some(properties(schema)?))?;
     while let Some(rows) = rows.blocking_recv() {
         writer.write(&rows)?;
     }
     let statistics = statistics(schema, &writer.close()?).to_string();
-    Ok(Encoded { bytes, statistics })
+    Ok(Encoded { bytes: file.0.freeze(), statistics })
+}
+
+struct Growing(PutPayloadMut);
+
+impl io::Write for Growing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
