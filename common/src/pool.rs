@@ -152,6 +152,12 @@ impl Pool {
         pool
     }
 
+    /// Whether a tenant has lately taken much, and is served behind the others.
+    #[must_use]
+    pub fn is_behind(&self, tenant: TenantId) -> bool {
+        self.shared.state.lock().group(tenant) == Group::Behind
+    }
+
     /// Does `work` for a tenant when it is its turn.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ use deltalake::ObjectStore;
 use deltalake::arrow::array::RecordBatch;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use linktide_common::pool::PoolError;
+
 use super::files::{File, Files, Part, tenant};
 use super::{Names, Whose};
 use crate::error::BatchError;
@@ -22,21 +24,27 @@ const PIECES_AHEAD: usize = 3;
 impl Files {
     /// What `take` makes of the rows of the files that are `whose`.
     pub(super) async fn scan<T: Default + Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         objects: &Arc<dyn ObjectStore>,
         files: Vec<Arc<File>>,
         whose: Whose,
         columns: Names,
         take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
     ) -> Result<T, BatchError> {
-        let id = match whose {
-            Whose::Owner(Owner { tenant, .. }) | Whose::Tenant(tenant) => tenant,
+        let (tenant, stands_back) = match whose {
+            Whose::Owner(owner) => (tenant(owner.tenant), self.lookups.is_behind(tenant(owner.tenant))),
+            Whose::Tenant(of) => (tenant(of), true),
         };
-        let _turn = self.turns.turn(tenant(id)).await?;
-        match whose {
-            Whose::Owner(owner) => self.scan_of(objects, files, owner, columns, take).await,
-            Whose::Tenant(tenant) => self.scan_all(objects, files, tenant, columns, take).await,
-        }
+        let (own, objects) = (Arc::clone(self), Arc::clone(objects));
+        let scan = async move {
+            let _turn = own.turns.turn(tenant).await?;
+            match whose {
+                Whose::Owner(owner) => own.scan_of(&objects, files, owner, columns, take).await,
+                Whose::Tenant(tenant) => own.scan_all(&objects, files, tenant, columns, take).await,
+            }
+        };
+        // What is done between two pieces of work stands back, too: it would crowd the runtime of the requests.
+        if stands_back { self.behind.run(scan).await.ok_or(PoolError::Broken)? } else { scan.await }
     }
 
     async fn scan_of<T: Default + Send + 'static>(

@@ -91,7 +91,7 @@ fn take_values(rows: &RecordBatch, found: &mut Vec<i64>) -> Result<(), BatchErro
 }
 
 async fn ask(objects: &Arc<dyn ObjectStore>, file: &Arc<File>, owner: Owner) -> Result<Vec<i64>, BatchError> {
-    let files = Files::new(MEMORY);
+    let files = Arc::new(Files::new(MEMORY));
     files.scan(objects, vec![Arc::clone(file)], Whose::Owner(owner), VALUES, take_values).await
 }
 
@@ -99,7 +99,7 @@ async fn ask(objects: &Arc<dyn ObjectStore>, file: &Arc<File>, owner: Owner) -> 
 async fn rows_of_everybody_are_found_and_of_nobody_else() {
     let owners = owners();
     let (objects, file) = whole(&all(&owners)).await;
-    let files = Files::new(MEMORY);
+    let files = Arc::new(Files::new(MEMORY));
     for round in 0..2 {
         for (owner, rows) in &owners {
             let found: Vec<i64> =
@@ -131,7 +131,7 @@ async fn file_of_a_folder_is_read_as_one_of_a_bucket_and_named_when_it_is_gone()
     let objects: Arc<dyn ObjectStore> =
         Arc::new(object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap());
     objects.put(&file.path, bytes.into()).await.unwrap();
-    let files = Files::new(MEMORY);
+    let files = Arc::new(Files::new(MEMORY));
     let asked = |owner| files.scan(&objects, vec![Arc::clone(&file)], Whose::Owner(owner), VALUES, take_values);
     for (owner, rows) in owners.iter().step_by(17) {
         let found: Vec<i64> = asked(*owner).await.unwrap();
@@ -172,7 +172,8 @@ async fn sketches_of_few_rows_are_read_without_those_around_them() {
     let owners = owners();
     let (objects, file) = whole(&all(&owners)).await;
     let store = Arc::new(Counting { objects, read: AtomicU64::new(0) });
-    let (objects, files): (Arc<dyn ObjectStore>, _) = (Arc::clone(&store) as Arc<dyn ObjectStore>, Files::new(MEMORY));
+    let (objects, files): (Arc<dyn ObjectStore>, _) =
+        (Arc::clone(&store) as Arc<dyn ObjectStore>, Arc::new(Files::new(MEMORY)));
     files.footer(&objects, &file).await.unwrap();
     let before = store.read.load(Ordering::Acquire);
     let owner = Owner { tenant: 0, link: Some(300) };
@@ -190,7 +191,7 @@ async fn sketches_of_few_rows_are_read_without_those_around_them() {
 async fn little_memory_costs_time_and_no_rows() {
     let owners = owners();
     let (objects, file) = whole(&all(&owners)).await;
-    let files = Files::new(1 << 10);
+    let files = Arc::new(Files::new(1 << 10));
     for (owner, rows) in owners.iter().step_by(37).chain(owners.iter().step_by(53)) {
         let found: Vec<i64> =
             files.scan(&objects, vec![Arc::clone(&file)], Whose::Owner(*owner), VALUES, take_values).await.unwrap();

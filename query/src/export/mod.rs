@@ -15,7 +15,6 @@ mod files;
 pub(crate) mod format;
 pub(crate) mod janitor;
 pub(crate) mod job;
-mod pool;
 mod rollup;
 mod shelf;
 mod source;
@@ -30,6 +29,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use linktide_batch::reader::BatchError;
 use linktide_batch::reader::raw::RawClicks;
+use linktide_common::background::Background;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parking_lot::Mutex;
@@ -39,7 +39,6 @@ use uuid::Uuid;
 use admission::Admission;
 pub(crate) use error::ExportError;
 pub(crate) use job::new_id;
-use pool::Pool;
 use shelf::Shelf;
 
 /// Signs addresses of objects, each with the name it is saved under, for so long.
@@ -103,7 +102,7 @@ pub struct Exports {
     raw: RawClicks,
     shelf: Shelf,
     presign: Option<Presign>,
-    pool: Pool,
+    pool: Background,
     admission: Admission,
     /// Told when this process took a job in.
     wake: Notify,
@@ -127,7 +126,7 @@ impl Exports {
         config: ExportConfig,
     ) -> std::io::Result<Self> {
         Ok(Self {
-            pool: Pool::new(config.threads)?,
+            pool: Background::start("export", config.threads)?,
             admission: Admission::new(config.streams, config.streams_per_tenant),
             raw,
             shelf: Shelf::new(objects),
