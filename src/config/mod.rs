@@ -97,7 +97,7 @@ impl Default for Api {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             deadline: Span::seconds(5),
             stale_after: Span::seconds(60),
-            file_cache: ByteSize(256 << 20),
+            file_cache: ByteSize(192 << 20),
             recent_cache: ByteSize(32 << 20),
             connections: Connections::default(),
             exact_visitors: Threshold(Some(128)),
