@@ -43,6 +43,10 @@ async fn main() -> anyhow::Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["serve", redis, lake] => servers::serve(redis, Path::new(lake), None).await,
         ["serve", redis, lake, endpoint] => servers::serve(redis, Path::new(lake), Some(endpoint)).await,
+        ["busy"] => {
+            isolation::keep_busy();
+            Ok(())
+        }
         ["data"] => Data::of(clicks)?.make().await,
         ref sections => sections::measure(&Data::of(clicks)?, sections).await,
     }
