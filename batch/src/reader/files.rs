@@ -24,7 +24,9 @@ use object_store::{GetOptions, GetRange, GetResultPayload};
 use parking_lot::Mutex;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::footer::Footer;
 use super::pages::{Placed, Plan};
@@ -112,6 +114,9 @@ pub(super) struct Files {
     /// What rows look like, by where the names of their columns lie: one for all that are kept.
     schemas: Mutex<HashMap<usize, SchemaRef>>,
     requests: Semaphore,
+    /// Where the store is asked, whoever asks: a connection is served where it was begun, and whoever takes it up next is not
+    /// to wait for a thread that stands back.
+    runtime: Handle,
     /// For an owner's rows, which are few.
     pub(super) lookups: Pool,
     /// For all rows of a tenant: whoever asks for few goes first.
@@ -123,7 +128,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Up to `memory` bytes, a half of it for footers and a half for rows.
+    /// Up to `memory` bytes, a half of it for footers and a half for rows. It is made on the runtime of the requests.
     pub(super) fn new(memory: u64) -> Self {
         // A month's footer may be large: a shard of the budget might not hold it.
         let whole =
@@ -136,6 +141,7 @@ impl Files {
             places: Cache::new(PLACES),
             schemas: Mutex::default(),
             requests: Semaphore::new(REQUESTS_AT_ONCE),
+            runtime: Handle::current(),
             lookups: Pool::start(PoolConfig::of_the_machine("lookups")),
             scans: Pool::start(PoolConfig {
                 stands_back: true,
@@ -183,12 +189,17 @@ impl Files {
     ) -> Result<(Bytes, Option<PathBuf>), BatchError> {
         let _permit = self.requests.acquire().await.map_err(|error| BatchError::Unavailable(error.to_string()))?;
         let options = GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
-        let found = objects.get_opts(&file.path, options).await?;
-        let local = match &found.payload {
-            GetResultPayload::File(_, path) => Some(path.clone()),
-            GetResultPayload::Stream(_) => None,
+        let (objects, path) = (Arc::clone(objects), file.path.clone());
+        let read = async move {
+            let found = objects.get_opts(&path, options).await?;
+            let local = match &found.payload {
+                GetResultPayload::File(_, path) => Some(path.clone()),
+                GetResultPayload::Stream(_) => None,
+            };
+            Ok::<_, BatchError>((found.bytes().await?, local))
         };
-        let bytes = found.bytes().await?;
+        let read = AbortOnDropHandle::new(self.runtime.spawn(read));
+        let (bytes, local) = read.await.map_err(|error| BatchError::Unavailable(error.to_string()))??;
         if bytes.len() as u64 != range.end - range.start {
             let reason = format!("{} of the bytes {} to {} are there", bytes.len(), range.start, range.end);
             return Err(BatchError::Corrupt { what: "it".to_owned(), reason });

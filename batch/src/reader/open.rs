@@ -56,7 +56,7 @@ impl Tables {
     /// A reader that keeps up to `memory` bytes, a half of it footers of files and a half of it rows.
     ///
     /// # Panics
-    /// Where the system gives no threads.
+    /// Where the system gives no threads, and outside of a runtime: the one it is made on asks the store.
     #[must_use]
     pub fn new(lake: Lake, memory: u64) -> Self {
         Self { lake, files: Arc::new(Files::new(memory)), open: Mutex::default(), logs: tokio::sync::Mutex::default() }
