@@ -61,6 +61,13 @@ pub(crate) fn post(place: &str, body: &str) -> Vec<u8> {
     format!("POST {place} HTTP/1.1\r\nhost: linktide\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
+/// The same request by whoever has a key.
+pub(crate) fn with_key(request: Vec<u8>, key: &str) -> Vec<u8> {
+    let line = request.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let header = format!("authorization: Bearer {key}\r\n");
+    [&request[..line], header.as_bytes(), &request[line..]].concat()
+}
+
 /// A request without one.
 pub(crate) fn get(place: &str) -> Vec<u8> {
     format!("GET {place} HTTP/1.1\r\nhost: linktide\r\n\r\n").into_bytes()

@@ -13,6 +13,7 @@ mod figures;
 mod isolation;
 mod lake;
 mod load;
+mod neighbour;
 mod peers;
 #[path = "../batch/process.rs"]
 #[expect(dead_code, reason = "what the other benchmark takes of it")]
@@ -41,8 +42,12 @@ async fn main() -> anyhow::Result<()> {
         Err(_) => CLICKS_A_DAY,
     };
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve", redis, lake] => servers::serve(redis, Path::new(lake), None).await,
-        ["serve", redis, lake, endpoint] => servers::serve(redis, Path::new(lake), Some(endpoint)).await,
+        ["serve", redis, lake] => servers::serve(redis, Path::new(lake), None, false).await,
+        ["serve", redis, lake, "with-keys"] => servers::serve(redis, Path::new(lake), None, true).await,
+        ["serve", redis, lake, endpoint] => servers::serve(redis, Path::new(lake), Some(endpoint), false).await,
+        ["neighbour", kind, seed, address, key] => {
+            neighbour::ask(kind, seed.parse()?, address.parse()?, key.to_owned()).await
+        }
         ["busy"] => {
             isolation::keep_busy();
             Ok(())

@@ -30,7 +30,7 @@ pub(crate) async fn measure(data: &Data, named: &[&str]) -> anyhow::Result<()> {
             "warm" => warm(data, &redis, &mut figures).await?,
             "cold" => cold(data, &redis, &mut figures).await?,
             "year" => year::measure(data, &redis, &mut figures).await?,
-            "isolation" => isolation::measure(data, &mut figures).await?,
+            "isolation" => isolation::measure(data, &redis, &mut figures).await?,
             "peers" => peers::measure(data, &redis, &mut figures).await?,
             _ => load(data, &redis, &mut figures).await?,
         }

@@ -22,12 +22,13 @@ use linktide_speed::view::{Limits, RedisConfig, RedisView, View};
 use linktide_speed::{SpeedConfig, SpeedWorker};
 use tokio_util::sync::CancellationToken;
 
-use crate::client::{Client, get};
+use crate::client::{Client, get, with_key};
 use crate::data::{Data, LIVE};
 use crate::{say, world};
 
 const LOOK: Duration = Duration::from_millis(100);
 const READY_WITHIN: Duration = Duration::from_secs(120);
+const FRESHNESS: &str = "/v1/freshness";
 const BUCKET: &str = "history";
 
 /// A Redis that holds the live day.
@@ -85,26 +86,36 @@ pub(crate) fn s3(lake: &Path) -> anyhow::Result<S3> {
 pub(crate) struct Server {
     process: Child,
     pub(crate) address: SocketAddr,
+    /// A question that is answered once it is ready.
+    look: Vec<u8>,
 }
 
 impl Server {
     /// Starts it over a folder, or over a server's bucket, and waits until it is ready.
     pub(crate) async fn start(lake: &Path, s3: Option<&S3>, redis: &Redis) -> anyhow::Result<Self> {
+        Self::start_with(lake, s3.map(S3::url), redis, get(FRESHNESS)).await
+    }
+
+    /// Starts it over a folder for those who have a key, as `key` is one.
+    pub(crate) async fn with_keys(lake: &Path, redis: &Redis, key: &str) -> anyhow::Result<Self> {
+        Self::start_with(lake, Some("with-keys".to_owned()), redis, with_key(get(FRESHNESS), key)).await
+    }
+
+    async fn start_with(lake: &Path, how: Option<String>, redis: &Redis, look: Vec<u8>) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", &redis.url()]).arg(lake);
-        command.args(s3.map(S3::url));
+        command.args(["serve", &redis.url()]).arg(lake).args(how);
         let mut process =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting the service")?;
         let mut line = String::new();
         BufReader::new(process.stdout.take().context("it is piped")?).read_line(&mut line)?;
         let address = line.trim().parse().with_context(|| format!("the service said {line:?}"))?;
-        let server = Self { process, address };
-        server.ready().await?;
+        let server = Self { process, address, look };
+        server.at_rest().await?;
         Ok(server)
     }
 
-    /// Waits until history is open and its footers are read.
-    async fn ready(&self) -> anyhow::Result<()> {
+    /// Waits until history is open and its footers are read, and nothing is done behind that.
+    pub(crate) async fn at_rest(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;
         let mut due = tokio::time::interval(LOOK);
         let mut client = Client::to(self.address).await?;
@@ -112,7 +123,7 @@ impl Server {
         let mut before = f64::NAN;
         loop {
             due.tick().await;
-            let (status, _) = client.exchange(&get("/v1/freshness")).await?;
+            let (status, _) = client.exchange(&self.look).await?;
             let used = self.processor();
             if status == 200 && used.to_bits() == before.to_bits() {
                 return Ok(());
@@ -146,10 +157,11 @@ impl Drop for Server {
 }
 
 /// What the process of the service does.
-pub(crate) async fn serve(redis: &str, lake: &Path, endpoint: Option<&str>) -> anyhow::Result<()> {
+pub(crate) async fn serve(redis: &str, lake: &Path, endpoint: Option<&str>, with_keys: bool) -> anyhow::Result<()> {
     let mut config = Config::default();
     config.api.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.redis.url = redis.to_owned();
+    config.access.required = with_keys;
     if let Some(memory) = std::env::var_os("LINKTIDE_BENCH_CACHE") {
         config.api.file_cache = ByteSize(memory.to_string_lossy().parse()?);
     }

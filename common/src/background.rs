@@ -5,6 +5,9 @@ use std::io;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 
+use crate::headroom::Headroom;
+use crate::id::TenantId;
+
 /// Threads of a runtime that may wait for a store or a disk.
 const BLOCKING: usize = 64;
 
@@ -39,7 +42,8 @@ pub fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// A runtime whose threads all stand back. They end with it; work that is under way is given up at its next pause.
+/// A runtime whose threads all stand back, and leave a core to tenants that ask little. They end with it; work that is under
+/// way is given up at its next pause.
 pub struct Background {
     runtime: Option<Runtime>,
     handle: Handle,
@@ -66,17 +70,22 @@ impl Background {
         Ok(Self { runtime: Some(runtime), handle })
     }
 
-    /// Does work on these threads, as long as somebody waits for it; none comes of it where it panicked or the runtime ended.
-    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    /// Does work for a tenant on these threads, as long as somebody waits for it; none comes of it where it panicked or the
+    /// runtime ended.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        tenant: TenantId,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         // It ends what is under way when it is dropped.
         let mut one = JoinSet::new();
-        one.spawn_on(work, &self.handle);
+        one.spawn_on(Headroom::here().behind_each(tenant, work), &self.handle);
         one.join_next().await?.ok()
     }
 
-    /// Begins work on these threads that nobody waits for.
-    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.handle.spawn(work);
+    /// Begins work for a tenant on these threads that nobody waits for.
+    pub fn spawn(&self, tenant: TenantId, work: impl Future<Output = ()> + Send + 'static) {
+        self.handle.spawn(Headroom::here().behind_each(tenant, work));
     }
 }
 
@@ -108,8 +117,8 @@ mod tests {
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let before = nice();
         let both = async move { (nice(), tokio::task::spawn_blocking(nice).await.unwrap()) };
-        assert_eq!(background.run(both).await, Some((NICE.max(before), NICE.max(before))));
-        assert_eq!(background.run(async { panic!("told to") }).await, None::<()>);
+        assert_eq!(background.run(TenantId(1), both).await, Some((NICE.max(before), NICE.max(before))));
+        assert_eq!(background.run(TenantId(1), async { panic!("told to") }).await, None::<()>);
         assert_eq!(nice(), before);
     }
 }

@@ -23,6 +23,7 @@ pub mod dimension;
 pub mod enrich;
 #[cfg(feature = "layers")]
 pub mod filter;
+pub mod headroom;
 pub mod id;
 #[cfg(feature = "layers")]
 pub mod intake;

@@ -4,7 +4,7 @@
 //!    behind itself, and another one behind at most one piece of each tenant.
 //! 2. No tenant holds all threads: there is one more than the machine runs at once, and whoever comes finds it free.
 //! 3. A tenant that has lately taken much is served by threads that stand back: whoever asks now and then does not share the
-//!    processor with it by halves, and it has all of the processor where nobody else wants any.
+//!    processor with it by halves, and finds a core free; it has all of the processor where nobody else asks.
 //! 4. What may wait is bounded, for a tenant and in all. Beyond that work is refused at once, which tells whose doing it is.
 //! 5. Work that nobody waits for any more is dropped when its turn comes.
 //!
@@ -19,6 +19,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::background;
+use crate::headroom::Headroom;
 use crate::id::TenantId;
 
 /// What is taken is forgotten by and by: within this time all but a third of it.
@@ -226,18 +227,28 @@ impl Shared {
     }
 
     fn work_on(&self, group: Group) {
-        if self.config.stands_back || group == Group::Behind {
+        let stands_back = self.config.stands_back || group == Group::Behind;
+        if stands_back {
             // Where the system refuses, the work is done all the same.
             let _ = background::stand_back();
         }
         let mut done = None;
         while let Some((tenant, piece)) = self.next(group, done) {
-            let began = Instant::now();
-            // Whoever waits for it learns that it broke by what it does not send.
-            if catch_unwind(AssertUnwindSafe(piece)).is_err() {
-                tracing::error!(pool = self.config.name, "a piece of work panicked");
-            }
-            done = Some((tenant, began.elapsed()));
+            let work = || {
+                let began = Instant::now();
+                // Whoever waits for it learns that it broke by what it does not send.
+                if catch_unwind(AssertUnwindSafe(piece)).is_err() {
+                    tracing::error!(pool = self.config.name, "a piece of work panicked");
+                }
+                began.elapsed()
+            };
+            let took = if stands_back {
+                Headroom::here().behind(tenant, work)
+            } else {
+                Headroom::here().serve(tenant);
+                work()
+            };
+            done = Some((tenant, took));
         }
     }
 

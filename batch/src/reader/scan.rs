@@ -44,7 +44,7 @@ impl Files {
             }
         };
         // What is done between two pieces of work stands back, too: it would crowd the runtime of the requests.
-        if stands_back { self.behind.run(scan).await.ok_or(PoolError::Broken)? } else { scan.await }
+        if stands_back { self.behind.run(tenant, scan).await.ok_or(PoolError::Broken)? } else { scan.await }
     }
 
     async fn scan_of<T: Default + Send + 'static>(

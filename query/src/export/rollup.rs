@@ -85,8 +85,8 @@ pub(super) async fn rows(
     let answers = query.ask(at, &wanted).await?;
     let as_of = whole(&answers)?;
     // There may be a million links: no work for the runtime of the requests.
-    let spec = spec.clone();
-    let rows = exports.pool.run(async move {
+    let (tenant, spec) = (spec.tenant, spec.clone());
+    let rows = exports.pool.run(tenant, async move {
         let columns = match spec.of {
             Of::Timeseries | Of::Clicks => timeseries(&spec, &answers, &cut, unique),
             Of::Breakdown => breakdown(&spec, &answers, range),

@@ -87,7 +87,7 @@ impl Exports {
         let (this, visitors) = (Arc::clone(self), spec.visitors);
         let wanted = spec.wanted(resolved.range);
         let publication = Arc::clone(&resolved.publication);
-        let opened = self.pool.run(async move {
+        let opened = self.pool.run(spec.tenant, async move {
             let most = this.config.stream_rows;
             let snapshot = this.raw.at(&publication).await?;
             let files = snapshot.files(&wanted)?;

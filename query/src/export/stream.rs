@@ -38,7 +38,7 @@ pub(crate) async fn stream(exports: &Arc<Exports>, query: &Query, spec: &Spec) -
     let encoder = Encoder::start(spec.format, &schema).map_err(|error| Problem::from(ExportError::from(error)))?;
     let (pieces, mut waiting) = mpsc::channel(WAITING);
     let (this, format) = (Arc::clone(exports), spec.format);
-    exports.pool.spawn(async move {
+    exports.pool.spawn(spec.tenant, async move {
         let outcome = this.send(encoder, batches, &pieces).await;
         metrics::EXPORTS.with_label_values(&["stream", format.name(), outcome]).inc();
         drop(ticket);

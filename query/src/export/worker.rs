@@ -253,7 +253,8 @@ impl Attempt<'_> {
         }
         let (exports, publication) = (Arc::clone(self.exports), Arc::clone(&self.publication));
         let wanted = self.spec.wanted(self.request.range);
-        let files = self.exports.pool.run(async move { exports.raw.at(&publication).await?.files(&wanted) });
+        let files =
+            self.exports.pool.run(self.key.tenant, async move { exports.raw.at(&publication).await?.files(&wanted) });
         let (mut slices, most): (Vec<Slice>, u64) = (Vec::new(), self.exports.config.slice_rows);
         for file in files.await.unwrap_or(Ok(Vec::new()))? {
             // Where the log does not say how many, it is a step of its own.
@@ -299,7 +300,7 @@ impl Attempt<'_> {
         let (spec, range, publication) = (self.spec.clone(), self.request.range, Arc::clone(&self.publication));
         let (files, erased, cancelled) = (slice.files.clone(), erased.to_vec(), self.cancelled.clone());
         let name = format!("data/{number:06}.{}", self.number);
-        let written = self.exports.pool.run(async move {
+        let written = self.exports.pool.run(self.key.tenant, async move {
             let rows = slice_rows(&exports, &query, &spec, range, &publication, &files, &erased).await?;
             let as_of = rows.as_of.clone();
             let written = Files { exports: &exports, key, spec: &spec, name, written: Vec::new() };
