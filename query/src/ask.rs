@@ -13,6 +13,7 @@ use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
 use linktide_common::publication::{Publication, Tombstone};
+use linktide_common::turns::Turn;
 use linktide_speed::reader::{LinksSlice, Slice, ViewError, Want};
 
 use crate::answer::{Answer, Answers, History, LinkRows, LinksAnswer};
@@ -110,7 +111,34 @@ impl Query {
     }
 
     /// All that questions want, from both layers at one watermark.
+    ///
+    /// Questions that take much, and those of a tenant that has lately taken much, are asked behind all others.
     pub(crate) async fn ask(&self, at: &At, wanted: &Wanted) -> Result<Answers, Problem> {
+        let behind = wanted.tenant().filter(|tenant| !wanted.links.is_empty() || self.tables.is_behind(*tenant));
+        let Some(tenant) = behind else { return self.ask_here(at, wanted).await };
+        let turn = if wanted.links.is_empty() { None } else { Some(self.turn(tenant).await?) };
+        let (query, at, wanted) = (self.apart(), at.clone(), wanted.clone());
+        let asked = self.behind.run(tenant, async move { query.ask_here(&at, &wanted).await });
+        let answers = asked.await.unwrap_or_else(|| Err(refused(PoolError::Broken)));
+        drop(turn);
+        answers
+    }
+
+    /// A turn to ask for all links of a tenant.
+    async fn turn(&self, tenant: TenantId) -> Result<Turn, Problem> {
+        match tokio::time::timeout(self.config.deadline, self.turns.turn(tenant)).await {
+            Ok(turn) => turn.map_err(refused),
+            Err(_) => {
+                let detail = format!(
+                    "other questions about all links of this tenant took {:?}; ask them one after the other",
+                    self.config.deadline
+                );
+                Err(Problem::new(ProblemKind::TooManyRequests, detail).retry_after(1))
+            }
+        }
+    }
+
+    async fn ask_here(&self, at: &At, wanted: &Wanted) -> Result<Answers, Problem> {
         let mut attempts = 1;
         loop {
             let publication = match at {

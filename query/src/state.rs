@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use linktide_batch::reader::Tables;
 use linktide_common::access::Gate;
+use linktide_common::background::Background;
 use linktide_common::clock::Clock;
 use linktide_common::count::Traffic;
 use linktide_common::enrich::VisitorIdentity;
@@ -13,6 +14,7 @@ use linktide_common::id::TenantId;
 use linktide_common::pool::{Pool, PoolConfig};
 use linktide_common::publication::{Publication, PublicationStore};
 use linktide_common::repeat::Windows;
+use linktide_common::turns::Turns;
 use linktide_common::visitors::MOST;
 use linktide_speed::reader::SpeedReader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -20,6 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::export::{Exports, janitor, worker};
 use crate::webhook::{self, Webhooks};
+
+/// Questions about all its links that a tenant may have under way, and that may wait: each has some hundred thousand rows to
+/// read from a server that does one thing at a time.
+const TURNS: usize = 2;
+const WAITING: usize = 32;
 
 /// How the service answers.
 #[derive(Debug, Clone)]
@@ -76,6 +83,10 @@ pub struct Query {
     pub(crate) gate: Gate,
     /// Where answers are made: beside the runtime of the requests, in turn for each tenant.
     pub(crate) answering: Arc<Pool>,
+    /// Where questions are asked that take much, or whose tenant does.
+    pub(crate) behind: Arc<Background>,
+    /// For questions about all links of a tenant.
+    pub(crate) turns: Arc<Turns>,
     /// Told when the process ends: live streams would never end by themselves.
     pub(crate) stop: CancellationToken,
     live: Arc<Semaphore>,
@@ -95,6 +106,8 @@ impl Query {
     ) -> Self {
         let (live, caught_up) = (Arc::new(Semaphore::new(config.live_streams)), Arc::new(AtomicBool::new(false)));
         let (publications, config, gate) = (kept.watch(), Arc::new(config), Gate::open());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let behind = Background::start("behind", cores).expect("the system gives threads");
         Self {
             tables,
             speed,
@@ -106,10 +119,17 @@ impl Query {
             webhooks: None,
             gate,
             answering: Arc::new(Pool::start(PoolConfig::of_the_machine("answers"))),
+            behind: Arc::new(behind),
+            turns: Arc::new(Turns::new(TURNS, WAITING)),
             stop,
             live,
             caught_up,
         }
+    }
+
+    /// The same for work on the threads that stand back.
+    pub(crate) fn apart(&self) -> Self {
+        Self { speed: self.speed.apart(), ..self.clone() }
     }
 
     /// The same behind a gate; without one everyone is tenant 0.

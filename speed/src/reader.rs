@@ -12,13 +12,26 @@ pub use crate::view::{ByValue, Counted, Held, LinksSlice, Slice, ViewError, Want
 #[derive(Clone)]
 pub struct SpeedReader {
     view: Arc<dyn View>,
+    apart: Arc<dyn View>,
 }
 
 impl SpeedReader {
     /// A reader of `view`.
     #[must_use]
     pub fn new(view: Arc<dyn View>) -> Self {
-        Self { view }
+        Self { apart: Arc::clone(&view), view }
+    }
+
+    /// The same, where work that stands back has a way of its own to what `view` reads.
+    #[must_use]
+    pub fn with_apart(self, apart: Arc<dyn View>) -> Self {
+        Self { apart, ..self }
+    }
+
+    /// A reader for work that stands back. It is asked on one runtime alone: a connection is served where it was begun.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { view: Arc::clone(&self.apart), apart: Arc::clone(&self.apart) }
     }
 
     /// How far the view has come.

@@ -69,7 +69,8 @@ impl QueryService {
         let clock = Clock::system();
         let entrance = Entrance::new(config, Some(&lake), &clock, config.access.trusted_proxies)?;
         let stop = CancellationToken::new();
-        let query = query(config, &lake, own, view, None, &clock, &entrance, stop.clone())?;
+        let reader = SpeedReader::new(Arc::clone(&view) as Arc<dyn View>).with_apart(Arc::new(view.apart()));
+        let query = query(config, &lake, own, reader, None, &clock, &entrance, stop.clone())?;
         let router = linktide_query::router(query.clone());
         let (look_every, bounds) = (config.lake.look_every.0, config.api.connections.clone());
         Ok(Self { address, lake, look_every, listener, router, query, entrance, bounds, stop })
@@ -99,7 +100,7 @@ pub(super) fn query(
     config: &Config,
     lake: &Lake,
     own: Lake,
-    view: Arc<dyn View>,
+    speed: SpeedReader,
     key: Option<&Path>,
     clock: &Clock,
     entrance: &Entrance,
@@ -118,7 +119,7 @@ pub(super) fn query(
     let (ahead, publications, over) = (Arc::clone(&tables), lake.publications().watch(), stop.clone());
     // It opens what is published before anybody asks; whoever asks earlier opens it all the same.
     tokio::spawn(async move { ahead.keep_ready(publications, over).await });
-    let query = Query::new(tables, SpeedReader::new(view), lake.publications().clone(), clock.clone(), answers, stop);
+    let query = Query::new(tables, speed, lake.publications().clone(), clock.clone(), answers, stop);
     outward::with_exports_and_webhooks(config, query.behind(entrance.gate.clone()), own, key)
 }
 

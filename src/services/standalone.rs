@@ -100,7 +100,7 @@ impl Services {
         let recounter = config.nightly.audit.then(|| recounter(SpeedReader::new(Arc::clone(&view))));
         let (workers, requests) = (CancellationToken::new(), CancellationToken::new());
         let (key, own, stop) = (data.join("webhook.key"), lake.clone(), requests.clone());
-        let query = query::query(config, &lake, own, view, Some(&key), &clock, &entrance, stop)?;
+        let query = query::query(config, &lake, own, SpeedReader::new(view), Some(&key), &clock, &entrance, stop)?;
         let router = door.merge(linktide_query::router(query.clone()));
         let mut about = linktide_query::openapi();
         about.merge(linktide_ingest::openapi());

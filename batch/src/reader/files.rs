@@ -14,7 +14,6 @@ use deltalake::arrow::array::{RecordBatch, UInt64Array};
 use deltalake::arrow::compute::take_record_batch;
 use deltalake::arrow::datatypes::SchemaRef;
 use futures::future::try_join_all;
-use linktide_common::background::Background;
 use linktide_common::bucket::Day;
 use linktide_common::id::TenantId;
 use linktide_common::pool::{Pool, PoolConfig};
@@ -123,8 +122,6 @@ pub(super) struct Files {
     pub(super) scans: Pool,
     /// For both.
     pub(super) turns: Turns,
-    /// For tenants that are behind in lookups, and for scans: what is done between two pieces of work.
-    pub(super) behind: Background,
 }
 
 impl Files {
@@ -134,7 +131,6 @@ impl Files {
         let whole =
             OptionsBuilder::new().estimated_items_capacity(FOOTERS).weight_capacity(memory / 2).shards(1).build();
         let whole = whole.expect("its capacities are given");
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             footers: Cache::with_options(whole, BySize, DefaultHashBuilder::default(), DefaultLifecycle::default()),
             blocks: Cache::with_weighter(BLOCKS, memory / 2, BySize),
@@ -149,7 +145,6 @@ impl Files {
                 ..PoolConfig::of_the_machine("scans")
             }),
             turns: Turns::new(TURNS, WAITING),
-            behind: Background::start("behind", cores).expect("the system gives threads"),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use deltalake::ObjectStore;
 use futures::{StreamExt as _, stream};
 use linktide_common::bucket::Day;
+use linktide_common::id::TenantId;
 use linktide_common::publication::Publication;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -60,6 +61,12 @@ impl Tables {
     #[must_use]
     pub fn new(lake: Lake, memory: u64) -> Self {
         Self { lake, files: Arc::new(Files::new(memory)), open: Mutex::default(), logs: tokio::sync::Mutex::default() }
+    }
+
+    /// Whether a tenant has lately taken much of the processor for its rows, and is served behind the others.
+    #[must_use]
+    pub fn is_behind(&self, tenant: TenantId) -> bool {
+        self.files.lookups.is_behind(tenant)
     }
 
     /// The rollups as `publication` names them.

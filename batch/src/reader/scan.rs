@@ -9,8 +9,6 @@ use deltalake::ObjectStore;
 use deltalake::arrow::array::RecordBatch;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use linktide_common::pool::PoolError;
-
 use super::files::{File, Files, Part, tenant};
 use super::{Names, Whose};
 use crate::error::BatchError;
@@ -24,27 +22,22 @@ const PIECES_AHEAD: usize = 3;
 impl Files {
     /// What `take` makes of the rows of the files that are `whose`.
     pub(super) async fn scan<T: Default + Send + 'static>(
-        self: &Arc<Self>,
+        &self,
         objects: &Arc<dyn ObjectStore>,
         files: Vec<Arc<File>>,
         whose: Whose,
         columns: Names,
         take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
     ) -> Result<T, BatchError> {
-        let (tenant, stands_back) = match whose {
-            Whose::Owner(owner) => (tenant(owner.tenant), self.lookups.is_behind(tenant(owner.tenant))),
-            Whose::Tenant(of) => (tenant(of), true),
+        let of = match whose {
+            Whose::Owner(owner) => owner.tenant,
+            Whose::Tenant(tenant) => tenant,
         };
-        let (own, objects) = (Arc::clone(self), Arc::clone(objects));
-        let scan = async move {
-            let _turn = own.turns.turn(tenant).await?;
-            match whose {
-                Whose::Owner(owner) => own.scan_of(&objects, files, owner, columns, take).await,
-                Whose::Tenant(tenant) => own.scan_all(&objects, files, tenant, columns, take).await,
-            }
-        };
-        // What is done between two pieces of work stands back, too: it would crowd the runtime of the requests.
-        if stands_back { self.behind.run(tenant, scan).await.ok_or(PoolError::Broken)? } else { scan.await }
+        let _turn = self.turns.turn(tenant(of)).await?;
+        match whose {
+            Whose::Owner(owner) => self.scan_of(objects, files, owner, columns, take).await,
+            Whose::Tenant(tenant) => self.scan_all(objects, files, tenant, columns, take).await,
+        }
     }
 
     async fn scan_of<T: Default + Send + 'static>(

@@ -79,6 +79,12 @@ impl Server {
         Ok(Self { name: config.shown(), cluster, nodes, current: Mutex::new(None) })
     }
 
+    /// The same server by a connection of its own.
+    pub(super) fn apart(&self) -> Self {
+        let (name, nodes) = (self.name.clone(), self.nodes.clone());
+        Self { name, cluster: self.cluster, nodes, current: Mutex::new(None) }
+    }
+
     /// The connection there is, or a new one.
     pub(super) async fn connection(&self) -> Result<Connection, ViewError> {
         let mut current = self.current.lock().await;

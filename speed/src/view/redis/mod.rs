@@ -25,6 +25,7 @@ use linktide_common::log::Positions;
 use linktide_common::publication::{Publication, Tombstone};
 use linktide_common::visitors::MOST;
 use redis::{FromRedisValue, Pipeline, Script, ScriptInvocation};
+use tokio::sync::Semaphore;
 
 use super::{Counted, Flushed, Fold, Held, Limits, LinksSlice, Slice, Standing, View, ViewError, Want};
 use crate::fold::{FOLLOWED_MINUTES, MOST_ADDRESSES, ShardFold};
@@ -35,6 +36,8 @@ use settled::Kept;
 
 /// Scripts on their way at once: more only wait in the server, and die of old age there.
 const IN_FLIGHT: usize = 16;
+/// The same of work that may wait: the server has another while one is looked at.
+const LANES_APART: usize = 2;
 /// Subjects that one script deletes: a few milliseconds of the server's time.
 const DELETED_AT_ONCE: usize = 200;
 
@@ -66,11 +69,13 @@ impl RedisConfig {
 /// The view in Redis.
 pub struct RedisView {
     server: Server,
+    /// Questions that may be on their way to the server.
+    lanes: Semaphore,
     limits: Limits,
     scripts: Arc<Scripts>,
     /// By shard, the hour behind the newest received one as it was last seen.
-    newest: Vec<AtomicI32>,
-    kept: Kept,
+    newest: Arc<[AtomicI32]>,
+    kept: Arc<Kept>,
 }
 
 struct Scripts {
@@ -94,11 +99,26 @@ impl RedisView {
         };
         Ok(Self {
             server: Server::new(config)?,
+            lanes: Semaphore::new(Semaphore::MAX_PERMITS),
             limits: config.limits,
             scripts: Arc::new(scripts),
             newest: Shard::all().map(|_| AtomicI32::new(i32::MIN)).collect(),
-            kept: Kept::new(config.kept),
+            kept: Arc::new(Kept::new(config.kept)),
         })
+    }
+
+    /// The same with a connection of its own, for work that may wait: a server does one thing at a time, and whoever asks
+    /// it through the first one finds little before it.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self {
+            server: self.server.apart(),
+            lanes: Semaphore::new(LANES_APART),
+            limits: self.limits,
+            scripts: Arc::clone(&self.scripts),
+            newest: Arc::clone(&self.newest),
+            kept: Arc::clone(&self.kept),
+        }
     }
 
     /// Connects now.
@@ -111,6 +131,7 @@ impl RedisView {
     }
 
     async fn ask<T: FromRedisValue>(&self, questions: &Pipeline) -> Result<T, ViewError> {
+        let _lane = self.lanes.acquire().await.expect("it is never closed");
         let mut connection = self.server.connection().await?;
         match questions.query_async(&mut connection).await {
             Ok(answers) => Ok(answers),
@@ -119,6 +140,7 @@ impl RedisView {
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, ViewError> {
+        let _lane = self.lanes.acquire().await.expect("it is never closed");
         let mut connection = self.server.connection().await?;
         match script.invoke_async(&mut connection).await {
             Ok(answer) => Ok(answer),
