@@ -19,13 +19,6 @@ impl Latencies {
         Ok(Self(all))
     }
 
-    /// Those of several rounds.
-    pub(crate) fn all(rounds: &[Self]) -> Self {
-        let mut all = rounds.iter().flat_map(|round| round.0.iter().copied()).collect::<Vec<_>>();
-        all.sort_unstable();
-        Self(all)
-    }
-
     /// In milliseconds.
     #[expect(
         clippy::cast_possible_truncation,

@@ -49,7 +49,7 @@ pub struct PoolConfig {
 }
 
 impl PoolConfig {
-    /// As many threads for a tenant as the machine runs at once, and one for another. Much is half of one of them.
+    /// As many threads for a tenant as the machine runs at once, and one for another. Much is a quarter of one of them.
     #[must_use]
     pub fn of_the_machine(name: &'static str) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -57,7 +57,7 @@ impl PoolConfig {
             name,
             threads: cores + 1,
             threads_behind: cores,
-            much: 0.5,
+            much: 0.25,
             threads_each: cores,
             waiting: 8192,
             waiting_each: 1024,

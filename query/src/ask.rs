@@ -114,14 +114,20 @@ impl Query {
     ///
     /// Questions that take much, and those of a tenant that has lately taken much, are asked behind all others.
     pub(crate) async fn ask(&self, at: &At, wanted: &Wanted) -> Result<Answers, Problem> {
-        let behind = wanted.tenant().filter(|tenant| !wanted.links.is_empty() || self.tables.is_behind(*tenant));
-        let Some(tenant) = behind else { return self.ask_here(at, wanted).await };
+        let Some(tenant) = wanted.tenant().filter(|_| self.takes_much(wanted)) else {
+            return self.ask_here(at, wanted).await;
+        };
         let turn = if wanted.links.is_empty() { None } else { Some(self.turn(tenant).await?) };
         let (query, at, wanted) = (self.apart(), at.clone(), wanted.clone());
         let asked = self.behind.run(tenant, async move { query.ask_here(&at, &wanted).await });
         let answers = asked.await.unwrap_or_else(|| Err(refused(PoolError::Broken)));
         drop(turn);
         answers
+    }
+
+    /// Whether questions are asked and answered behind all others.
+    pub(crate) fn takes_much(&self, wanted: &Wanted) -> bool {
+        !wanted.links.is_empty() || wanted.tenant().is_some_and(|tenant| self.tables.is_behind(tenant))
     }
 
     /// A turn to ask for all links of a tenant.
@@ -194,14 +200,9 @@ impl Query {
                 (history, recent.map_err(Away::Failed))
             }
         };
-        // There may be many links: adding them up is no work for the runtime of the requests.
-        let (pinned, history, chosen) = (Arc::clone(publication), history?, needs.repeats.clone());
-        let add = move || {
-            let answer = LinksAnswer::of(pinned, history, recent);
-            let unsure = answer.to_be_read(&chosen, MOST_READ);
-            (answer, unsure)
-        };
-        let (mut answer, unsure) = self.answering.run(tenant, add).await.map_err(refused)?;
+        // There may be many links: this is never asked on the runtime of the requests.
+        let mut answer = LinksAnswer::of(Arc::clone(publication), history?, recent);
+        let unsure = answer.to_be_read(&needs.repeats, MOST_READ);
         // Clicks are told without them where the view takes longer than one answer may.
         match tokio::time::timeout_at(deadline, self.recent_repeats(publication, tenant, range, unsure)).await {
             Ok(Ok(told)) => answer.add_repeats(told),

@@ -18,6 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use linktide_common::bucket::Timestamp;
 use linktide_common::id::Subject;
+use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -104,8 +105,9 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
     questions.iter().for_each(|question| question.wants(&mut wanted));
     let tenant = wanted.tenant().expect("every question wants something");
     let answers = query.ask(&at, &wanted).await?;
+    let takes_much = query.takes_much(&wanted);
     let (asking, now) = (query.clone(), query.clock.now());
-    let make = move || {
+    let mut make = move || {
         let basis = Basis::of_all(answers.bases()).expect("every question wants something");
         let mut unsure = Vec::new();
         let mut part = |question: &mut Resolved| {
@@ -121,6 +123,10 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
         let keep = keep(&at, &freshness, &questions, basis.publication.watermark.start());
         Ok(Found { parts, freshness, keep })
     };
+    if takes_much {
+        let made = query.behind.run(tenant, async move { make() });
+        return made.await.unwrap_or_else(|| Err(refused(PoolError::Broken)));
+    }
     query.answering.run(tenant, make).await.map_err(refused)?
 }
 
