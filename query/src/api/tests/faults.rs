@@ -1,7 +1,13 @@
 //! Layers that are away, late, or move on: an answer is never a silent zero, and never a 500.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Request;
+use futures::future::join_all;
+use futures::poll;
 use insta::assert_json_snapshot;
 use linktide_common::bucket::Hour;
 use linktide_common::id::{Epoch, Offset, PartitionId};
@@ -12,7 +18,8 @@ use linktide_speed::view::{Fold, View as _};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::stage::{Fault, Stage, W, click, first, minute, publish, stage, unpublished};
+use super::stage::{Fault, Faulty, Stage, W, ask, click, first, minute, publish, stage, unpublished};
+use crate::{QueryConfig, router};
 
 const QUESTIONS: [&str; 5] = [
     "/v1/links/7/summary",
@@ -84,6 +91,22 @@ async fn without_either_layer_the_answer_says_so() {
         assert!(reasons.contains("speed layer is unavailable"), "{question}: {reasons}");
     }
     assert_eq!(stage.get("/v1/freshness").await["layers"]["batch"]["state"], "unavailable");
+}
+
+#[tokio::test]
+async fn lists_that_do_not_come_hold_no_other_question_up() {
+    let stage = stage().await;
+    stage.count(&[click(7, minute(1), minute(1))]).await;
+    let mut query = stage.query.clone();
+    query.speed = query.speed.with_apart(Arc::new(Faulty::hanging()));
+    query.config = Arc::new(QueryConfig { deadline: Duration::from_secs(3_600), ..(*query.config).clone() });
+    let router = router(query);
+    let mut lists = pin!(join_all((0..8).map(|_| ask(&router, "/v1/links"))));
+    assert!(poll!(lists.as_mut()).is_pending());
+    let (status, answer) = ask(&router, "/v1/links/7/summary").await;
+    assert_eq!((status, &answer["results"]["clicks"]), (200, &json!(1)), "{answer}");
+    assert_eq!(answer["meta"]["freshness"]["layers"]["speed"]["state"], "ok");
+    assert!(poll!(lists.as_mut()).is_pending());
 }
 
 #[tokio::test]

@@ -53,6 +53,11 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
+    /// One that never answers.
+    pub(crate) fn hanging() -> Self {
+        Self { fault: Fault::Hangs.into(), ..Self::default() }
+    }
+
     async fn meet(&self) -> Result<(), ViewError> {
         let fault = std::mem::take(&mut *self.fault.lock());
         match fault {
