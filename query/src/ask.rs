@@ -119,7 +119,7 @@ impl Query {
         };
         let turn = if wanted.links.is_empty() { None } else { Some(self.turn(tenant).await?) };
         let (query, at, wanted) = (self.apart(), at.clone(), wanted.clone());
-        let asked = self.behind.run(tenant, async move { query.ask_here(&at, &wanted).await });
+        let asked = self.background.run(tenant, async move { query.ask_here(&at, &wanted).await });
         let answers = asked.await.unwrap_or_else(|| Err(refused(PoolError::Broken)));
         drop(turn);
         answers

@@ -84,7 +84,7 @@ pub struct Query {
     /// Where answers are made: beside the runtime of the requests, in turn for each tenant.
     pub(crate) answering: Arc<Pool>,
     /// Where questions are asked that take much, or whose tenant does.
-    pub(crate) behind: Arc<Background>,
+    pub(crate) background: Arc<Background>,
     /// For questions about all links of a tenant.
     pub(crate) turns: Arc<Turns>,
     /// Told when the process ends: live streams would never end by themselves.
@@ -107,7 +107,7 @@ impl Query {
         let (live, caught_up) = (Arc::new(Semaphore::new(config.live_streams)), Arc::new(AtomicBool::new(false)));
         let (publications, config, gate) = (kept.watch(), Arc::new(config), Gate::open());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let behind = Background::start("behind", cores).expect("the system gives threads");
+        let background = Background::start("behind", cores).expect("the system gives threads");
         Self {
             tables,
             speed,
@@ -119,7 +119,7 @@ impl Query {
             webhooks: None,
             gate,
             answering: Arc::new(Pool::start(PoolConfig::of_the_machine("answers"))),
-            behind: Arc::new(behind),
+            background: Arc::new(background),
             turns: Arc::new(Turns::new(TURNS, WAITING)),
             stop,
             live,

@@ -124,7 +124,7 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
         Ok(Found { parts, freshness, keep })
     };
     if takes_much {
-        let made = query.behind.run(tenant, async move { make() });
+        let made = query.background.run(tenant, async move { make() });
         return made.await.unwrap_or_else(|| Err(refused(PoolError::Broken)));
     }
     query.answering.run(tenant, make).await.map_err(refused)?

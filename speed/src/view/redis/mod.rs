@@ -36,8 +36,9 @@ use settled::Kept;
 
 /// Scripts on their way at once: more only wait in the server, and die of old age there.
 const IN_FLIGHT: usize = 16;
-/// The same of work that may wait: the server has another while one is looked at.
-const LANES_APART: usize = 2;
+/// Shards whose lists of links are on their way at once, for all who ask for them: the server has one while another is looked
+/// at, and whoever asks for little finds little before it.
+const LISTS_IN_FLIGHT: usize = 2;
 /// Subjects that one script deletes: a few milliseconds of the server's time.
 const DELETED_AT_ONCE: usize = 200;
 
@@ -69,8 +70,8 @@ impl RedisConfig {
 /// The view in Redis.
 pub struct RedisView {
     server: Server,
-    /// Questions that may be on their way to the server.
-    lanes: Semaphore,
+    /// For lists of links.
+    lists: Semaphore,
     limits: Limits,
     scripts: Arc<Scripts>,
     /// By shard, the hour behind the newest received one as it was last seen.
@@ -99,7 +100,7 @@ impl RedisView {
         };
         Ok(Self {
             server: Server::new(config)?,
-            lanes: Semaphore::new(Semaphore::MAX_PERMITS),
+            lists: Semaphore::new(LISTS_IN_FLIGHT),
             limits: config.limits,
             scripts: Arc::new(scripts),
             newest: Shard::all().map(|_| AtomicI32::new(i32::MIN)).collect(),
@@ -107,13 +108,13 @@ impl RedisView {
         })
     }
 
-    /// The same with a connection of its own, for work that may wait: a server does one thing at a time, and whoever asks
-    /// it through the first one finds little before it.
+    /// The same with a connection of its own, for work that may wait: what is on its way through it stands before nobody who
+    /// asks through the first one.
     #[must_use]
     pub fn apart(&self) -> Self {
         Self {
             server: self.server.apart(),
-            lanes: Semaphore::new(LANES_APART),
+            lists: Semaphore::new(LISTS_IN_FLIGHT),
             limits: self.limits,
             scripts: Arc::clone(&self.scripts),
             newest: Arc::clone(&self.newest),
@@ -131,7 +132,6 @@ impl RedisView {
     }
 
     async fn ask<T: FromRedisValue>(&self, questions: &Pipeline) -> Result<T, ViewError> {
-        let _lane = self.lanes.acquire().await.expect("it is never closed");
         let mut connection = self.server.connection().await?;
         match questions.query_async(&mut connection).await {
             Ok(answers) => Ok(answers),
@@ -140,7 +140,6 @@ impl RedisView {
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, ViewError> {
-        let _lane = self.lanes.acquire().await.expect("it is never closed");
         let mut connection = self.server.connection().await?;
         match script.invoke_async(&mut connection).await {
             Ok(answer) => Ok(answer),

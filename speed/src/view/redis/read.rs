@@ -165,6 +165,7 @@ impl RedisView {
         end: Option<Hour>,
         range: Range,
     ) -> Result<(Held, FxHashMap<LinkId, Counts>, Vec<(LinkId, Label)>), ViewError> {
+        let _place = self.lists.acquire().await.expect("it is never closed");
         let mut questions = pipe();
         questions.atomic().hgetall(keys::positions(shard));
         for hour in hours(from, end) {
