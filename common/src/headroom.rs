@@ -1,23 +1,69 @@
-//! A core that is left to tenants that ask little.
+//! Room on the processor for tenants that ask little.
 //!
-//! Threads that stand back (see [`crate::background`]) still cost those before them something: where they keep every core
-//! busy, whoever wakes up may wait for the rest of a time slice, which is longer than most answers take. So while others are
-//! served, all work of this process that stands back leaves one core free; where nobody else asks, nothing bounds it.
+//! Threads that stand back (see [`crate::background`]) still cost those before them something: they share caches and, where
+//! two cores are one behind the scenes, the core itself, and whoever wakes up may wait for the rest of a time slice, which is
+//! longer than most answers take. So all work of this process that stands back goes in pieces, and each of them takes a place:
+//!
+//! 1. while others were served lately, there is one place fewer than cores: whoever asks next finds one free;
+//! 2. while a request of others is under way, it has a core's place, too;
+//! 3. a piece waits [`PATIENCE`] for such requests and no longer: it goes on beside them, so that whoever takes much is never
+//!    kept from all progress by many who take little.
+//!
+//! Where nobody else asks, nothing bounds it. What takes longer than a millisecond or two [gives way](give_way) in between.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::LazyLock;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::task::coop;
 
 use crate::id::TenantId;
 
 /// Somebody who was served within this time may ask again at any moment, as people do who look at a dashboard.
-const COMPANY: Duration = Duration::from_secs(10);
+const COMPANY: Duration = Duration::from_secs(60);
+
+/// How long a piece of work waits for requests of others: a few times what most of them take.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// Steps that a future takes in one piece, of those that the runtime counts: reading a batch of rows is one. The runtime
+/// itself lets a task take 128 of them, which may be half a second.
+const STEPS: usize = 8;
+const STEPS_OF_THE_RUNTIME: usize = 128;
+
+/// Items between which an iterator gives way: they take less than a millisecond.
+const ITEMS: usize = 1024;
+
+thread_local! {
+    /// Whose place this thread has, while it has one.
+    static AT_WORK: Cell<Option<(&'static Headroom, TenantId)>> = const { Cell::new(None) };
+}
+
+/// Lets requests of others go first, in the midst of work that stands back; other work goes on as it is. Whoever calls it holds
+/// nothing that a request may wait for.
+pub fn give_way() {
+    if let Some((headroom, tenant)) = AT_WORK.get() {
+        headroom.take_place_again(tenant);
+    }
+}
+
+/// The same items, between which work gives way.
+pub fn giving_way<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    items.into_iter().enumerate().map(|(number, item)| {
+        if number % ITEMS == ITEMS - 1 {
+            give_way();
+        }
+        item
+    })
+}
 
 /// How much of the processor work that stands back may take.
 pub struct Headroom {
     cores: usize,
+    patience: Duration,
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -27,6 +73,8 @@ struct State {
     at_work: usize,
     /// The two tenants that were served last, and when: one of them is another one, whoever asks.
     served: [Option<(TenantId, Instant)>; 2],
+    /// Requests that are served now.
+    under_way: HashMap<TenantId, usize>,
 }
 
 impl State {
@@ -37,11 +85,24 @@ impl State {
         self.served[0] = Some((tenant, now));
     }
 
-    /// Whether one more may be at work, for `tenant`.
-    fn has_room(&self, tenant: TenantId, cores: usize, now: Instant) -> bool {
+    fn has_company(&self, tenant: TenantId, now: Instant) -> bool {
         let another =
             |(other, at): &(TenantId, Instant)| *other != tenant && now.saturating_duration_since(*at) < COMPANY;
-        self.at_work < (cores - 1).max(1) || !self.served.iter().flatten().any(another)
+        self.served.iter().flatten().any(another)
+    }
+
+    /// Whether one more piece may be at work, for `tenant`, beside requests of others that are under way.
+    fn has_room_beside(&self, tenant: TenantId, cores: usize, now: Instant) -> bool {
+        let others = self.under_way.iter().filter(|(other, _)| **other != tenant).map(|(_, requests)| *requests).sum();
+        match others {
+            0 => self.has_room(tenant, cores, now),
+            1.. => self.at_work + 1 + others < cores,
+        }
+    }
+
+    /// The same, whatever is under way.
+    fn has_room(&self, tenant: TenantId, cores: usize, now: Instant) -> bool {
+        self.at_work < (cores - 1).max(1) || !self.has_company(tenant, now)
     }
 }
 
@@ -49,52 +110,121 @@ impl Headroom {
     /// That of this process, which all its work shares as it shares the machine.
     #[must_use]
     pub fn here() -> &'static Self {
-        static HERE: LazyLock<Headroom> =
-            LazyLock::new(|| Headroom::of(std::thread::available_parallelism().map_or(1, usize::from)));
+        static HERE: LazyLock<Headroom> = LazyLock::new(|| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            Headroom::of(cores, PATIENCE)
+        });
         &HERE
     }
 
-    fn of(cores: usize) -> Self {
-        Self { cores, state: Mutex::default(), freed: Condvar::new() }
+    fn of(cores: usize, patience: Duration) -> Self {
+        Self { cores, patience, state: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// Notes that a tenant is served that takes little.
-    pub(crate) fn serve(&self, tenant: TenantId) {
-        self.state.lock().serve(tenant, Instant::now());
+    /// Notes that a request is served, until what it returns is dropped: of a tenant that takes little, or others that do
+    /// would have to wait for it.
+    #[must_use]
+    pub fn serve(&self, tenant: TenantId) -> Serving<'_> {
+        let mut state = self.state.lock();
+        state.serve(tenant, Instant::now());
+        *state.under_way.entry(tenant).or_default() += 1;
+        Serving { headroom: self, tenant }
+    }
+
+    /// Whether another tenant that takes little was served lately.
+    #[must_use]
+    pub fn has_company(&self, tenant: TenantId) -> bool {
+        self.state.lock().has_company(tenant, Instant::now())
     }
 
     /// Does work that stands back for a tenant, as soon as there is room for it. It must not wait for other work that does.
-    pub(crate) fn behind<T>(&self, tenant: TenantId, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn behind<T>(&'static self, tenant: TenantId, work: impl FnOnce() -> T) -> T {
         let _place = self.place(tenant);
         work()
     }
 
     /// The same in pieces: what a future does each time it goes on.
-    pub(crate) async fn behind_each<T>(&self, tenant: TenantId, work: impl Future<Output = T>) -> T {
+    pub(crate) async fn behind_each<T>(&'static self, tenant: TenantId, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        std::future::poll_fn(|context| self.behind(tenant, || work.as_mut().poll(context))).await
+        let piece = |context: &mut Context<'_>| {
+            self.behind(tenant, || {
+                leave_steps(context);
+                work.as_mut().poll(context)
+            })
+        };
+        std::future::poll_fn(piece).await
     }
 
-    fn place(&self, tenant: TenantId) -> Place<'_> {
-        let mut state = self.state.lock();
+    fn place(&'static self, tenant: TenantId) -> Place {
+        self.take_place(&mut self.state.lock(), tenant);
+        AT_WORK.set(Some((self, tenant)));
+        Place(self)
+    }
+
+    fn take_place(&self, state: &mut MutexGuard<'_, State>, tenant: TenantId) {
+        self.wait_for_others(state, tenant);
         while !state.has_room(tenant, self.cores, Instant::now()) {
-            // Pieces are short: soon one ends, and asks the next to look.
-            self.freed.wait(&mut state);
+            // Pieces are short: soon one ends.
+            self.freed.wait(state);
         }
         state.at_work += 1;
-        // There may be room for several since the last one looked.
-        self.freed.notify_one();
-        Place(self)
+    }
+
+    fn take_place_again(&self, tenant: TenantId) {
+        let mut state = self.state.lock();
+        state.at_work -= 1;
+        self.freed.notify_all();
+        self.take_place(&mut state, tenant);
+    }
+
+    fn wait_for_others(&self, state: &mut MutexGuard<'_, State>, tenant: TenantId) {
+        let until = Instant::now() + self.patience;
+        while !state.has_room_beside(tenant, self.cores, Instant::now()) {
+            if self.freed.wait_until(state, until).timed_out() {
+                return;
+            }
+        }
+    }
+}
+
+/// A request that is served.
+pub struct Serving<'a> {
+    headroom: &'a Headroom,
+    tenant: TenantId,
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        let mut state = self.headroom.state.lock();
+        state.serve(self.tenant, Instant::now());
+        if let Some(requests) = state.under_way.get_mut(&self.tenant) {
+            *requests -= 1;
+            if *requests == 0 {
+                state.under_way.remove(&self.tenant);
+            }
+        }
+        // Who waits for whom depends on the tenant: each of them looks.
+        self.headroom.freed.notify_all();
+    }
+}
+
+/// Takes all steps but [`STEPS`] from what the runtime lets a task take before others have their turn.
+fn leave_steps(context: &mut Context<'_>) {
+    for _ in STEPS..STEPS_OF_THE_RUNTIME {
+        if let Poll::Ready(step) = coop::poll_proceed(context) {
+            step.made_progress();
+        }
     }
 }
 
 /// A core that work is on.
-struct Place<'a>(&'a Headroom);
+struct Place(&'static Headroom);
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
+        AT_WORK.set(None);
         self.0.state.lock().at_work -= 1;
-        self.0.freed.notify_one();
+        self.0.freed.notify_all();
     }
 }
 
@@ -107,15 +237,21 @@ mod tests {
     const ONE: TenantId = TenantId(1);
     const OTHER: TenantId = TenantId(2);
 
+    fn headroom(cores: usize, patience: Duration) -> &'static Headroom {
+        Box::leak(Box::new(Headroom::of(cores, patience)))
+    }
+
+    /// Pieces that may be at work for a tenant before one more has no room; none where nothing bounds them.
+    fn most(state: &mut State, tenant: TenantId, cores: usize, now: Instant) -> Option<usize> {
+        (0..10).find(|at_work| !{
+            state.at_work = *at_work;
+            state.has_room_beside(tenant, cores, now)
+        })
+    }
+
     #[test]
     fn core_is_left_while_another_was_served_lately() {
         let now = Instant::now();
-        let most = |state: &mut State, tenant, cores, now| {
-            (1..10).find(|at_work| !{
-                state.at_work = *at_work;
-                state.has_room(tenant, cores, now)
-            })
-        };
         let mut state = State::default();
         assert_eq!(most(&mut state, ONE, 4, now), None);
         state.serve(ONE, now);
@@ -131,12 +267,93 @@ mod tests {
     }
 
     #[test]
+    fn request_under_way_has_a_core_and_another_is_left() {
+        let headroom = headroom(4, PATIENCE);
+        let room = |tenant| most(&mut headroom.state.lock(), tenant, 4, Instant::now());
+        let requests = [headroom.serve(OTHER), headroom.serve(OTHER)];
+        // Its own tenant's work does not wait for it: perhaps it is that work's request.
+        assert_eq!((room(ONE), room(OTHER)), (Some(1), None));
+        let another = headroom.serve(TenantId(3));
+        assert_eq!((room(ONE), room(OTHER)), (Some(0), Some(2)));
+        drop(requests);
+        assert_eq!((room(ONE), room(OTHER)), (Some(2), Some(2)));
+        drop(another);
+        assert_eq!((room(ONE), room(OTHER)), (Some(3), Some(3)));
+        assert!(headroom.state.lock().under_way.is_empty());
+    }
+
+    #[test]
+    fn work_waits_for_a_request_of_another() {
+        let headroom = headroom(2, Duration::from_secs(3600));
+        let (request, over) = (headroom.serve(OTHER), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            let work = scope.spawn(|| headroom.behind(ONE, || over.load(Ordering::SeqCst)));
+            assert_eq!(headroom.behind(OTHER, || 7), 7);
+            over.store(1, Ordering::SeqCst);
+            drop(request);
+            assert_eq!(work.join().unwrap(), 1);
+        });
+    }
+
+    #[test]
+    fn long_work_gives_way_and_has_its_place_again() {
+        let headroom = headroom(2, Duration::from_secs(3600));
+        drop(headroom.serve(OTHER));
+        let (request, over) = (parking_lot::Mutex::new(None), AtomicUsize::new(0));
+        let (told, begun) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begun.recv().unwrap();
+                over.store(1, Ordering::SeqCst);
+                drop(request.lock().take());
+            });
+            headroom.behind(ONE, || {
+                *request.lock() = Some(headroom.serve(OTHER));
+                let mut seen = giving_way(0..ITEMS).map(|_| over.load(Ordering::SeqCst));
+                assert_eq!(seen.by_ref().take(ITEMS - 1).sum::<usize>(), 0);
+                told.send(()).unwrap();
+                assert_eq!(seen.next(), Some(1));
+                assert_eq!(headroom.state.lock().at_work, 1);
+            });
+        });
+        assert_eq!(headroom.state.lock().at_work, 0);
+        // Work that does not stand back waits for nobody.
+        let _request = headroom.serve(OTHER);
+        assert_eq!(giving_way(0..2 * ITEMS).count(), 2 * ITEMS);
+    }
+
+    #[tokio::test]
+    async fn piece_of_a_future_takes_few_steps() {
+        let (ready, mut items) = tokio::sync::mpsc::unbounded_channel();
+        (0..100).for_each(|number| ready.send(number).unwrap());
+        let mut pieces = 0;
+        let mut work = std::pin::pin!(headroom(2, PATIENCE).behind_each(ONE, async {
+            for _ in 0..100 {
+                items.recv().await.unwrap();
+            }
+        }));
+        std::future::poll_fn(|context| {
+            pieces += 1;
+            work.as_mut().poll(context)
+        })
+        .await;
+        assert!((100 / STEPS..200 / STEPS).contains(&pieces), "{pieces} pieces");
+    }
+
+    #[test]
+    fn requests_without_a_pause_hold_no_work_up_for_good() {
+        let headroom = headroom(2, PATIENCE);
+        let _request = headroom.serve(OTHER);
+        assert_eq!(headroom.behind(ONE, || 7), 7);
+    }
+
+    #[test]
     fn work_of_many_threads_is_all_done_and_never_on_more_cores_than_it_may_have() {
-        let headroom = Headroom::of(3);
-        headroom.serve(OTHER);
+        let headroom = headroom(3, PATIENCE);
+        drop(headroom.serve(OTHER));
         let (at_work, seen, done) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         let piece = || {
-            headroom.serve(OTHER);
+            drop(headroom.serve(OTHER));
             seen.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::yield_now();
             at_work.fetch_sub(1, Ordering::SeqCst);
@@ -153,8 +370,8 @@ mod tests {
 
     #[test]
     fn place_is_free_again_where_work_panics() {
-        let headroom = Headroom::of(1);
-        headroom.serve(OTHER);
+        let headroom = headroom(1, PATIENCE);
+        drop(headroom.serve(OTHER));
         let broken =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| headroom.behind(ONE, || panic!("told to"))));
         assert!(broken.is_err());

@@ -242,12 +242,7 @@ impl Shared {
                 }
                 began.elapsed()
             };
-            let took = if stands_back {
-                Headroom::here().behind(tenant, work)
-            } else {
-                Headroom::here().serve(tenant);
-                work()
-            };
+            let took = if stands_back { Headroom::here().behind(tenant, work) } else { work() };
             done = Some((tenant, took));
         }
     }

@@ -8,6 +8,7 @@ use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
 use linktide_common::filter::Filter;
+use linktide_common::headroom::giving_way;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::publication::Publication;
@@ -204,14 +205,19 @@ impl LinksAnswer {
         let (mut newer, mut unsure) = (Vec::new(), HashSet::new());
         let speed = recent.map(|slice| {
             newer = slice.links;
-            unsure.extend(newer.iter().filter(|(_, counts)| counts.humans > 0).map(|(link, _)| *link));
-            for (link, label) in slice.labels {
+            unsure.extend(giving_way(&newer).filter(|(_, counts)| counts.humans > 0).map(|(link, _)| *link));
+            for (link, label) in giving_way(slice.labels) {
                 let known = labels.remove(&link);
                 labels.extend(later(known, Some(label)).map(|label| (link, label)));
             }
             slice.held
         });
-        Self { basis: Basis { publication, speed, batch }, links: merge::add(links, newer), labels, unsure }
+        Self {
+            basis: Basis { publication, speed, batch },
+            links: merge::add(giving_way(links), giving_way(newer)),
+            labels,
+            unsure,
+        }
     }
 
     /// Those of the chosen links whose recent repeats are to be read. Of all links they are where there are no more than

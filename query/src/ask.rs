@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use linktide_batch::reader::{BatchError, Snapshot};
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
+use linktide_common::headroom::Headroom;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
@@ -112,9 +113,9 @@ impl Query {
 
     /// All that questions want, from both layers at one watermark.
     ///
-    /// Questions that take much, and those of a tenant that has lately taken much, are asked behind all others.
+    /// What [goes behind](Self::goes_behind) is asked behind all others.
     pub(crate) async fn ask(&self, at: &At, wanted: &Wanted) -> Result<Answers, Problem> {
-        let Some(tenant) = wanted.tenant().filter(|_| self.takes_much(wanted)) else {
+        let Some(tenant) = wanted.tenant().filter(|_| self.goes_behind(wanted)) else {
             return self.ask_here(at, wanted).await;
         };
         let turn = if wanted.links.is_empty() { None } else { Some(self.turn(tenant).await?) };
@@ -125,9 +126,16 @@ impl Query {
         answers
     }
 
-    /// Whether questions are asked and answered behind all others.
+    /// Whether questions take much, or their tenant has lately.
     pub(crate) fn takes_much(&self, wanted: &Wanted) -> bool {
         !wanted.links.is_empty() || wanted.tenant().is_some_and(|tenant| self.tables.is_behind(tenant))
+    }
+
+    /// Whether questions are asked and answered behind all others: those about all links, and all of a tenant that has
+    /// lately taken much, while there are others.
+    pub(crate) fn goes_behind(&self, wanted: &Wanted) -> bool {
+        let others = |tenant| Headroom::here().has_company(tenant);
+        !wanted.links.is_empty() || self.takes_much(wanted) && wanted.tenant().is_some_and(others)
     }
 
     /// A turn to ask for all links of a tenant.

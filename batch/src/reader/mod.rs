@@ -30,6 +30,7 @@ use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::enrich::Text;
 use linktide_common::filter::Filter;
+use linktide_common::headroom::giving_way;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::publication::Publication;
@@ -276,7 +277,7 @@ impl Snapshot {
             let part = part.await?;
             // There may be a hundred thousand links: adding them up is no work for whoever answers requests.
             let add = move || {
-                part.into_iter().for_each(|(link, counts)| *sums.entry(link).or_default() += counts);
+                giving_way(part).for_each(|(link, counts)| *sums.entry(link).or_default() += counts);
                 sums
             };
             sums = self.files.scans.run(tenant, add).await?;

@@ -14,6 +14,7 @@ use deltalake::parquet::arrow::ProjectionMask;
 use deltalake::parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelectionPolicy};
 use deltalake::parquet::errors::ParquetError;
 use deltalake::parquet::file::reader::{ChunkReader, Length};
+use linktide_common::headroom::give_way;
 
 use super::footer::Footer;
 use super::unpack;
@@ -93,7 +94,7 @@ impl Plan {
         .with_row_selection(selection)
         .with_batch_size(self.rows.len().clamp(1, BATCH))
         .build()?;
-        Ok(reader.collect::<Result<_, _>>()?)
+        Ok(reader.inspect(|_| give_way()).collect::<Result<_, _>>()?)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use deltalake::ObjectStore;
 use deltalake::arrow::array::RecordBatch;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use linktide_common::headroom::give_way;
 
 use super::files::{File, Files, Part, tenant};
 use super::{Names, Whose};
@@ -105,7 +106,7 @@ fn each_of(
     tenant: i64,
     mut take: impl FnMut(&RecordBatch) -> Result<(), BatchError>,
 ) -> Result<(), BatchError> {
-    for rows in part.decode()? {
+    for rows in part.decode()?.into_iter().inspect(|_| give_way()) {
         let tenants = Columns::new(&rows).numbers("tenant_id")?;
         let from = tenants.values().partition_point(|of| *of < tenant);
         let to = tenants.values().partition_point(|of| *of <= tenant);

@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use linktide_common::bucket::Timestamp;
+use linktide_common::headroom::Headroom;
 use linktide_common::id::Subject;
 use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
@@ -104,8 +105,10 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
     let mut wanted = Wanted::default();
     questions.iter().for_each(|question| question.wants(&mut wanted));
     let tenant = wanted.tenant().expect("every question wants something");
+    // Whoever takes much holds nobody up.
+    let _served = (!query.takes_much(&wanted)).then(|| Headroom::here().serve(tenant));
+    let goes_behind = query.goes_behind(&wanted);
     let answers = query.ask(&at, &wanted).await?;
-    let takes_much = query.takes_much(&wanted);
     let (asking, now) = (query.clone(), query.clock.now());
     let mut make = move || {
         let basis = Basis::of_all(answers.bases()).expect("every question wants something");
@@ -123,7 +126,7 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
         let keep = keep(&at, &freshness, &questions, basis.publication.watermark.start());
         Ok(Found { parts, freshness, keep })
     };
-    if takes_much {
+    if goes_behind {
         let made = query.background.run(tenant, async move { make() });
         return made.await.unwrap_or_else(|| Err(refused(PoolError::Broken)));
     }

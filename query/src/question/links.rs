@@ -5,6 +5,7 @@
 
 use linktide_common::bucket::{Quarter, Range, Timestamp, Zone};
 use linktide_common::count::Traffic;
+use linktide_common::headroom::giving_way;
 use linktide_common::id::LinkId;
 use linktide_common::label::Label;
 use linktide_common::problem::Problem;
@@ -162,7 +163,7 @@ impl Ask {
 
     /// The links that have clicks of that traffic, and what was searched for.
     fn found(&self, answer: &LinksAnswer) -> Vec<(LinkId, u64)> {
-        let links = answer.links.iter().map(|(link, counts)| (*link, counts.clicks(self.traffic)));
+        let links = giving_way(&answer.links).map(|(link, counts)| (*link, counts.clicks(self.traffic)));
         links.filter(|(link, clicks)| *clicks > 0 && self.is_searched(*link, answer.labels.get(link))).collect()
     }
 

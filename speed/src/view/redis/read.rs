@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use linktide_common::bucket::{Hour, Quarter, Range};
 use linktide_common::count::Counts;
+use linktide_common::headroom::give_way;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::intake::Lag;
 use linktide_common::label::Label;
@@ -82,6 +83,7 @@ impl RedisView {
         let mut slice = LinksSlice::default();
         let mut whole: Option<Held> = None;
         for (held, links, labels) in parts {
+            give_way();
             whole = Some(whole.map_or_else(|| held.clone(), |whole| whole.and(&held)));
             slice.links.extend(links);
             slice.labels.extend(labels);
@@ -176,6 +178,7 @@ impl RedisView {
         let mut links: FxHashMap<LinkId, Counts> = FxHashMap::default();
         let mut cut = BTreeSet::new();
         for (received, answer) in hours(from, end).zip(answers) {
+            give_way();
             for (member, score) in parse::<Vec<(String, f64)>>(answer)? {
                 let Some((hour, link, who)) = keys::parse_member(&member) else { continue };
                 let whole = Range::new(hour.first_quarter(), hour.next().first_quarter());
