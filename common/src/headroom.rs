@@ -299,10 +299,10 @@ mod tests {
     fn long_work_gives_way_and_has_its_place_again() {
         let headroom = headroom(2, Duration::from_secs(3600));
         drop(headroom.serve(OTHER));
-        let (request, over) = (parking_lot::Mutex::new(None), AtomicUsize::new(0));
+        let (request, over) = (&Mutex::new(None), &AtomicUsize::new(0));
         let (told, begun) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            scope.spawn(move || {
                 begun.recv().unwrap();
                 over.store(1, Ordering::SeqCst);
                 drop(request.lock().take());
