@@ -40,6 +40,12 @@ const ITEMS: usize = 1024;
 thread_local! {
     /// Whose place this thread has, while it has one.
     static AT_WORK: Cell<Option<(&'static Headroom, TenantId)>> = const { Cell::new(None) };
+    static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How long this thread has waited for a place so far: time that its work took nothing of.
+pub(crate) fn waited() -> Duration {
+    WAITED.get()
 }
 
 /// Lets requests of others go first, in the midst of work that stands back; other work goes on as it is. Whoever calls it holds
@@ -162,12 +168,14 @@ impl Headroom {
     }
 
     fn take_place(&self, state: &mut MutexGuard<'_, State>, tenant: TenantId) {
-        self.wait_for_others(state, tenant);
+        let began = Instant::now();
+        self.wait_for_others(state, tenant, began + self.patience);
         while !state.has_room(tenant, self.cores, Instant::now()) {
             // Pieces are short: soon one ends.
             self.freed.wait(state);
         }
         state.at_work += 1;
+        WAITED.set(WAITED.get() + began.elapsed());
     }
 
     fn take_place_again(&self, tenant: TenantId) {
@@ -177,8 +185,7 @@ impl Headroom {
         self.take_place(&mut state, tenant);
     }
 
-    fn wait_for_others(&self, state: &mut MutexGuard<'_, State>, tenant: TenantId) {
-        let until = Instant::now() + self.patience;
+    fn wait_for_others(&self, state: &mut MutexGuard<'_, State>, tenant: TenantId, until: Instant) {
         while !state.has_room_beside(tenant, self.cores, Instant::now()) {
             if self.freed.wait_until(state, until).timed_out() {
                 return;

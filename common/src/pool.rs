@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::background;
-use crate::headroom::Headroom;
+use crate::headroom::{Headroom, waited};
 use crate::id::TenantId;
 
 /// What is taken is forgotten by and by: within this time all but a third of it.
@@ -235,12 +235,12 @@ impl Shared {
         let mut done = None;
         while let Some((tenant, piece)) = self.next(group, done) {
             let work = || {
-                let began = Instant::now();
+                let (began, waited_before) = (Instant::now(), waited());
                 // Whoever waits for it learns that it broke by what it does not send.
                 if catch_unwind(AssertUnwindSafe(piece)).is_err() {
                     tracing::error!(pool = self.config.name, "a piece of work panicked");
                 }
-                began.elapsed()
+                began.elapsed().saturating_sub(waited() - waited_before)
             };
             let took = if stands_back { Headroom::here().behind(tenant, work) } else { work() };
             done = Some((tenant, took));
@@ -309,6 +309,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::headroom::give_way;
 
     const ONE: TenantId = TenantId(1);
     const OTHER: TenantId = TenantId(2);
@@ -391,6 +392,27 @@ mod tests {
         }
         pool.shared.state.lock().taken.get_mut(&ONE).unwrap().seconds = 0.0;
         assert_eq!(pool.run(ONE, nice).await, Ok(usual));
+    }
+
+    #[tokio::test]
+    async fn what_a_tenant_waits_for_others_it_does_not_take() {
+        let config = PoolConfig { stands_back: true, threads_behind: 0, ..PoolConfig::of_the_machine("test") };
+        let pool = Pool::start(config);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let _requests: Vec<_> = (0..cores).map(|_| Headroom::here().serve(OTHER)).collect();
+        let gives_way = || {
+            let before = waited();
+            give_way();
+            waited() - before
+        };
+        let began = Instant::now();
+        let waiting = pool.run(ONE, gives_way).await.unwrap();
+        while !pool.shared.state.lock().running.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let whole = began.elapsed();
+        let took = Duration::from_secs_f64(pool.shared.state.lock().taken[&ONE].seconds);
+        assert!(!waiting.is_zero() && took + waiting <= whole, "{took:?} and {waiting:?} of {whole:?}");
     }
 
     #[tokio::test]

@@ -40,6 +40,16 @@ pub(crate) enum At {
     Past(Arc<Publication>),
 }
 
+/// Where questions are asked and answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Where requests are served.
+    Here,
+    /// Behind all others, for a tenant: questions about all its links, and all of its questions where it has lately taken
+    /// much, while there are others.
+    Behind(TenantId),
+}
+
 impl Query {
     /// The newest publication.
     pub(crate) fn pinned(&self) -> Result<Arc<Publication>, Problem> {
@@ -112,12 +122,13 @@ impl Query {
     }
 
     /// All that questions want, from both layers at one watermark.
-    ///
-    /// What [goes behind](Self::goes_behind) is asked behind all others.
     pub(crate) async fn ask(&self, at: &At, wanted: &Wanted) -> Result<Answers, Problem> {
-        let Some(tenant) = wanted.tenant().filter(|_| self.goes_behind(wanted)) else {
-            return self.ask_here(at, wanted).await;
-        };
+        self.ask_in(self.lane(wanted), at, wanted).await
+    }
+
+    /// The same where it was decided already who goes first.
+    pub(crate) async fn ask_in(&self, lane: Lane, at: &At, wanted: &Wanted) -> Result<Answers, Problem> {
+        let Lane::Behind(tenant) = lane else { return self.ask_here(at, wanted).await };
         let turn = if wanted.links.is_empty() { None } else { Some(self.turn(tenant).await?) };
         let (query, at, wanted) = (self.apart(), at.clone(), wanted.clone());
         let asked = self.background.run(tenant, async move { query.ask_here(&at, &wanted).await });
@@ -131,11 +142,11 @@ impl Query {
         !wanted.links.is_empty() || wanted.tenant().is_some_and(|tenant| self.tables.is_behind(tenant))
     }
 
-    /// Whether questions are asked and answered behind all others: those about all links, and all of a tenant that has
-    /// lately taken much, while there are others.
-    pub(crate) fn goes_behind(&self, wanted: &Wanted) -> bool {
-        let others = |tenant| Headroom::here().has_company(tenant);
-        !wanted.links.is_empty() || self.takes_much(wanted) && wanted.tenant().is_some_and(others)
+    /// Where questions are asked and answered.
+    pub(crate) fn lane(&self, wanted: &Wanted) -> Lane {
+        let others = |tenant: &TenantId| Headroom::here().has_company(*tenant);
+        let behind = |tenant: &TenantId| !wanted.links.is_empty() || self.takes_much(wanted) && others(tenant);
+        wanted.tenant().filter(behind).map_or(Lane::Here, Lane::Behind)
     }
 
     /// A turn to ask for all links of a tenant.

@@ -24,7 +24,7 @@ use linktide_common::problem::{Problem, ProblemKind};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::ask::{At, refused};
+use crate::ask::{At, Lane, refused};
 use crate::envelope::{Meta, ResolvedRange};
 use crate::freshness::{Basis, Freshness};
 use crate::needs::Wanted;
@@ -107,8 +107,8 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
     let tenant = wanted.tenant().expect("every question wants something");
     // Whoever takes much holds nobody up.
     let _served = (!query.takes_much(&wanted)).then(|| Headroom::here().serve(tenant));
-    let goes_behind = query.goes_behind(&wanted);
-    let answers = query.ask(&at, &wanted).await?;
+    let lane = query.lane(&wanted);
+    let answers = query.ask_in(lane, &at, &wanted).await?;
     let (asking, now) = (query.clone(), query.clock.now());
     let mut make = move || {
         let basis = Basis::of_all(answers.bases()).expect("every question wants something");
@@ -126,7 +126,7 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
         let keep = keep(&at, &freshness, &questions, basis.publication.watermark.start());
         Ok(Found { parts, freshness, keep })
     };
-    if goes_behind {
+    if let Lane::Behind(tenant) = lane {
         let made = query.background.run(tenant, async move { make() });
         return made.await.unwrap_or_else(|| Err(refused(PoolError::Broken)));
     }
