@@ -1,8 +1,10 @@
 //! What both layers gave, added up.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use linktide_batch::reader;
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
@@ -24,11 +26,9 @@ use crate::needs::{Chosen, Needs};
 #[derive(Default)]
 pub(crate) struct History {
     pub(crate) totals: Totals,
-    pub(crate) values: HashMap<(Dimension, Range), HashMap<Text, Counts>>,
+    pub(crate) values: HashMap<Range, reader::Values>,
     pub(crate) filtered: Vec<(Filter, Totals)>,
-    pub(crate) visitors: HashMap<Range, Sketch>,
-    /// Those of the days that the ranges touch.
-    pub(crate) days: BTreeMap<Day, VisitorSet>,
+    pub(crate) visitors: HashMap<Range, reader::Visitors>,
     pub(crate) label: Option<Label>,
     pub(crate) first: Option<Timestamp>,
     pub(crate) last: Option<Timestamp>,
@@ -101,13 +101,13 @@ impl Answer {
     }
 
     /// Counts by value of a dimension in a range that was asked about.
-    pub(crate) fn values(&self, dimension: Dimension, range: Range) -> HashMap<&Text, Counts> {
-        let history = self.history.values.get(&(dimension, range)).into_iter().flatten();
+    pub(crate) fn values(&self, dimension: Dimension, range: Range) -> HashMap<&str, Counts> {
+        let history = self.history.values.get(&range).into_iter().flat_map(|values| values.of(dimension));
         let recent = listed(&self.recent_values, dimension).map(|(value, series)| {
             let within = series.iter().filter(|(quarter, _)| range.contains(*quarter));
-            (value, within.fold(Counts::default(), |sum, (_, counts)| sum + *counts))
+            (&**value, within.fold(Counts::default(), |sum, (_, counts)| sum + *counts))
         });
-        merge::add(history.map(|(value, counts)| (value, *counts)), recent.filter(|(_, counts)| !counts.is_zero()))
+        merge::add(history, recent.filter(|(_, counts)| !counts.is_zero()))
     }
 
     /// Visitors of the whole hours of a range that was asked about: one by one where there are no more than `most` on each
@@ -128,19 +128,24 @@ impl Answer {
             return None;
         }
         let touched = range.days_touched();
-        let mut days: BTreeMap<Day, VisitorSet> =
-            self.history.days.range(touched.clone()).map(|(day, set)| (*day, set.clone())).collect();
+        let stored = self.history.visitors.get(&range).into_iter().flat_map(reader::Visitors::days);
+        let mut days: BTreeMap<Day, Cow<'_, VisitorSet>> = stored.map(|(day, set)| (day, Cow::Borrowed(set))).collect();
         for (day, set) in self.recent_days.iter().filter(|(day, _)| touched.contains(day)) {
-            days.entry(*day).or_default().merge(set);
+            days.entry(*day).or_default().to_mut().merge(set);
         }
-        let few = |set: &VisitorSet| set.members().is_some_and(|members| members.len() <= most);
+        let few = |set: &Cow<'_, VisitorSet>| set.members().is_some_and(|members| members.len() <= most);
+        if !days.values().all(few) {
+            return None;
+        }
         // Salts are of a day, so hardly anyone is in two sets; a sketch, too, would count whoever is once.
-        let all: HashSet<i64> = days.values().flat_map(|set| set.members().unwrap_or_default()).copied().collect();
-        days.values().all(few).then_some(all.len() as u64)
+        let mut all: Vec<i64> = days.values().flat_map(|set| set.members().unwrap_or_default()).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        Some(all.len() as u64)
     }
 
     fn sketch(&self, range: Range) -> Sketch {
-        let mut union = self.history.visitors.get(&range).cloned().unwrap_or_default();
+        let mut union = self.history.visitors.get(&range).map(reader::Visitors::sketch).unwrap_or_default();
         let hours = range.hours_touched();
         let recent = self.recent_visitors.iter().filter(|(hour, _)| hours.contains(hour));
         recent.for_each(|(_, sketch)| union.merge(sketch));

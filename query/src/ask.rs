@@ -1,6 +1,6 @@
 //! Asking both layers at one watermark.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -139,7 +139,8 @@ impl Query {
 
     /// Whether questions take much, or their tenant has lately.
     pub(crate) fn takes_much(&self, wanted: &Wanted) -> bool {
-        !wanted.links.is_empty() || wanted.tenant().is_some_and(|tenant| self.tables.is_behind(tenant))
+        let behind = |tenant| self.tables.is_behind(tenant) || self.answering.is_behind(tenant);
+        !wanted.links.is_empty() || wanted.tenant().is_some_and(behind)
     }
 
     /// Where questions are asked and answered.
@@ -356,58 +357,47 @@ impl Query {
     ) -> Result<History, BatchError> {
         let snapshot: Arc<Snapshot> = self.tables.at(publication).await?;
         let snapshot = &*snapshot;
+        // In each other's wake: where an owner's rows are, which days find out, is not looked for again.
         let days = async {
-            match needs.days() {
-                Some(days) => snapshot.days(subject, days).await,
-                None => Ok(Vec::new()),
-            }
+            let days = match needs.days() {
+                Some(days) => snapshot.days(subject, days).await?,
+                None => Vec::new(),
+            };
+            let visitors = needs.visitors.iter().map(async |range| {
+                Ok::<_, BatchError>((*range, snapshot.visitors(subject, range.hours_touched()).await?))
+            });
+            Ok((days, try_join_all(visitors).await?))
         };
         let edges = needs.edges();
         let hours = try_join_all(edges.hours.into_iter().map(|hours| snapshot.hours(subject, hours)));
         let quarters = try_join_all(edges.quarters.into_iter().map(|edge| snapshot.quarters(subject, edge)));
-        let values = try_join_all(
-            needs
-                .by_range()
-                .into_iter()
-                .map(async |(range, dimensions)| Ok((range, snapshot.values(subject, &dimensions, range).await?))),
-        );
+        let values = needs.ranges_by_value().into_iter();
+        let values = try_join_all(values.map(async |range| Ok((range, snapshot.values(subject, range).await?))));
         let filtered = try_join_all(needs.filters().into_iter().map(async |(filter, ranges)| {
             let ranges = ranges.into_iter().map(|range| snapshot.filtered(subject, filter, range));
             Ok((filter, try_join_all(ranges).await?))
         }));
-        let visitors = try_join_all(
-            needs
-                .visitors
-                .iter()
-                .map(async |range| Ok((*range, snapshot.visitors(subject, range.hours_touched()).await?))),
-        );
         let labels = async {
             match subject.link().filter(|_| needs.label) {
                 Some(link) => snapshot.labels(subject.tenant(), Some(link)).await,
                 None => Ok(HashMap::new()),
             }
         };
-        let (days, hours, quarters, values, filtered, visitors, labels) =
-            tokio::try_join!(days, hours, quarters, values, filtered, visitors, labels)?;
-        let (mut sketches, mut by_day) = (HashMap::new(), BTreeMap::new());
-        for (range, found) in visitors {
-            by_day.extend(found.days);
-            sketches.insert(range, found.sketch);
-        }
-        let mut history =
-            History { visitors: sketches, days: by_day, label: labels.into_values().next(), ..History::default() };
+        let ((days, visitors), hours, quarters, values, filtered, labels) =
+            tokio::try_join!(days, hours, quarters, values, filtered, labels)?;
+        let mut history = History {
+            values: values.into_iter().collect(),
+            visitors: visitors.into_iter().collect(),
+            label: labels.into_values().next(),
+            ..History::default()
+        };
         for row in days {
             history.first = [history.first, row.first].into_iter().flatten().min();
             history.last = history.last.max(row.last);
             *history.totals.days.entry(row.day).or_default() += row.counts;
         }
         let hours = hours.into_iter().flatten().map(|(hour, counts)| (hour.first_quarter(), counts));
-        history.totals.quarters.extend(quarters.into_iter().flatten().chain(hours));
-        for (range, values) in values {
-            for (dimension, value, counts) in values {
-                history.values.entry((dimension, range)).or_default().insert(value, counts);
-            }
-        }
+        history.totals.quarters = quarters.into_iter().flatten().chain(hours).collect();
         for (filter, found) in filtered {
             let mut totals = Totals::default();
             for (quarter, counts) in found.into_iter().flatten() {

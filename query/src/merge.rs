@@ -38,17 +38,23 @@ impl Totals {
 
     pub(crate) fn within(&self, range: Range) -> ByLayer {
         let cut = range.cut();
-        let sum =
-            |counts: &mut dyn Iterator<Item = &Counts>| counts.fold(Counts::default(), |sum, counts| sum + *counts);
-        let quarters = |quarters: &BTreeMap<Quarter, Counts>, range: Range| {
-            sum(&mut quarters.range(range.start..range.end).map(|(_, counts)| counts))
-        };
-        let days = sum(&mut self.days.range(cut.days).map(|(_, counts)| counts));
         ByLayer {
-            batch: days + quarters(&self.quarters, cut.head) + quarters(&self.quarters, cut.tail),
+            batch: sum(&self.days, cut.days) + quarters(&self.quarters, cut.head) + quarters(&self.quarters, cut.tail),
             speed: quarters(&self.recent, range),
         }
     }
+}
+
+fn quarters(counts: &BTreeMap<Quarter, Counts>, range: Range) -> Counts {
+    sum(counts, range.start..range.end)
+}
+
+/// Most buckets have no part in most of these.
+fn sum<K: Ord>(counts: &BTreeMap<K, Counts>, range: ops::Range<K>) -> Counts {
+    if range.is_empty() || counts.is_empty() {
+        return Counts::default();
+    }
+    counts.range(range).fold(Counts::default(), |sum, (_, counts)| sum + *counts)
 }
 
 impl Totals {

@@ -73,15 +73,11 @@ impl Needs {
         Edges { hours: hours.collect(), quarters }
     }
 
-    /// The dimensions that are broken down in each range.
-    pub(crate) fn by_range(&self) -> Vec<(Range, Vec<Dimension>)> {
-        let mut ranges: Vec<(Range, Vec<Dimension>)> = Vec::new();
-        for (dimension, range) in &self.values {
-            match ranges.iter_mut().find(|(known, _)| known == range) {
-                Some((_, dimensions)) => dimensions.push(*dimension),
-                None => ranges.push((*range, vec![*dimension])),
-            }
-        }
+    /// The ranges that are broken down, each once.
+    pub(crate) fn ranges_by_value(&self) -> Vec<Range> {
+        let mut ranges: Vec<Range> = self.values.iter().map(|(_, range)| *range).collect();
+        ranges.sort_unstable_by_key(|range| (range.start, range.end));
+        ranges.dedup();
         ranges
     }
 

@@ -1,18 +1,18 @@
-//! What stays in memory of the tables' files, within two budgets: their footers, and rows that were decoded from them.
+//! What stays in memory of the tables' files, within two budgets: their footers, and what owners' rows in them say.
 //!
 //! A file is never changed, and its name is never given again, so whatever was read of it holds for good. Several
 //! questions for the same rows wait for one reading of them.
 
-use std::collections::HashMap;
+use std::any::{Any, TypeId};
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use deltalake::ObjectStore;
-use deltalake::arrow::array::{RecordBatch, UInt64Array};
-use deltalake::arrow::compute::take_record_batch;
-use deltalake::arrow::datatypes::SchemaRef;
+use deltalake::arrow::array::RecordBatch;
+use futures::FutureExt as _;
 use futures::future::try_join_all;
 use linktide_common::bucket::Day;
 use linktide_common::id::TenantId;
@@ -20,16 +20,16 @@ use linktide_common::pool::{Pool, PoolConfig};
 use linktide_common::turns::Turns;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResultPayload};
-use parking_lot::Mutex;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::footer::Footer;
-use super::pages::{Placed, Plan};
-use super::{Names, Whose};
+use super::Names;
+use super::footer::{Footer, Whose};
+use super::kept::Kept;
+use super::pages::{Parts, Placed, Plan};
 use crate::error::BatchError;
 use crate::tables::columns::{Columns, Owner};
 
@@ -37,9 +37,8 @@ const FOOTERS: usize = 4096;
 const BLOCKS: usize = 1 << 18;
 /// Owners in files whose rows are known.
 const PLACES: usize = 1 << 16;
-/// What an entry, and a column of it, take in memory beside values, about.
-const ENTRY: usize = 512;
-const COLUMN: usize = 256;
+/// What an entry takes in memory beside what is kept, about.
+const ENTRY: usize = 256;
 /// More rows than these are not read with their sketches before it is known which of them are wanted.
 const FEW: usize = 64;
 /// Files whose rows are decoded in one piece of work: a piece takes a millisecond or two.
@@ -64,6 +63,21 @@ pub(super) struct File {
     pub(super) name: String,
 }
 
+/// Names are given once.
+impl PartialEq for File {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Eq for File {}
+
+impl Hash for File {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.path.hash(state);
+    }
+}
+
 impl File {
     /// The error, with which file it is about.
     pub(super) fn named(&self, error: BatchError) -> BatchError {
@@ -86,32 +100,41 @@ impl Weighter<Path, Arc<Footer>> for BySize {
     }
 }
 
-impl Weighter<Block, Rows> for BySize {
-    fn weight(&self, _block: &Block, rows: &Rows) -> u64 {
-        let batch = |rows: &RecordBatch| rows.get_array_memory_size() + rows.num_columns() * COLUMN;
-        let decoded: usize = rows.iter().map(batch).sum();
-        (decoded + ENTRY) as u64
+impl Weighter<Block, Value> for BySize {
+    fn weight(&self, _block: &Block, value: &Value) -> u64 {
+        (value.beside + ENTRY) as u64
     }
 }
 
-/// Rows of one owner, or of some part of a file.
-pub(super) type Rows = Arc<[RecordBatch]>;
-
-/// Rows of an owner in a file, by columns.
+/// What is kept of an owner's rows in a file, by its type.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Block {
-    path: Path,
-    /// Where the names of the columns lie.
-    columns: usize,
+    file: Arc<File>,
     owner: Owner,
+    kept: TypeId,
+}
+
+/// What is kept, with the bytes it takes beside itself.
+#[derive(Clone)]
+struct Value {
+    kept: Arc<dyn Any + Send + Sync>,
+    beside: usize,
+}
+
+impl Value {
+    fn of<K: Kept>(kept: &Arc<K>) -> Self {
+        Self { kept: Arc::clone(kept) as _, beside: kept.beside() }
+    }
+
+    fn get<K: Kept>(self) -> Arc<K> {
+        self.kept.downcast().expect("what is kept is looked up by its type")
+    }
 }
 
 pub(super) struct Files {
     footers: Cache<Path, Arc<Footer>, BySize>,
-    blocks: Cache<Block, Rows, BySize>,
-    places: Cache<(Path, Owner), Range<usize>>,
-    /// What rows look like, by where the names of their columns lie: one for all that are kept.
-    schemas: Mutex<HashMap<usize, SchemaRef>>,
+    blocks: Cache<Block, Value, BySize>,
+    places: Cache<(Arc<File>, Owner), Range<usize>>,
     requests: Semaphore,
     /// Where the store is asked, whoever asks: a connection is served where it was begun, and whoever takes it up next is not
     /// to wait for a thread that stands back.
@@ -135,7 +158,6 @@ impl Files {
             footers: Cache::with_options(whole, BySize, DefaultHashBuilder::default(), DefaultLifecycle::default()),
             blocks: Cache::with_weighter(BLOCKS, memory / 2, BySize),
             places: Cache::new(PLACES),
-            schemas: Mutex::default(),
             requests: Semaphore::new(REQUESTS_AT_ONCE),
             runtime: Handle::current(),
             lookups: Pool::start(PoolConfig::of_the_machine("lookups")),
@@ -202,58 +224,51 @@ impl Files {
         Ok((bytes, local))
     }
 
-    /// The named columns of an owner's rows in each of some files, in the order of their names.
-    pub(super) async fn rows_of(
+    /// What an owner's rows in each of some files say, in the order of the files' names.
+    pub(super) async fn kept<K: Kept>(
         &self,
         objects: &Arc<dyn ObjectStore>,
         mut files: Vec<Arc<File>>,
         owner: Owner,
-        columns: Names,
-    ) -> Result<Vec<Rows>, BatchError> {
+    ) -> Result<Vec<Arc<K>>, BatchError> {
+        let _turn = self.turns.turn(tenant(owner.tenant)).await?;
         // Whoever reads rows holds them until they are there: in one order for all, nobody waits for those who wait for them.
         files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         let (mut found, mut missing, mut held) = (Vec::with_capacity(files.len()), Vec::new(), Vec::new());
         for file in files {
-            let block = Block { path: file.path.clone(), columns: columns.as_ptr().addr(), owner };
+            let block = Block { file: Arc::clone(&file), owner, kept: TypeId::of::<K>() };
             match self.blocks.get_value_or_guard_async(&block).await {
-                Ok(rows) => found.push(rows),
+                Ok(value) => found.push(Some(value.get())),
                 Err(place) => {
                     held.push((found.len(), place));
                     missing.push(file);
-                    found.push(Rows::default());
+                    found.push(None);
                 }
             }
         }
         if !missing.is_empty() {
-            let read = self.read_of(objects, &missing, owner, columns).await?;
-            for (((at, place), file), rows) in held.into_iter().zip(&missing).zip(read) {
-                found[at] = self.alike(columns.as_ptr().addr(), rows).map_err(|error| file.named(error))?;
+            // Boxed: most of what is asked for is kept.
+            let read = self.read_of::<K>(objects, &missing, owner).boxed().await?;
+            for ((at, place), kept) in held.into_iter().zip(read) {
+                let kept = Arc::new(kept);
                 // There may be no room for it.
-                let _ = place.insert(Arc::clone(&found[at]));
+                let _ = place.insert(Value::of(&kept));
+                found[at] = Some(kept);
             }
         }
-        Ok(found)
+        Ok(found.into_iter().flatten().collect())
     }
 
-    /// The same rows, which share what they look like with others.
-    fn alike(&self, columns: usize, rows: Vec<RecordBatch>) -> Result<Rows, BatchError> {
-        let Some(first) = rows.first() else { return Ok(Rows::from([])) };
-        let schema = Arc::clone(self.schemas.lock().entry(columns).or_insert_with(|| first.schema()));
-        Ok(rows.into_iter().map(|rows| rows.with_schema(Arc::clone(&schema))).collect::<Result<_, _>>()?)
-    }
-
-    async fn read_of(
+    async fn read_of<K: Kept>(
         &self,
         objects: &Arc<dyn ObjectStore>,
         files: &[Arc<File>],
         owner: Owner,
-        columns: Names,
-    ) -> Result<Vec<Vec<RecordBatch>>, BatchError> {
+    ) -> Result<Vec<K>, BatchError> {
         let place = |file: &Arc<File>| {
-            let known = self.places.get(&(file.path.clone(), owner));
             let file = Arc::clone(file);
             async move {
-                match known {
+                match self.places.get(&(Arc::clone(&file), owner)) {
                     Some(rows) => Ok::<_, BatchError>(rows),
                     None => Ok(self.footer(objects, &file).await?.owners.candidates(Whose::Owner(owner))),
                 }
@@ -261,29 +276,28 @@ impl Files {
         };
         let places: Vec<Range<usize>> = try_join_all(files.iter().map(place)).await?;
         let mut wanted: Vec<(Arc<File>, Range<usize>)> = files.iter().cloned().zip(places).collect();
-        if columns.contains(&"sketch") {
+        if K::COLUMNS.contains(&"sketch") {
             let many: Vec<usize> = (0..wanted.len()).filter(|at| wanted[*at].1.len() > FEW).collect();
             let among = many.iter().map(|at| wanted[*at].clone()).collect();
-            let ids = self.own(objects, among, owner, &["tenant_id", "link_id"]).await?;
-            for (at, (_, rows)) in many.into_iter().zip(ids) {
+            let found = self.own::<Nothing>(objects, among, owner).await?;
+            for (at, (_, rows)) in many.into_iter().zip(found) {
                 wanted[at].1 = rows;
             }
         }
-        Ok(self.own(objects, wanted, owner, columns).await?.into_iter().map(|(rows, _)| rows).collect())
+        Ok(self.own(objects, wanted, owner).await?.into_iter().map(|(kept, _)| kept).collect())
     }
 
-    /// An owner's rows among some of each file, and which they are. They are decoded a few files at a time, so that others
-    /// have their turn.
-    async fn own(
+    /// What an owner's rows among some of each file say, and which they are. They are decoded a few files at a time, so that
+    /// others have their turn.
+    async fn own<K: Kept>(
         &self,
         objects: &Arc<dyn ObjectStore>,
         among: Vec<(Arc<File>, Range<usize>)>,
         owner: Owner,
-        columns: Names,
-    ) -> Result<Vec<Own>, BatchError> {
+    ) -> Result<Vec<Own<K>>, BatchError> {
         let read = |(file, rows): (Arc<File>, Range<usize>)| async move {
             let part =
-                if rows.is_empty() { None } else { Some(self.part(objects, &file, rows.clone(), columns).await?) };
+                if rows.is_empty() { None } else { Some(self.part(objects, &file, rows.clone(), K::COLUMNS).await?) };
             Ok::<_, BatchError>((file, rows.start, part))
         };
         let mut parts = try_join_all(among.into_iter().map(read)).await?.into_iter().peekable();
@@ -291,15 +305,15 @@ impl Files {
         while parts.peek().is_some() {
             let piece: Vec<_> = parts.by_ref().take(FILES_A_PIECE).collect();
             let decode = move || {
-                let own = piece.into_iter().map(|(file, first, part)| own_of(&file, first, part, owner));
+                let own = piece.into_iter().map(|(file, first, part)| own_of(file, first, part, owner));
                 own.collect::<Result<Vec<_>, _>>()
             };
             pieces.push(self.lookups.run(tenant(owner.tenant), decode));
         }
         let mut found = Vec::new();
         for piece in try_join_all(pieces).await? {
-            found.extend(piece?.into_iter().map(|(file, own)| {
-                self.places.insert((file.path.clone(), owner), own.1.clone());
+            found.extend(piece?.into_iter().map(|(file, own): (_, Own<K>)| {
+                self.places.insert((file, owner), own.1.clone());
                 own
             }));
         }
@@ -319,10 +333,10 @@ impl Files {
             // Whoever decodes it reads it.
             Some(path) => Source::File(path.clone()),
             None => {
-                let plan = Plan::of(&footer, &rows, columns);
-                let read = plan.ranges.iter().map(|range| self.get(objects, file, range.clone()));
+                let ranges = Plan::of(&footer, &rows, columns).ranges(&footer);
+                let read = ranges.iter().map(|range| self.get(objects, file, range.clone()));
                 let read = try_join_all(read).await.map_err(|error| file.named(error))?;
-                Source::Bytes(plan, read.into_iter().map(|(bytes, _)| bytes).collect())
+                Source::Bytes(Parts::of(&ranges, read.into_iter().map(|(bytes, _)| bytes).collect()))
             }
         };
         Ok(Part { footer, rows, columns, source })
@@ -339,44 +353,65 @@ pub(super) struct Part {
 
 enum Source {
     File(PathBuf),
-    Bytes(Plan, Vec<Bytes>),
+    Bytes(Parts),
 }
 
 impl Part {
     pub(super) fn decode(self) -> Result<Vec<RecordBatch>, BatchError> {
+        let plan = Plan::of(&self.footer, &self.rows, self.columns);
         match self.source {
             Source::File(path) => {
                 let unreadable = |error: std::io::Error| BatchError::Unavailable(error.to_string());
-                let file = Placed::open(&path).map_err(unreadable)?;
-                Plan::of(&self.footer, &self.rows, self.columns).decode(&self.footer, file)
+                plan.decode(&self.footer, Placed::open(&path).map_err(unreadable)?)
             }
-            Source::Bytes(plan, bytes) => {
-                let parts = plan.parts(bytes);
-                plan.decode(&self.footer, parts)
-            }
+            Source::Bytes(parts) => plan.decode(&self.footer, parts),
         }
     }
 }
 
-/// An owner's rows, and which rows of the file they are.
-type Own = (Vec<RecordBatch>, Range<usize>);
+/// What is kept of rows that are only looked for.
+struct Nothing;
 
-/// An owner's rows in a part of a file that begins with that row; none where it has no part.
-fn own_of(file: &Arc<File>, first: usize, part: Option<Part>, owner: Owner) -> Result<(Arc<File>, Own), BatchError> {
-    let own = part.map_or(Ok((Vec::new(), 0..0)), |part| of_owner(&part.decode()?, owner));
-    let (rows, found) = own.map_err(|error| file.named(error))?;
-    Ok((Arc::clone(file), (rows, found.start + first..found.end + first)))
+impl Kept for Nothing {
+    const COLUMNS: Names = &["tenant_id", "link_id"];
+
+    fn read(_rows: &[RecordBatch]) -> Result<Self, BatchError> {
+        Ok(Self)
+    }
+
+    fn beside(&self) -> usize {
+        0
+    }
+}
+
+/// What an owner's rows say, and which rows of the file they are.
+type Own<K> = (K, Range<usize>);
+
+/// That of a part of a file that begins with that row; without one the owner has no rows.
+fn own_of<K: Kept>(
+    file: Arc<File>,
+    first: usize,
+    part: Option<Part>,
+    owner: Owner,
+) -> Result<(Arc<File>, Own<K>), BatchError> {
+    let own = || {
+        let read = part.map_or(Ok(Vec::new()), Part::decode)?;
+        let (rows, found) = of_owner(&read, owner)?;
+        Ok((K::read(&rows)?, found.start + first..found.end + first))
+    };
+    let own = own().map_err(|error| file.named(error))?;
+    Ok((file, own))
 }
 
 pub(super) fn tenant(id: i64) -> TenantId {
     TenantId(id.cast_unsigned())
 }
 
-/// An owner's rows, copied, so that they hold nothing else in memory; and which of the rows they are.
+/// An owner's rows, and which of those read they are.
 ///
 /// They are found by bisection elsewhere, so rows in another order are refused.
 fn of_owner(read: &[RecordBatch], wanted: Owner) -> Result<(Vec<RecordBatch>, Range<usize>), BatchError> {
-    let (mut copied, mut found, mut first) = (Vec::new(), None, 0);
+    let (mut slices, mut found, mut first) = (Vec::new(), None, 0);
     let mut last: Option<Owner> = None;
     for batch in read {
         let owners = Columns::new(batch).owners()?;
@@ -395,12 +430,11 @@ fn of_owner(read: &[RecordBatch], wanted: Owner) -> Result<(Vec<RecordBatch>, Ra
             }
         }
         if let Some(own) = own {
-            let indices = UInt64Array::from_iter_values(own.start as u64..own.end as u64);
-            copied.push(take_record_batch(batch, &indices)?);
+            slices.push(batch.slice(own.start, own.len()));
             let start = found.map_or(first + own.start, |found: Range<usize>| found.start);
             found = Some(start..first + own.end);
         }
         first += batch.num_rows();
     }
-    Ok((copied, found.unwrap_or(0..0)))
+    Ok((slices, found.unwrap_or(0..0)))
 }

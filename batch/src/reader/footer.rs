@@ -17,9 +17,18 @@ use deltalake::parquet::file::metadata::{
 use deltalake::parquet::file::page_index::column_index::{ColumnIndexMetaData, PrimitiveColumnIndex};
 use deltalake::parquet::file::page_index::offset_index::OffsetIndexMetaData;
 
-use super::{Whose, unpack};
+use super::unpack;
 use crate::error::BatchError;
 use crate::tables::columns::Owner;
+
+/// Whose rows are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Whose {
+    /// One owner's.
+    Owner(Owner),
+    /// All of a tenant's links and its own.
+    Tenant(i64),
+}
 
 /// A file's footer, with whose rows are where.
 pub(super) struct Footer {

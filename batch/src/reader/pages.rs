@@ -17,7 +17,7 @@ use deltalake::parquet::file::reader::{ChunkReader, Length};
 use linktide_common::headroom::give_way;
 
 use super::footer::Footer;
-use super::unpack;
+use super::{Names, unpack};
 use crate::error::BatchError;
 
 /// Rows decoded at once.
@@ -25,25 +25,30 @@ const BATCH: usize = 8192;
 /// What lies between two ranges is read along rather than asked for twice.
 const GAP: u64 = 128 << 10;
 
-/// Where rows of some columns lie in a file.
+/// Rows of some columns of a file, and where they lie.
 pub(super) struct Plan {
-    columns: Vec<usize>,
-    groups: Vec<usize>,
+    columns: Names,
+    /// The row groups that the rows lie in, each with its first row and which of its own rows those are.
+    groups: Vec<(usize, usize, Range<usize>)>,
     /// Which rows of those groups together.
     rows: Range<usize>,
-    pub(super) ranges: Vec<Range<u64>>,
 }
 
 impl Plan {
-    /// The pages of the named columns that hold some rows, and the dictionaries they rest on.
-    pub(super) fn of(footer: &Footer, rows: &Range<usize>, columns: &[&str]) -> Self {
+    pub(super) fn of(footer: &Footer, rows: &Range<usize>, columns: Names) -> Self {
+        let groups = footer.groups(rows);
+        let first = groups.first().map_or(0, |(_, first, _)| *first);
+        Self { columns, groups, rows: rows.start - first..rows.end - first }
+    }
+
+    /// The pages of the named columns that hold the rows, and the dictionaries they rest on.
+    pub(super) fn ranges(&self, footer: &Footer) -> Vec<Range<u64>> {
         let metadata = footer.metadata.metadata();
         let schema = metadata.file_metadata().schema_descr();
-        let groups = footer.groups(rows);
-        let leaves: Vec<usize> =
-            (0..schema.num_columns()).filter(|leaf| columns.contains(&schema.get_column_root(*leaf).name())).collect();
+        let wanted = |leaf: &usize| self.columns.contains(&schema.get_column_root(*leaf).name());
+        let leaves: Vec<usize> = (0..schema.num_columns()).filter(wanted).collect();
         let mut ranges = Vec::new();
-        for (number, _, within) in &groups {
+        for (number, _, within) in &self.groups {
             let group = metadata.row_group(*number);
             for leaf in &leaves {
                 let (start, _) = group.column(*leaf).byte_range();
@@ -59,17 +64,7 @@ impl Plan {
                 }
             }
         }
-        let first = groups.first().map_or(0, |(_, first, _)| *first);
-        let rows = rows.start - first..rows.end - first;
-        let roots = footer.metadata.schema().fields().iter().enumerate();
-        let columns = roots.filter(|(_, field)| columns.contains(&field.name().as_str())).map(|(at, _)| at).collect();
-        let groups = groups.into_iter().map(|(number, ..)| number).collect();
-        Self { columns, groups, rows, ranges: joined(ranges) }
-    }
-
-    /// The bytes of its ranges, each with its place.
-    pub(super) fn parts(&self, bytes: Vec<Bytes>) -> Parts {
-        Parts(self.ranges.iter().map(|range| range.start).zip(bytes).collect())
+        joined(ranges)
     }
 
     /// The rows, from a file or from parts of it.
@@ -79,15 +74,17 @@ impl Plan {
         file: impl ChunkReader + 'static,
     ) -> Result<Vec<RecordBatch>, BatchError> {
         let metadata = footer.metadata.metadata();
-        let total = self.groups.iter().map(|group| index(metadata.row_group(*group).num_rows())).sum();
-        let schema = metadata.file_metadata().schema_descr();
-        let projection = ProjectionMask::roots(schema, self.columns);
+        let groups: Vec<usize> = self.groups.into_iter().map(|(number, ..)| number).collect();
+        let total = groups.iter().map(|group| index(metadata.row_group(*group).num_rows())).sum();
+        let fields = footer.metadata.schema().fields().iter().enumerate();
+        let wanted = fields.filter(|(_, field)| self.columns.contains(&field.name().as_str())).map(|(at, _)| at);
+        let projection = ProjectionMask::roots(metadata.file_metadata().schema_descr(), wanted);
         let selection = RowSelection::from_consecutive_ranges(std::iter::once(self.rows.clone()), total);
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
             Pages { file, packed: Arc::clone(&footer.packed) },
             footer.metadata.clone(),
         )
-        .with_row_groups(self.groups)
+        .with_row_groups(groups)
         .with_projection(projection)
         // A mask would ask for pages that nobody wants.
         .with_row_selection_policy(RowSelectionPolicy::Selectors)
@@ -123,6 +120,11 @@ fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 pub(super) struct Parts(Arc<[(u64, Bytes)]>);
 
 impl Parts {
+    /// The bytes of some ranges, which are in order.
+    pub(super) fn of(ranges: &[Range<u64>], bytes: Vec<Bytes>) -> Self {
+        Self(ranges.iter().map(|range| range.start).zip(bytes).collect())
+    }
+
     fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
         let at = self.0.partition_point(|(from, _)| *from <= start).saturating_sub(1);
         let part = self.0.get(at).and_then(|(from, bytes)| {

@@ -1,7 +1,7 @@
-//! Going through the rows of many files.
+//! Going through all rows of a tenant, of its own and of its links.
 //!
-//! Files are read side by side and looked at in their order, on threads of the processor, in turn with other tenants. All
-//! rows of a tenant may be many: they come piece by piece, and nothing of them is kept.
+//! Files are read side by side and looked at in their order, on threads of the processor, in turn with other tenants. The
+//! rows may be many: they come piece by piece, and nothing of them is kept.
 
 use std::sync::Arc;
 
@@ -10,10 +10,11 @@ use deltalake::arrow::array::RecordBatch;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use linktide_common::headroom::give_way;
 
+use super::Names;
 use super::files::{File, Files, Part, tenant};
-use super::{Names, Whose};
+use super::footer::Whose;
 use crate::error::BatchError;
-use crate::tables::columns::{Columns, Owner};
+use crate::tables::columns::Columns;
 
 /// Files that one question reads at once.
 const FILES_AT_ONCE: usize = 32;
@@ -21,47 +22,8 @@ const FILES_AT_ONCE: usize = 32;
 const PIECES_AHEAD: usize = 3;
 
 impl Files {
-    /// What `take` makes of the rows of the files that are `whose`.
+    /// What `take` makes of all rows of a tenant.
     pub(super) async fn scan<T: Default + Send + 'static>(
-        &self,
-        objects: &Arc<dyn ObjectStore>,
-        files: Vec<Arc<File>>,
-        whose: Whose,
-        columns: Names,
-        take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
-    ) -> Result<T, BatchError> {
-        let of = match whose {
-            Whose::Owner(owner) => owner.tenant,
-            Whose::Tenant(tenant) => tenant,
-        };
-        let _turn = self.turns.turn(tenant(of)).await?;
-        match whose {
-            Whose::Owner(owner) => self.scan_of(objects, files, owner, columns, take).await,
-            Whose::Tenant(tenant) => self.scan_all(objects, files, tenant, columns, take).await,
-        }
-    }
-
-    async fn scan_of<T: Default + Send + 'static>(
-        &self,
-        objects: &Arc<dyn ObjectStore>,
-        files: Vec<Arc<File>>,
-        owner: Owner,
-        columns: Names,
-        take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
-    ) -> Result<T, BatchError> {
-        let rows = self.rows_of(objects, files, owner, columns).await?;
-        if rows.iter().all(|rows| rows.is_empty()) {
-            return Ok(T::default());
-        }
-        let fold = move || {
-            let mut found = T::default();
-            rows.iter().flat_map(|rows| rows.iter()).try_for_each(|rows| take(rows, &mut found))?;
-            Ok(found)
-        };
-        self.lookups.run(tenant(owner.tenant), fold).await?
-    }
-
-    async fn scan_all<T: Default + Send + 'static>(
         &self,
         objects: &Arc<dyn ObjectStore>,
         files: Vec<Arc<File>>,
@@ -69,6 +31,7 @@ impl Files {
         columns: Names,
         take: impl Fn(&RecordBatch, &mut T) -> Result<(), BatchError> + Send + 'static,
     ) -> Result<T, BatchError> {
+        let _turn = self.turns.turn(tenant(of)).await?;
         let pieces = |file: Arc<File>| async move {
             let footer = self.footer(objects, &file).await?;
             let rows = footer.owners.candidates(Whose::Tenant(of));

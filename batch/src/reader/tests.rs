@@ -6,22 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use deltalake::ObjectStore;
-use deltalake::arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
+use deltalake::arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use deltalake::parquet::basic::Compression;
 use deltalake::parquet::file::metadata::ColumnChunkMetaData;
 use deltalake::parquet::file::reader::{FileReader as _, SerializedFileReader};
+use linktide_common::id::LinkId;
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
+use super::Names;
 use super::files::{File, Files};
-use super::{Names, Whose};
+use super::kept::{Kept, Labels};
 use crate::error::BatchError;
 use crate::tables::columns::{Columns, Owner};
 use crate::tables::parquet::Encoder;
 
-const VALUES: Names = &["tenant_id", "link_id", "value"];
-const SKETCHES: Names = &["tenant_id", "link_id", "sketch"];
 const MEMORY: u64 = 1 << 24;
 
 /// Owners with their rows.
@@ -90,35 +90,76 @@ fn take_values(rows: &RecordBatch, found: &mut Vec<i64>) -> Result<(), BatchErro
     Ok(())
 }
 
+/// The values of an owner's rows.
+struct Values(Vec<i64>);
+
+impl Kept for Values {
+    const COLUMNS: Names = &["tenant_id", "link_id", "value"];
+
+    fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
+        let mut found = Vec::new();
+        rows.iter().try_for_each(|rows| take_values(rows, &mut found))?;
+        Ok(Self(found))
+    }
+
+    fn beside(&self) -> usize {
+        self.0.len() * size_of::<i64>()
+    }
+}
+
+/// The first byte of each of an owner's sketches.
+struct Sketches(Vec<u8>);
+
+impl Kept for Sketches {
+    const COLUMNS: Names = &["tenant_id", "link_id", "sketch"];
+
+    fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
+        let sketches = rows.iter().map(|rows| Columns::new(rows).binaries("sketch")).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self(sketches.into_iter().flatten().flatten().map(|sketch| sketch[0]).collect()))
+    }
+
+    fn beside(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// An owner's values in a file, of which others may be known already.
+async fn ask_of(
+    files: &Files,
+    objects: &Arc<dyn ObjectStore>,
+    file: &Arc<File>,
+    owner: Owner,
+) -> Result<Vec<i64>, BatchError> {
+    let found = files.kept::<Values>(objects, vec![Arc::clone(file)], owner).await?;
+    Ok(found.iter().flat_map(|values| &values.0).copied().collect())
+}
+
 async fn ask(objects: &Arc<dyn ObjectStore>, file: &Arc<File>, owner: Owner) -> Result<Vec<i64>, BatchError> {
-    let files = Arc::new(Files::new(MEMORY));
-    files.scan(objects, vec![Arc::clone(file)], Whose::Owner(owner), VALUES, take_values).await
+    ask_of(&Files::new(MEMORY), objects, file, owner).await
 }
 
 #[tokio::test]
 async fn rows_of_everybody_are_found_and_of_nobody_else() {
     let owners = owners();
     let (objects, file) = whole(&all(&owners)).await;
-    let files = Arc::new(Files::new(MEMORY));
+    let files = Files::new(MEMORY);
     for round in 0..2 {
         for (owner, rows) in &owners {
-            let found: Vec<i64> =
-                files.scan(&objects, vec![Arc::clone(&file)], Whose::Owner(*owner), VALUES, take_values).await.unwrap();
+            let found = ask_of(&files, &objects, &file, *owner).await.unwrap();
             assert_eq!(found, rows.clone().collect::<Vec<_>>(), "{owner:?}, round {round}");
         }
     }
     for owner in
         [Owner { tenant: 0, link: Some(1) }, Owner { tenant: 60, link: None }, Owner { tenant: -2, link: None }]
     {
-        let found: Vec<i64> =
-            files.scan(&objects, vec![Arc::clone(&file)], Whose::Owner(owner), VALUES, take_values).await.unwrap();
+        let found = ask_of(&files, &objects, &file, owner).await.unwrap();
         assert_eq!(found, [0; 0], "{owner:?}");
     }
     for tenant in [-2, -1, 0, 1, 59, 60] {
         let wanted: Vec<i64> =
             owners.iter().filter(|(owner, _)| owner.tenant == tenant).flat_map(|(_, rows)| rows.clone()).collect();
         let found: Vec<i64> =
-            files.scan(&objects, vec![Arc::clone(&file)], Whose::Tenant(tenant), VALUES, take_values).await.unwrap();
+            files.scan(&objects, vec![Arc::clone(&file)], tenant, Values::COLUMNS, take_values).await.unwrap();
         assert_eq!(found, wanted, "tenant {tenant}");
     }
 }
@@ -131,14 +172,14 @@ async fn file_of_a_folder_is_read_as_one_of_a_bucket_and_named_when_it_is_gone()
     let objects: Arc<dyn ObjectStore> =
         Arc::new(object_store::local::LocalFileSystem::new_with_prefix(folder.path()).unwrap());
     objects.put(&file.path, bytes.into()).await.unwrap();
-    let files = Arc::new(Files::new(MEMORY));
-    let asked = |owner| files.scan(&objects, vec![Arc::clone(&file)], Whose::Owner(owner), VALUES, take_values);
+    let files = Files::new(MEMORY);
+    let asked = |owner| ask_of(&files, &objects, &file, owner);
     for (owner, rows) in owners.iter().step_by(17) {
-        let found: Vec<i64> = asked(*owner).await.unwrap();
+        let found = asked(*owner).await.unwrap();
         assert_eq!(found, rows.clone().collect::<Vec<_>>(), "{owner:?}");
     }
     objects.delete(&file.path).await.unwrap();
-    let error = asked(Owner { tenant: 0, link: Some(3) }).await.map(|found: Vec<i64>| found).unwrap_err();
+    let error = asked(Owner { tenant: 0, link: Some(3) }).await.unwrap_err();
     assert!(error.is_transient() && error.to_string().contains(&file.name), "{error}");
 }
 
@@ -172,29 +213,58 @@ async fn sketches_of_few_rows_are_read_without_those_around_them() {
     let owners = owners();
     let (objects, file) = whole(&all(&owners)).await;
     let store = Arc::new(Counting { objects, read: AtomicU64::new(0) });
-    let (objects, files): (Arc<dyn ObjectStore>, _) =
-        (Arc::clone(&store) as Arc<dyn ObjectStore>, Arc::new(Files::new(MEMORY)));
+    let (objects, files): (Arc<dyn ObjectStore>, _) = (Arc::clone(&store) as Arc<dyn ObjectStore>, Files::new(MEMORY));
     files.footer(&objects, &file).await.unwrap();
     let before = store.read.load(Ordering::Acquire);
     let owner = Owner { tenant: 0, link: Some(300) };
-    let take = |rows: &RecordBatch, found: &mut Vec<u8>| {
-        found.extend(Columns::new(rows).binaries("sketch")?.iter().flatten().map(|sketch| sketch[0]));
-        Ok(())
-    };
-    let found: Vec<u8> = files.scan(&objects, vec![file], Whose::Owner(owner), SKETCHES, take).await.unwrap();
-    assert_eq!(found, owners[&owner].clone().map(|row| row.to_le_bytes()[0]).collect::<Vec<_>>());
+    let found = files.kept::<Sketches>(&objects, vec![file], owner).await.unwrap();
+    let found = &found[0].0;
+    assert_eq!(*found, owners[&owner].clone().map(|row| row.to_le_bytes()[0]).collect::<Vec<_>>());
     let read = store.read.load(Ordering::Acquire) - before;
     assert!(read < 64 << 10, "{read} bytes were read for {} rows", found.len());
+}
+
+#[tokio::test]
+async fn name_of_one_link_is_read_without_those_of_all() {
+    let count = 60_000;
+    let text = |name: &str, link: i64| format!("{name} {link:x} {}", link.wrapping_mul(0x5851_f42d_4c95_7f2d));
+    let texts = |name| Arc::new((0..count).map(|link| Some(text(name, link))).collect::<StringArray>()) as ArrayRef;
+    let stamps = TimestampMicrosecondArray::from_iter_values((0..count).map(|link| link * 1000)).with_timezone("UTC");
+    let ids =
+        BinaryArray::from_iter_values((0..count).map(|link| uuid::Uuid::from_u64_pair(7, link as u64).into_bytes()));
+    let columns = [
+        ("tenant_id", Arc::new(Int64Array::from_iter_values((0..count).map(|_| 7))) as ArrayRef, false),
+        ("link_id", Arc::new(Int64Array::from_iter_values(0..count)), false),
+        ("slug", texts("slug"), true),
+        ("title", texts("title"), true),
+        ("destination", texts("destination"), true),
+        ("labelled_at", Arc::new(stamps), false),
+        ("click_id", Arc::new(ids), false),
+    ];
+    let bytes = written(RecordBatch::try_from_iter_with_nullable(columns).unwrap()).await;
+    let size = bytes.len();
+    let (objects, file) = store(bytes, size).await;
+    let store = Arc::new(Counting { objects, read: AtomicU64::new(0) });
+    let (objects, files): (Arc<dyn ObjectStore>, _) = (Arc::clone(&store) as Arc<dyn ObjectStore>, Files::new(MEMORY));
+    files.footer(&objects, &file).await.unwrap();
+    let before = store.read.load(Ordering::Acquire);
+    let found = files.kept::<Labels>(&objects, vec![file], Owner { tenant: 7, link: Some(41_234) }).await.unwrap();
+    let [(link, label)] = &*found[0].0 else { panic!("{} labels", found[0].0.len()) };
+    assert_eq!(*link, LinkId(41_234));
+    for (name, found) in [("slug", &label.slug), ("title", &label.title), ("destination", &label.destination)] {
+        assert_eq!(found.as_deref(), Some(&*text(name, 41_234)));
+    }
+    let read = store.read.load(Ordering::Acquire) - before;
+    assert!(read < 128 << 10, "{read} bytes of {size} were read for one label");
 }
 
 #[tokio::test]
 async fn little_memory_costs_time_and_no_rows() {
     let owners = owners();
     let (objects, file) = whole(&all(&owners)).await;
-    let files = Arc::new(Files::new(1 << 10));
+    let files = Files::new(1 << 10);
     for (owner, rows) in owners.iter().step_by(37).chain(owners.iter().step_by(53)) {
-        let found: Vec<i64> =
-            files.scan(&objects, vec![Arc::clone(&file)], Whose::Owner(*owner), VALUES, take_values).await.unwrap();
+        let found = ask_of(&files, &objects, &file, *owner).await.unwrap();
         assert_eq!(found.len(), rows.clone().count(), "{owner:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! `link_stats_hourly`: tenant, link and event hour, with counts by quarter and the hour's sketch of visitors.
 
-use deltalake::arrow::array::Int64Array;
+use deltalake::arrow::array::{Int64Array, RecordBatch};
 use deltalake::arrow::datatypes::{DataType, Field};
-use linktide_common::bucket::Hour;
+use linktide_common::bucket::{Hour, Quarter};
 use linktide_common::count::Counts;
 
-use super::columns::{Columns, counted, from_micros, instant, number, optional, schema};
+use super::columns::{Columns, Owner, counted, from_micros, instant, number, optional, schema};
 use super::rollup::Rollup;
 use crate::error::BatchError;
 use crate::table::Definition;
@@ -17,6 +17,17 @@ pub(crate) const QUARTERS: [[&str; 4]; 4] = [
     ["clicks_30", "bots_30", "previews_30", "repeats_30"],
     ["clicks_45", "bots_45", "previews_45", "repeats_45"],
 ];
+/// Those, and whose rows they are of which hour.
+pub(crate) const BY_QUARTER: [&str; 19] = {
+    let mut names = ["tenant_id"; 19];
+    (names[1], names[2]) = ("link_id", "hour_bucket");
+    let mut at = 0;
+    while at < 16 {
+        names[3 + at] = QUARTERS[at / 4][at % 4];
+        at += 1;
+    }
+    names
+};
 /// What a click is in each of these columns. Whether it is a repeat says `repeated`.
 const KINDS: [&str; 4] = ["click", "bot", "preview", "0"];
 
@@ -106,10 +117,24 @@ fn each(expression: impl Fn(usize, usize, &str) -> String) -> String {
 
 pub(crate) type CountColumns<'a> = [&'a Int64Array; 4];
 
-pub(crate) fn quarter_columns<'a>(columns: &Columns<'a>) -> Result<[CountColumns<'a>; 4], BatchError> {
-    let quarter = |names: [&str; 4]| count_columns(columns, names);
+/// Hands over the counts of each quarter, without empty ones.
+pub(crate) fn each_quarter(rows: &RecordBatch, mut take: impl FnMut(Owner, Quarter, Counts)) -> Result<(), BatchError> {
+    let columns = Columns::new(rows);
+    let (owners, hours) = (columns.owners()?, columns.instants("hour_bucket")?);
+    let quarter = |names: [&str; 4]| count_columns(&columns, names);
     let [a, b, c, d] = QUARTERS;
-    Ok([quarter(a)?, quarter(b)?, quarter(c)?, quarter(d)?])
+    let quarters = [quarter(a)?, quarter(b)?, quarter(c)?, quarter(d)?];
+    for row in 0..rows.num_rows() {
+        let mut quarter = hour_at(hours.value(row))?.first_quarter();
+        for columns in &quarters {
+            let counts = counts_at(columns, row);
+            if !counts.is_zero() {
+                take(owners.at(row), quarter, counts);
+            }
+            quarter = quarter.next();
+        }
+    }
+    Ok(())
 }
 
 /// Columns of all clicks, of those by bots, of previews, and of repeats.

@@ -7,7 +7,9 @@
 //! Rollups are looked up by a link: their row groups are small, so that all columns of some rows lie near one another and
 //! are read at once; what they are looked up by is stored as differences, which need no dictionary to be read first; and the
 //! page index, which readers keep in memory, tells bounds of those columns alone. Their numbers are small as they are
-//! encoded, and unpacking a page costs more than reading it: texts and the sketches of hours alone are packed.
+//! encoded, and unpacking a page costs more than reading it: texts and the sketches of hours alone are packed. What links are
+//! called hardly repeats, and is asked for one by one: it has no dictionary, of which whoever wants one text would read all,
+//! and pages of few rows.
 //!
 //! Raw clicks are packed (Zstandard). Most of what one takes is in few columns. Those that hardly repeat are stored as
 //! differences, without a dictionary that would be given up half-way; those that repeat after thousands of others may have a
@@ -36,6 +38,8 @@ const ROLLUP_ROWS_A_GROUP: usize = 1 << 16;
 const BYTES_A_GROUP: usize = 64 << 20;
 /// Rows that a page holds at most: whoever wants one decodes that many.
 const ROWS_A_PAGE: usize = 1000;
+/// The same where each row is texts.
+const LABELS_A_PAGE: usize = 200;
 const SKETCH_BYTES_A_PAGE: usize = 128 << 10;
 const DAILY_SKETCH_BYTES_A_PAGE: usize = 32 << 10;
 /// Columns whose values hardly repeat, with how each is told from the one before it.
@@ -50,6 +54,8 @@ const SORTED: [&str; 4] = ["tenant_id", "link_id", "day_bucket", "hour_bucket"];
 const ROLLUP_DIFFERENCES: [&str; 5] = ["tenant_id", "link_id", "day_bucket", "first_click", "last_click"];
 /// Columns of rollups that are packed: texts, and sketches of hours, which are many and seldom asked for.
 const ROLLUP_PACKED: [&str; 4] = ["sketch", "slug", "title", "destination"];
+/// Columns of texts, and what goes with them, that are nearly each of its own.
+const LABELS: [&str; 4] = ["slug", "title", "destination", "labelled_at"];
 /// Columns whose values repeat after thousands of others.
 const LARGE_DICTIONARIES: [&str; 3] = ["ip_hash", "visitor", "user_agent"];
 const LARGE_DICTIONARY: usize = 4 << 20;
@@ -144,6 +150,12 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
             properties = properties
                 .set_column_dictionary_enabled(ColumnPath::from(name), false)
                 .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
+        }
+    }
+    if has("labelled_at") {
+        properties = properties.set_data_page_row_count_limit(LABELS_A_PAGE).set_write_batch_size(LABELS_A_PAGE);
+        for name in LABELS {
+            properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
         }
     }
     if has("sketch") {

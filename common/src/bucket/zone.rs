@@ -80,9 +80,9 @@ impl Zone {
     /// An instant in this zone as RFC 3339 with the offset: `2026-03-01T00:00:00+05:30`.
     #[must_use]
     pub fn format(&self, at: Timestamp) -> String {
-        let zoned = self.local(at);
-        let text = zoned.timestamp().display_with_offset(zoned.offset()).to_string();
-        if zoned.offset().is_zero() { text.replace("+00:00", "Z") } else { text }
+        let at = instant(at);
+        let offset = self.zone.to_offset(at);
+        if offset.is_zero() { at.to_string() } else { at.display_with_offset(offset).to_string() }
     }
 }
 

@@ -153,7 +153,7 @@ fn breakdown(spec: &Spec, answers: &Answers, range: Range) -> Vec<ArrayRef> {
     let mut rows: Vec<(&str, String, u64)> = Vec::new();
     for dimension in &spec.by {
         // As in the answers: what a sender called `(other)` is among the others.
-        let counts = answer.values(*dimension, range).into_iter().filter(|(value, _)| ***value != *OTHER);
+        let counts = answer.values(*dimension, range).into_iter().filter(|(value, _)| *value != OTHER);
         let (listed, rest) = merge::top(counts, traffic, total, usize::MAX);
         rows.extend(listed.into_iter().map(|listed| (dimension.name(), listed.value.to_string(), listed.clicks)));
         rows.extend((rest > 0).then(|| (dimension.name(), OTHER.to_owned(), rest)));

@@ -47,7 +47,7 @@ impl Ask {
             let values = answer.values(*dimension, question.range).into_iter();
             // A value that a sender called `(other)` is counted among the others, or the name would stand twice.
             let listed =
-                values.filter(|(value, _)| ***value != *OTHER && filter.is_none_or(|filter| filter.matches(value)));
+                values.filter(|(value, _)| *value != OTHER && filter.is_none_or(|filter| filter.matches(value)));
             let (listed, rest) = merge::top(listed, traffic, total, self.limit);
             let count = |value: &str, clicks: u64| ValueCount {
                 value: value.to_owned(),

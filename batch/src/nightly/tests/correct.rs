@@ -260,9 +260,9 @@ async fn rolled_up(world: &World) -> Reasons {
     let (snapshot, mut reasons) = (world.snapshot().await, Reasons::new());
     for day in stored(world).await.into_keys().map(|(day, _)| day).collect::<std::collections::BTreeSet<_>>() {
         let range = Range::new(day.first_quarter(), day.next().first_quarter());
-        let values = snapshot.values(Subject::Tenant(TENANT), &[Dimension::BotReason], range).await.unwrap();
-        for (_, reason, counts) in values.into_iter().filter(|(_, _, counts)| counts.humans + counts.bots > 0) {
-            reasons.insert((day, reason.to_string()), counts.humans + counts.bots);
+        let values = snapshot.values(Subject::Tenant(TENANT), range).await.unwrap();
+        for (reason, counts) in values.of(Dimension::BotReason) {
+            *reasons.entry((day, reason.to_owned())).or_default() += counts.humans + counts.bots;
         }
     }
     reasons
@@ -414,10 +414,12 @@ fn rules_with_places(folder: &std::path::Path) -> Arc<Rules> {
 async fn countries(world: &World) -> Vec<(String, u64)> {
     let all = Range::new(Quarter(0), Quarter(3_000_000));
     let snapshot = world.snapshot().await;
-    let found = snapshot.values(Subject::Tenant(TENANT), &[Dimension::Country], all).await.unwrap();
-    let mut found: Vec<_> = found.into_iter().map(|(_, value, counts)| (value.to_string(), counts.humans)).collect();
-    found.sort();
-    found
+    let found = snapshot.values(Subject::Tenant(TENANT), all).await.unwrap();
+    let mut sums = std::collections::BTreeMap::new();
+    for (value, counts) in found.of(Dimension::Country) {
+        *sums.entry(value.to_owned()).or_default() += counts.humans;
+    }
+    sums.into_iter().collect()
 }
 
 #[tokio::test]

@@ -261,7 +261,7 @@ impl World {
                 *expected.entry(*day).or_default() += 1;
             }
             let found = snapshot.visitors(subject, Hour(0)..Hour(750_000)).await.unwrap();
-            for (day, set) in found.days {
+            for (day, set) in found.days() {
                 let count = expected.remove(&day).unwrap_or_default();
                 assert_eq!(set.members().map(<[i64]>::len), Some(count).filter(|count| *count <= MOST), "{owner:?}");
                 (few, many) = (few || set.members().is_some(), many || set.members().is_none());
@@ -350,16 +350,17 @@ impl World {
                 {
                     *values.entry(language.clone()).or_default() += *counts;
                 }
-                let found = snapshot.values(subject, &[Dimension::Language], range).await.unwrap();
-                let found: BTreeMap<_, _> =
-                    found.into_iter().map(|(_, value, counts)| (value.to_string(), counts)).collect();
+                let mut found: BTreeMap<String, Counts> = BTreeMap::new();
+                for (value, counts) in snapshot.values(subject, range).await.unwrap().of(Dimension::Language) {
+                    *found.entry(value.to_owned()).or_default() += counts;
+                }
                 assert_eq!(found, values);
             }
             let visitors = plain.visitors.get(&owner).map_or(0, BTreeSet::len) as f64;
             let found = snapshot.visitors(subject, Hour(0)..Hour(750_000)).await.unwrap();
-            let estimate = found.sketch.count() as f64;
-            assert!((estimate - visitors).abs() <= 2.0 + visitors * 0.03, "{:?} for {visitors}", found.sketch);
-            let known: usize = found.days.iter().map(|(_, set)| set.members().unwrap().len()).sum();
+            let estimate = found.sketch().count() as f64;
+            assert!((estimate - visitors).abs() <= 2.0 + visitors * 0.03, "{:?} for {visitors}", found.sketch());
+            let known: usize = found.days().map(|(_, set)| set.members().unwrap().len()).sum();
             assert_eq!(known, plain.visitors.get(&owner).map_or(0, BTreeSet::len), "40 addresses are few");
         }
         let links = snapshot.links(TENANT, part).await.unwrap();
@@ -375,9 +376,9 @@ impl World {
         let clicked: BTreeSet<LinkId> = plain.totals.keys().filter_map(|(owner, _)| *owner).collect();
         let expected: Vec<_> = clicked.into_iter().map(|link| (link, Some(format!("s{link}").into()))).collect();
         assert_eq!(labelled.into_iter().collect::<BTreeMap<_, _>>(), expected.into_iter().collect());
-        let rated = snapshot.values(Subject::Tenant(TENANT), &[Dimension::BotReason], all).await.unwrap();
-        let rated = rated.into_iter().filter(|(_, value, _)| value.as_ref() == "rate");
-        assert_eq!(rated.map(|(_, _, counts)| counts.bots).sum::<u64>(), plain.rate_bots);
+        let reasons = snapshot.values(Subject::Tenant(TENANT), all).await.unwrap();
+        let rated = reasons.of(Dimension::BotReason).filter(|(reason, _)| *reason == "rate");
+        assert_eq!(rated.map(|(_, counts)| counts.bots).sum::<u64>(), plain.rate_bots);
     }
 }
 
