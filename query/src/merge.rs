@@ -114,11 +114,16 @@ pub(crate) struct Answered {
 
 /// Which layers a bucket rests on: batch where its time begins before the watermark, speed where it ends behind it, and
 /// whichever has given a click of its time, a late or an early one. A layer that did not answer is never among them.
-pub(crate) fn layers(range: Range, watermark: Hour, counts: ByLayer, answered: Answered) -> Vec<&'static str> {
+pub(crate) fn layers(range: Range, watermark: Hour, counts: ByLayer, answered: Answered) -> &'static [&'static str] {
     let border = watermark.first_quarter();
     let batch = answered.batch && (range.start < border || !counts.batch.is_zero());
     let speed = answered.speed && (range.end > border || !counts.speed.is_zero());
-    [(batch, "batch"), (speed, "speed")].into_iter().filter(|(rests, _)| *rests).map(|(_, name)| name).collect()
+    match (batch, speed) {
+        (true, true) => &["batch", "speed"],
+        (true, false) => &["batch"],
+        (false, true) => &["speed"],
+        (false, false) => &[],
+    }
 }
 
 /// Whether a bucket may still lack clicks of its time: the range cuts it off, its time is not over as far as the answer
@@ -326,7 +331,7 @@ mod tests {
         assert_eq!(rests(hours(0, 1), ByLayer::default(), BOTH), ["speed"]);
         assert_eq!(rests(hours(0, 1), early, BOTH), ["batch", "speed"]);
         assert_eq!(rests(hours(-1, 1), ByLayer::default(), Answered { speed: false, ..BOTH }), ["batch"]);
-        assert_eq!(rests(hours(-2, -1), ByLayer::default(), Answered { batch: false, ..BOTH }), Vec::<&str>::new());
+        assert_eq!(rests(hours(-2, -1), ByLayer::default(), Answered { batch: false, ..BOTH }), [""; 0]);
     }
 
     #[test]

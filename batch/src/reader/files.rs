@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Names;
-use super::footer::{Footer, Whose};
+use super::footer::{Candidates, Footer, Whose};
 use super::kept::Kept;
 use super::pages::{Parts, Placed, Plan};
 use crate::error::BatchError;
@@ -42,7 +42,7 @@ const ENTRY: usize = 256;
 /// More rows than these are not read with their sketches before it is known which of them are wanted.
 const FEW: usize = 64;
 /// Files whose rows are decoded in one piece of work: a piece takes a millisecond or two.
-const FILES_A_PIECE: usize = 8;
+const FILES_A_PIECE: usize = 16;
 /// Questions for rows that a tenant may have under way, which are what a dashboard or two ask at once, and that may wait.
 const TURNS: usize = 8;
 const WAITING: usize = 512;
@@ -51,6 +51,9 @@ const REQUESTS_AT_ONCE: usize = 64;
 /// Of a file's bytes, so many lie in its footer and page index at most, with few exceptions.
 const FOOTER_SHARE: u64 = 16;
 const SMALL: u64 = 64 << 10;
+
+/// What rows are found by.
+pub(super) const IDS: Names = &["tenant_id", "link_id"];
 
 /// A file of a table.
 #[derive(Debug)]
@@ -268,44 +271,49 @@ impl Files {
         let place = |file: &Arc<File>| {
             let file = Arc::clone(file);
             async move {
-                match self.places.get(&(Arc::clone(&file), owner)) {
-                    Some(rows) => Ok::<_, BatchError>(rows),
-                    None => Ok(self.footer(objects, &file).await?.owners.candidates(Whose::Owner(owner))),
+                if let Some(rows) = self.places.get(&(Arc::clone(&file), owner)) {
+                    return Ok::<_, BatchError>(Place { file, rows, ids: &[] });
                 }
+                let Candidates { rows, are_of_tenant } =
+                    self.footer(objects, &file).await?.owners.candidates(Whose::Owner(owner));
+                Ok(Place { file, rows, ids: if are_of_tenant { &IDS[1..] } else { IDS } })
             }
         };
-        let places: Vec<Range<usize>> = try_join_all(files.iter().map(place)).await?;
-        let mut wanted: Vec<(Arc<File>, Range<usize>)> = files.iter().cloned().zip(places).collect();
+        let mut places = try_join_all(files.iter().map(place)).await?;
         if K::COLUMNS.contains(&"sketch") {
-            let many: Vec<usize> = (0..wanted.len()).filter(|at| wanted[*at].1.len() > FEW).collect();
-            let among = many.iter().map(|at| wanted[*at].clone()).collect();
-            let found = self.own::<Nothing>(objects, among, owner).await?;
-            for (at, (_, rows)) in many.into_iter().zip(found) {
-                wanted[at].1 = rows;
+            let many = places.iter_mut().filter(|place| !place.ids.is_empty() && place.rows.len() > FEW);
+            let many: Vec<&mut Place> = many.collect();
+            let found =
+                self.own::<Nothing>(objects, many.iter().map(|place| (*place).clone()).collect(), owner).await?;
+            for (place, (_, rows)) in many.into_iter().zip(found) {
+                (place.rows, place.ids) = (rows, &[]);
             }
         }
-        Ok(self.own(objects, wanted, owner).await?.into_iter().map(|(kept, _)| kept).collect())
+        Ok(self.own(objects, places, owner).await?.into_iter().map(|(kept, _)| kept).collect())
     }
 
-    /// What an owner's rows among some of each file say, and which they are. They are decoded a few files at a time, so that
-    /// others have their turn.
+    /// What an owner's rows in some places say, and which they are. They are decoded a few files at a time, so that others have
+    /// their turn.
     async fn own<K: Kept>(
         &self,
         objects: &Arc<dyn ObjectStore>,
-        among: Vec<(Arc<File>, Range<usize>)>,
+        places: Vec<Place>,
         owner: Owner,
     ) -> Result<Vec<Own<K>>, BatchError> {
-        let read = |(file, rows): (Arc<File>, Range<usize>)| async move {
-            let part =
-                if rows.is_empty() { None } else { Some(self.part(objects, &file, rows.clone(), K::COLUMNS).await?) };
-            Ok::<_, BatchError>((file, rows.start, part))
+        let read = |place: Place| async move {
+            let Place { file, rows, ids } = &place;
+            let part = match rows.is_empty() {
+                true => None,
+                false => Some(self.part(objects, file, rows.clone(), ids, K::COLUMNS).await?),
+            };
+            Ok::<_, BatchError>((place, part))
         };
-        let mut parts = try_join_all(among.into_iter().map(read)).await?.into_iter().peekable();
+        let mut parts = try_join_all(places.into_iter().map(read)).await?.into_iter().peekable();
         let mut pieces = Vec::new();
         while parts.peek().is_some() {
             let piece: Vec<_> = parts.by_ref().take(FILES_A_PIECE).collect();
             let decode = move || {
-                let own = piece.into_iter().map(|(file, first, part)| own_of(file, first, part, owner));
+                let own = piece.into_iter().map(|(place, part)| own_of(place, part, owner));
                 own.collect::<Result<Vec<_>, _>>()
             };
             pieces.push(self.lookups.run(tenant(owner.tenant), decode));
@@ -326,6 +334,7 @@ impl Files {
         objects: &Arc<dyn ObjectStore>,
         file: &File,
         rows: Range<usize>,
+        ids: Names,
         columns: Names,
     ) -> Result<Part, BatchError> {
         let footer = self.footer(objects, file).await?;
@@ -333,13 +342,13 @@ impl Files {
             // Whoever decodes it reads it.
             Some(path) => Source::File(path.clone()),
             None => {
-                let ranges = Plan::of(&footer, &rows, columns).ranges(&footer);
+                let ranges = Plan::of(&footer, &rows, ids, columns).ranges(&footer);
                 let read = ranges.iter().map(|range| self.get(objects, file, range.clone()));
                 let read = try_join_all(read).await.map_err(|error| file.named(error))?;
                 Source::Bytes(Parts::of(&ranges, read.into_iter().map(|(bytes, _)| bytes).collect()))
             }
         };
-        Ok(Part { footer, rows, columns, source })
+        Ok(Part { footer, rows, ids, columns, source })
     }
 }
 
@@ -347,6 +356,7 @@ impl Files {
 pub(super) struct Part {
     footer: Arc<Footer>,
     rows: Range<usize>,
+    ids: Names,
     columns: Names,
     source: Source,
 }
@@ -358,7 +368,7 @@ enum Source {
 
 impl Part {
     pub(super) fn decode(self) -> Result<Vec<RecordBatch>, BatchError> {
-        let plan = Plan::of(&self.footer, &self.rows, self.columns);
+        let plan = Plan::of(&self.footer, &self.rows, self.ids, self.columns);
         match self.source {
             Source::File(path) => {
                 let unreadable = |error: std::io::Error| BatchError::Unavailable(error.to_string());
@@ -369,11 +379,20 @@ impl Part {
     }
 }
 
+/// Where an owner's rows in a file are, or among which they are.
+#[derive(Clone)]
+struct Place {
+    file: Arc<File>,
+    rows: Range<usize>,
+    /// What they have to be found by: nothing where all are the owner's, the link where all are the tenant's.
+    ids: Names,
+}
+
 /// What is kept of rows that are only looked for.
 struct Nothing;
 
 impl Kept for Nothing {
-    const COLUMNS: Names = &["tenant_id", "link_id"];
+    const COLUMNS: Names = &[];
 
     fn read(_rows: &[RecordBatch]) -> Result<Self, BatchError> {
         Ok(Self)
@@ -387,17 +406,16 @@ impl Kept for Nothing {
 /// What an owner's rows say, and which rows of the file they are.
 type Own<K> = (K, Range<usize>);
 
-/// That of a part of a file that begins with that row; without one the owner has no rows.
-fn own_of<K: Kept>(
-    file: Arc<File>,
-    first: usize,
-    part: Option<Part>,
-    owner: Owner,
-) -> Result<(Arc<File>, Own<K>), BatchError> {
+/// That of the part of a file that a place is; where it has no rows, the owner has none.
+fn own_of<K: Kept>(place: Place, part: Option<Part>, owner: Owner) -> Result<(Arc<File>, Own<K>), BatchError> {
+    let Place { file, rows, ids } = place;
     let own = || {
         let read = part.map_or(Ok(Vec::new()), Part::decode)?;
-        let (rows, found) = of_owner(&read, owner)?;
-        Ok((K::read(&rows)?, found.start + first..found.end + first))
+        if ids.is_empty() {
+            return Ok((K::read(&read)?, rows));
+        }
+        let (own, found) = of_owner(&read, owner, ids)?;
+        Ok((K::read(&own)?, found.start + rows.start..found.end + rows.start))
     };
     let own = own().map_err(|error| file.named(error))?;
     Ok((file, own))
@@ -410,11 +428,11 @@ pub(super) fn tenant(id: i64) -> TenantId {
 /// An owner's rows, and which of those read they are.
 ///
 /// They are found by bisection elsewhere, so rows in another order are refused.
-fn of_owner(read: &[RecordBatch], wanted: Owner) -> Result<(Vec<RecordBatch>, Range<usize>), BatchError> {
+fn of_owner(read: &[RecordBatch], wanted: Owner, ids: Names) -> Result<(Vec<RecordBatch>, Range<usize>), BatchError> {
     let (mut slices, mut found, mut first) = (Vec::new(), None, 0);
     let mut last: Option<Owner> = None;
     for batch in read {
-        let owners = Columns::new(batch).owners()?;
+        let owners = Columns::new(batch).owners_of((ids != IDS).then_some(wanted.tenant))?;
         let mut own: Option<Range<usize>> = None;
         for row in 0..batch.num_rows() {
             let owner = owners.at(row);

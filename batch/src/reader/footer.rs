@@ -113,9 +113,17 @@ impl Footer {
     }
 }
 
+/// Rows among which those that were looked for lie together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidates {
+    pub(super) rows: Range<usize>,
+    /// Whether all of them are the tenant's that was looked for.
+    pub(super) are_of_tenant: bool,
+}
+
 impl Owned {
     /// Rows among which all that are `whose` lie together: those of whole pages.
-    pub(super) fn candidates(&self, whose: Whose) -> Range<usize> {
+    pub(super) fn candidates(&self, whose: Whose) -> Candidates {
         let (least, greatest) = match whose {
             Whose::Owner(owner) => (owner, owner),
             Whose::Tenant(tenant) => (Owner { tenant, link: None }, Owner { tenant, link: Some(i64::MAX) }),
@@ -123,7 +131,10 @@ impl Owned {
         let first = self.pages.partition_point(|page| page.owners.1 < least);
         let behind = self.pages.partition_point(|page| page.owners.0 <= greatest);
         let row = |page: usize| self.pages.get(page).map_or(self.rows, |page| page.first_row);
-        if first < behind { row(first)..row(behind) } else { 0..0 }
+        let rows = if first < behind { row(first)..row(behind) } else { 0..0 };
+        let of_tenant = |page: &Page| (page.owners.0.tenant, page.owners.1.tenant) == (least.tenant, least.tenant);
+        let are_of_tenant = self.pages.get(first..behind).is_none_or(|pages| pages.iter().all(of_tenant));
+        Candidates { rows, are_of_tenant }
     }
 }
 
@@ -266,7 +277,12 @@ mod tests {
                     Whose::Tenant(tenant) => row.tenant == tenant,
                 };
                 let first = owners.iter().position(of);
-                let found = file.candidates(whose);
+                let Candidates { rows: found, are_of_tenant } = file.candidates(whose);
+                let tenant = match whose {
+                    Whose::Owner(owner) => owner.tenant,
+                    Whose::Tenant(tenant) => tenant,
+                };
+                prop_assert!(!are_of_tenant || owners[found.clone()].iter().all(|row| row.tenant == tenant));
                 let Some(first) = first else {
                     prop_assert!(found.len() <= 4 * len, "{whose:?}: {found:?}");
                     continue;

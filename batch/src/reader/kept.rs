@@ -5,7 +5,6 @@ use deltalake::arrow::array::{Array as _, RecordBatch, TimestampMicrosecondArray
 use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
-use linktide_common::id::LinkId;
 use linktide_common::label::Label;
 
 use super::{DayRow, Names};
@@ -18,7 +17,7 @@ use crate::tables::link::Links;
 
 /// What is kept of an owner's rows.
 pub(super) trait Kept: Sized + Send + Sync + 'static {
-    /// The columns that it is read from: `tenant_id`, `link_id` and more.
+    /// The columns that it is read from, beside those that say whose the rows are.
     const COLUMNS: Names;
 
     /// Reads an owner's rows, in their order in the file.
@@ -32,17 +31,8 @@ pub(super) trait Kept: Sized + Send + Sync + 'static {
 pub(super) struct Days(pub(super) Box<[DayRow]>);
 
 impl Kept for Days {
-    const COLUMNS: Names = &[
-        "tenant_id",
-        "link_id",
-        "day_bucket",
-        "total_clicks",
-        "bot_clicks",
-        "previews",
-        "repeats",
-        "first_click",
-        "last_click",
-    ];
+    const COLUMNS: Names =
+        &["day_bucket", "total_clicks", "bot_clicks", "previews", "repeats", "first_click", "last_click"];
 
     fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
         let mut days = Vec::new();
@@ -73,8 +63,7 @@ fn instant(column: &TimestampMicrosecondArray, row: usize) -> Option<Timestamp> 
 pub(super) struct Hours(pub(super) Box<[(Hour, Counts)]>);
 
 impl Kept for Hours {
-    const COLUMNS: Names =
-        &["tenant_id", "link_id", "hour_bucket", "total_clicks", "bot_clicks", "previews", "repeats"];
+    const COLUMNS: Names = &["hour_bucket", "total_clicks", "bot_clicks", "previews", "repeats"];
 
     fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
         let mut hours = Vec::new();
@@ -119,7 +108,7 @@ impl Kept for Quarters {
 pub(super) struct ByValue<T> {
     /// The values, one behind the other.
     texts: Box<str>,
-    /// In the order of dimensions and of texts.
+    /// In the order of dimensions' names and of texts, as rows of one day are in a file.
     values: Box<[Value]>,
     counts: Box<[Counted<T>]>,
 }
@@ -148,7 +137,7 @@ impl<T> Counted<T> {
 impl<T: Copy + Ord> ByValue<T> {
     fn of(mut found: Vec<(Dimension, &str, Counted<T>)>) -> Self {
         found.sort_by(|(one, text, counted), (other, as_text, as_counted)| {
-            (one, text, counted.at).cmp(&(other, as_text, as_counted.at))
+            (one.name(), text, counted.at).cmp(&(other.name(), as_text, as_counted.at))
         });
         let (mut texts, mut values, mut counts) = (String::new(), Vec::<Value>::new(), Vec::with_capacity(found.len()));
         let mut before = None;
@@ -170,7 +159,7 @@ impl<T: Copy + Ord> ByValue<T> {
 impl<T> ByValue<T> {
     /// Each value of a dimension, with its counts in their order.
     pub(super) fn of_dimension(&self, dimension: Dimension) -> impl Iterator<Item = (&str, &[Counted<T>])> {
-        let first = self.values.partition_point(|value| value.dimension < dimension);
+        let first = self.values.partition_point(|value| value.dimension.name() < dimension.name());
         let (mut text, mut counts) = match first.checked_sub(1).map(|before| &self.values[before]) {
             Some(before) => (before.text, before.counts),
             None => (0, 0),
@@ -188,7 +177,7 @@ impl<T> ByValue<T> {
 }
 
 impl Kept for ByValue<Day> {
-    const COLUMNS: Names = &["tenant_id", "link_id", "dimension", "day_bucket", "value", "click_count", "bot_count"];
+    const COLUMNS: Names = &["dimension", "day_bucket", "value", "click_count", "bot_count"];
 
     fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
         let mut found = Vec::new();
@@ -210,8 +199,7 @@ impl Kept for ByValue<Day> {
 }
 
 impl Kept for ByValue<Quarter> {
-    const COLUMNS: Names =
-        &["tenant_id", "link_id", "dimension", "day_bucket", "value", "quarters", "quarter_clicks", "quarter_bots"];
+    const COLUMNS: Names = &["dimension", "day_bucket", "value", "quarters", "quarter_clicks", "quarter_bots"];
 
     fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
         let mut found = Vec::new();
@@ -255,22 +243,15 @@ fn each_value<'a>(
 }
 
 /// What links are called.
-pub(super) struct Labels(pub(super) Box<[(LinkId, Label)]>);
-
-impl Labels {
-    pub(super) fn of(rows: &RecordBatch) -> Result<impl Iterator<Item = (LinkId, Label)>, BatchError> {
-        let labels = Links::decode(rows)?.into_iter();
-        Ok(labels.filter_map(|(owner, label)| Some((LinkId(owner.link?.cast_unsigned()), label))))
-    }
-}
+pub(super) struct Labels(pub(super) Box<[Label]>);
 
 impl Kept for Labels {
-    const COLUMNS: Names = &["tenant_id", "link_id", "slug", "title", "destination", "labelled_at", "click_id"];
+    const COLUMNS: Names = &["slug", "title", "destination", "labelled_at", "click_id"];
 
     fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
         let mut labels = Vec::new();
         for rows in rows {
-            labels.extend(Self::of(rows)?);
+            labels.extend(Links::labels(rows)?);
         }
         Ok(Self(labels.into()))
     }
@@ -280,6 +261,6 @@ impl Kept for Labels {
             let texts = [&label.slug, &label.title, &label.destination];
             texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
         };
-        size_of_val(&*self.0) + self.0.iter().map(|(_, label)| texts(label)).sum::<usize>()
+        size_of_val(&*self.0) + self.0.iter().map(texts).sum::<usize>()
     }
 }

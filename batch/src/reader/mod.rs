@@ -39,6 +39,7 @@ pub use crate::error::BatchError;
 use crate::tables::columns::{Columns, Owner};
 use crate::tables::daily::COUNTS;
 use crate::tables::hourly;
+use crate::tables::link::Links;
 use files::{File, Files};
 use kept::{ByValue, Days, Hours, Kept, Labels, Quarters};
 use open::Part;
@@ -145,8 +146,8 @@ impl Snapshot {
                 let (owners, buckets, counts) =
                     (columns.owners()?, columns.dates("day_bucket")?, hourly::count_columns(&columns, COUNTS)?);
                 for row in 0..rows.num_rows() {
-                    if let (true, Some(link)) = (days.contains(&Day(buckets.value(row))), owners.at(row).link) {
-                        *sums.entry(LinkId(link.cast_unsigned())).or_default() += hourly::counts_at(&counts, row);
+                    if let (true, Some(link)) = (days.contains(&Day(buckets.value(row))), owners.at(row).link_id()) {
+                        *sums.entry(link).or_default() += hourly::counts_at(&counts, row);
                     }
                 }
                 Ok(())
@@ -160,9 +161,10 @@ impl Snapshot {
                 tenant,
                 Quarters::COLUMNS,
                 move |rows, sums: &mut HashMap<_, Counts>| {
-                    hourly::each_quarter(rows, |owner, quarter, counts| {
-                        if let Some(link) = owner.link.filter(|_| edge.contains(quarter)) {
-                            *sums.entry(LinkId(link.cast_unsigned())).or_default() += counts;
+                    let owners = Columns::new(rows).owners()?;
+                    hourly::each_quarter(rows, |row, quarter, counts| {
+                        if let Some(link) = owners.at(row).link_id().filter(|_| edge.contains(quarter)) {
+                            *sums.entry(link).or_default() += counts;
                         }
                     })
                 },
@@ -187,13 +189,15 @@ impl Snapshot {
         let Some(link) = only else {
             return self
                 .scan(&self.links, files, tenant, Labels::COLUMNS, |rows, found: &mut HashMap<_, _>| {
-                    found.extend(Labels::of(rows)?);
+                    let owners = Columns::new(rows).owners()?;
+                    let labels = Links::labels(rows)?.into_iter().enumerate();
+                    found.extend(labels.filter_map(|(row, label)| Some((owners.at(row).link_id()?, label))));
                     Ok(())
                 })
                 .await;
         };
         let found = self.kept::<Labels>(&self.links, files, Subject::Link(tenant, link)).await?;
-        Ok(found.iter().flat_map(|labels| &labels.0).cloned().collect())
+        Ok(found.iter().flat_map(|labels| &labels.0).map(|label| (link, label.clone())).collect())
     }
 
     /// The first event day there are counts of.

@@ -27,6 +27,7 @@ const GAP: u64 = 128 << 10;
 
 /// Rows of some columns of a file, and where they lie.
 pub(super) struct Plan {
+    ids: Names,
     columns: Names,
     /// The row groups that the rows lie in, each with its first row and which of its own rows those are.
     groups: Vec<(usize, usize, Range<usize>)>,
@@ -35,17 +36,22 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn of(footer: &Footer, rows: &Range<usize>, columns: Names) -> Self {
+    /// That of some of the ids, and of other columns.
+    pub(super) fn of(footer: &Footer, rows: &Range<usize>, ids: Names, columns: Names) -> Self {
         let groups = footer.groups(rows);
         let first = groups.first().map_or(0, |(_, first, _)| *first);
-        Self { columns, groups, rows: rows.start - first..rows.end - first }
+        Self { ids, columns, groups, rows: rows.start - first..rows.end - first }
     }
 
-    /// The pages of the named columns that hold the rows, and the dictionaries they rest on.
+    fn reads(&self, column: &str) -> bool {
+        self.ids.contains(&column) || self.columns.contains(&column)
+    }
+
+    /// The pages of its columns that hold the rows, and the dictionaries they rest on.
     pub(super) fn ranges(&self, footer: &Footer) -> Vec<Range<u64>> {
         let metadata = footer.metadata.metadata();
         let schema = metadata.file_metadata().schema_descr();
-        let wanted = |leaf: &usize| self.columns.contains(&schema.get_column_root(*leaf).name());
+        let wanted = |leaf: &usize| self.reads(schema.get_column_root(*leaf).name());
         let leaves: Vec<usize> = (0..schema.num_columns()).filter(wanted).collect();
         let mut ranges = Vec::new();
         for (number, _, within) in &self.groups {
@@ -74,10 +80,10 @@ impl Plan {
         file: impl ChunkReader + 'static,
     ) -> Result<Vec<RecordBatch>, BatchError> {
         let metadata = footer.metadata.metadata();
-        let groups: Vec<usize> = self.groups.into_iter().map(|(number, ..)| number).collect();
+        let groups: Vec<usize> = self.groups.iter().map(|(number, ..)| *number).collect();
         let total = groups.iter().map(|group| index(metadata.row_group(*group).num_rows())).sum();
         let fields = footer.metadata.schema().fields().iter().enumerate();
-        let wanted = fields.filter(|(_, field)| self.columns.contains(&field.name().as_str())).map(|(at, _)| at);
+        let wanted = fields.filter(|(_, field)| self.reads(field.name())).map(|(at, _)| at);
         let projection = ProjectionMask::roots(metadata.file_metadata().schema_descr(), wanted);
         let selection = RowSelection::from_consecutive_ranges(std::iter::once(self.rows.clone()), total);
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(

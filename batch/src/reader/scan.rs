@@ -11,7 +11,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use linktide_common::headroom::give_way;
 
 use super::Names;
-use super::files::{File, Files, Part, tenant};
+use super::files::{File, Files, IDS, Part, tenant};
 use super::footer::Whose;
 use crate::error::BatchError;
 use crate::tables::columns::Columns;
@@ -22,7 +22,7 @@ const FILES_AT_ONCE: usize = 32;
 const PIECES_AHEAD: usize = 3;
 
 impl Files {
-    /// What `take` makes of all rows of a tenant.
+    /// What `take` makes of all rows of a tenant, of their ids and other columns.
     pub(super) async fn scan<T: Default + Send + 'static>(
         &self,
         objects: &Arc<dyn ObjectStore>,
@@ -34,14 +34,14 @@ impl Files {
         let _turn = self.turns.turn(tenant(of)).await?;
         let pieces = |file: Arc<File>| async move {
             let footer = self.footer(objects, &file).await?;
-            let rows = footer.owners.candidates(Whose::Tenant(of));
+            let rows = footer.owners.candidates(Whose::Tenant(of)).rows;
             let pieces = footer.groups(&rows).into_iter().map(move |(_, first, rows)| {
                 Ok::<_, BatchError>((Arc::clone(&file), first + rows.start..first + rows.end))
             });
             Ok::<_, BatchError>(stream::iter(pieces.collect::<Vec<_>>()))
         };
         let read = |(file, rows): (Arc<File>, _)| async move {
-            let part = self.part(objects, &file, rows, columns).await?;
+            let part = self.part(objects, &file, rows, IDS, columns).await?;
             Ok::<_, BatchError>((file, part))
         };
         let read = stream::iter(files)

@@ -10,7 +10,6 @@ use deltalake::arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, St
 use deltalake::parquet::basic::Compression;
 use deltalake::parquet::file::metadata::ColumnChunkMetaData;
 use deltalake::parquet::file::reader::{FileReader as _, SerializedFileReader};
-use linktide_common::id::LinkId;
 use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -94,7 +93,7 @@ fn take_values(rows: &RecordBatch, found: &mut Vec<i64>) -> Result<(), BatchErro
 struct Values(Vec<i64>);
 
 impl Kept for Values {
-    const COLUMNS: Names = &["tenant_id", "link_id", "value"];
+    const COLUMNS: Names = &["value"];
 
     fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
         let mut found = Vec::new();
@@ -111,7 +110,7 @@ impl Kept for Values {
 struct Sketches(Vec<u8>);
 
 impl Kept for Sketches {
-    const COLUMNS: Names = &["tenant_id", "link_id", "sketch"];
+    const COLUMNS: Names = &["sketch"];
 
     fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
         let sketches = rows.iter().map(|rows| Columns::new(rows).binaries("sketch")).collect::<Result<Vec<_>, _>>()?;
@@ -230,8 +229,9 @@ async fn name_of_one_link_is_read_without_those_of_all() {
     let text = |name: &str, link: i64| format!("{name} {link:x} {}", link.wrapping_mul(0x5851_f42d_4c95_7f2d));
     let texts = |name| Arc::new((0..count).map(|link| Some(text(name, link))).collect::<StringArray>()) as ArrayRef;
     let stamps = TimestampMicrosecondArray::from_iter_values((0..count).map(|link| link * 1000)).with_timezone("UTC");
-    let ids =
-        BinaryArray::from_iter_values((0..count).map(|link| uuid::Uuid::from_u64_pair(7, link as u64).into_bytes()));
+    let ids = BinaryArray::from_iter_values(
+        (0..count).map(|link| uuid::Uuid::from_u64_pair(7, link.cast_unsigned()).into_bytes()),
+    );
     let columns = [
         ("tenant_id", Arc::new(Int64Array::from_iter_values((0..count).map(|_| 7))) as ArrayRef, false),
         ("link_id", Arc::new(Int64Array::from_iter_values(0..count)), false),
@@ -249,8 +249,7 @@ async fn name_of_one_link_is_read_without_those_of_all() {
     files.footer(&objects, &file).await.unwrap();
     let before = store.read.load(Ordering::Acquire);
     let found = files.kept::<Labels>(&objects, vec![file], Owner { tenant: 7, link: Some(41_234) }).await.unwrap();
-    let [(link, label)] = &*found[0].0 else { panic!("{} labels", found[0].0.len()) };
-    assert_eq!(*link, LinkId(41_234));
+    let [label] = &*found[0].0 else { panic!("{} labels", found[0].0.len()) };
     for (name, found) in [("slug", &label.slug), ("title", &label.title), ("destination", &label.destination)] {
         assert_eq!(found.as_deref(), Some(&*text(name, 41_234)));
     }

@@ -32,8 +32,7 @@ impl Visitors {
     #[must_use]
     pub fn sketch(&self) -> Sketch {
         let mut union = Sketch::default();
-        let days = self.days.iter().flat_map(|days| &days.0).filter(|(day, ..)| self.whole.contains(day));
-        days.filter_map(|(_, sketch, _)| sketch.as_ref()).for_each(|sketch| union.merge(sketch));
+        self.days.iter().for_each(|days| days.merge_into(&mut union, &self.whole));
         for (edge, hours) in &self.edges {
             let within = hours.iter().flat_map(|hours| &hours.0).filter(|(hour, _)| edge.contains(hour));
             within.for_each(|(_, sketch)| union.merge(sketch));
@@ -44,7 +43,7 @@ impl Visitors {
     /// Whoever came on each UTC day that the hours touch, at whatever hour, while they are few: each day once and in no
     /// order. On a day that is not there, nobody clicked.
     pub fn days(&self) -> impl Iterator<Item = (Day, &VisitorSet)> {
-        let days = self.days.iter().flat_map(|days| &days.0).filter(|(day, ..)| self.touched.contains(day));
+        let days = self.days.iter().flat_map(|days| &days.each).filter(|(day, ..)| self.touched.contains(day));
         days.map(|(day, _, set)| (*day, set))
     }
 }
@@ -69,10 +68,27 @@ impl Snapshot {
 }
 
 /// Visitors of days: as a sketch, and one by one.
-struct DayVisitors(Box<[(Day, Option<Sketch>, VisitorSet)]>);
+struct DayVisitors {
+    each: Box<[(Day, Option<Sketch>, VisitorSet)]>,
+    /// The sketches of all its days in one, where they are several: most questions are about whole files.
+    union: Option<Sketch>,
+}
+
+impl DayVisitors {
+    /// Adds those of the days among these.
+    fn merge_into(&self, sum: &mut Sketch, days: &ops::Range<Day>) {
+        match &self.union {
+            Some(union) if self.each.iter().all(|(day, ..)| days.contains(day)) => sum.merge(union),
+            _ => {
+                let within = self.each.iter().filter(|(day, ..)| days.contains(day));
+                within.filter_map(|(_, sketch, _)| sketch.as_ref()).for_each(|sketch| sum.merge(sketch));
+            }
+        }
+    }
+}
 
 impl Kept for DayVisitors {
-    const COLUMNS: Names = &["tenant_id", "link_id", "day_bucket", "sketch", "visitor_hashes"];
+    const COLUMNS: Names = &["day_bucket", "sketch", "visitor_hashes"];
 
     fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
         let mut days = Vec::new();
@@ -86,12 +102,17 @@ impl Kept for DayVisitors {
                 days.push((Day(buckets.value(row)), sketch(sketches, row)?, set));
             }
         }
-        Ok(Self(days.into()))
+        let union = (days.len() > 1).then(|| {
+            let mut union = Sketch::default();
+            days.iter().filter_map(|(_, sketch, _)| sketch.as_ref()).for_each(|sketch| union.merge(sketch));
+            union
+        });
+        Ok(Self { each: days.into(), union })
     }
 
     fn beside(&self) -> usize {
-        let days = self.0.iter().map(|(_, sketch, set)| size(sketch.as_ref()) + set.capacity());
-        size_of_val(&*self.0) + days.sum::<usize>()
+        let days = self.each.iter().map(|(_, sketch, set)| size(sketch.as_ref()) + set.capacity());
+        size_of_val(&*self.each) + size(self.union.as_ref()) + days.sum::<usize>()
     }
 }
 
@@ -99,7 +120,7 @@ impl Kept for DayVisitors {
 struct HourSketches(Box<[(Hour, Sketch)]>);
 
 impl Kept for HourSketches {
-    const COLUMNS: Names = &["tenant_id", "link_id", "hour_bucket", "sketch"];
+    const COLUMNS: Names = &["hour_bucket", "sketch"];
 
     fn read(rows: &[RecordBatch]) -> Result<Self, BatchError> {
         let mut hours = Vec::new();

@@ -115,7 +115,15 @@ impl<'a> Columns<'a> {
     }
 
     pub(crate) fn owners(&self) -> Result<Owners<'a>, BatchError> {
-        Ok(Owners { tenants: self.numbers("tenant_id")?, links: self.numbers("link_id")? })
+        Ok(Owners { tenants: Tenants::Stored(self.numbers("tenant_id")?), links: self.numbers("link_id")? })
+    }
+
+    /// The owners of rows that are all one tenant's, or are not known to be.
+    pub(crate) fn owners_of(&self, tenant: Option<i64>) -> Result<Owners<'a>, BatchError> {
+        match tenant {
+            Some(tenant) => Ok(Owners { tenants: Tenants::One(tenant), links: self.numbers("link_id")? }),
+            None => self.owners(),
+        }
     }
 }
 
@@ -137,17 +145,30 @@ impl Owner {
     pub(crate) fn of(tenant: TenantId, link: Option<LinkId>) -> Self {
         Self { tenant: signed(tenant.0), link: link.map(|link| signed(link.0)) }
     }
+
+    pub(crate) fn link_id(self) -> Option<LinkId> {
+        self.link.map(|link| LinkId(link.cast_unsigned()))
+    }
 }
 
 /// The owners of the rows of a batch.
 pub(crate) struct Owners<'a> {
-    tenants: &'a Int64Array,
+    tenants: Tenants<'a>,
     links: &'a Int64Array,
+}
+
+enum Tenants<'a> {
+    Stored(&'a Int64Array),
+    One(i64),
 }
 
 impl Owners<'_> {
     pub(crate) fn at(&self, row: usize) -> Owner {
-        Owner { tenant: self.tenants.value(row), link: self.links.is_valid(row).then(|| self.links.value(row)) }
+        let tenant = match self.tenants {
+            Tenants::Stored(tenants) => tenants.value(row),
+            Tenants::One(tenant) => tenant,
+        };
+        Owner { tenant, link: self.links.is_valid(row).then(|| self.links.value(row)) }
     }
 }
 

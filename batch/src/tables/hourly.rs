@@ -5,7 +5,7 @@ use deltalake::arrow::datatypes::{DataType, Field};
 use linktide_common::bucket::{Hour, Quarter};
 use linktide_common::count::Counts;
 
-use super::columns::{Columns, Owner, counted, from_micros, instant, number, optional, schema};
+use super::columns::{Columns, counted, from_micros, instant, number, optional, schema};
 use super::rollup::Rollup;
 use crate::error::BatchError;
 use crate::table::Definition;
@@ -17,13 +17,12 @@ pub(crate) const QUARTERS: [[&str; 4]; 4] = [
     ["clicks_30", "bots_30", "previews_30", "repeats_30"],
     ["clicks_45", "bots_45", "previews_45", "repeats_45"],
 ];
-/// Those, and whose rows they are of which hour.
-pub(crate) const BY_QUARTER: [&str; 19] = {
-    let mut names = ["tenant_id"; 19];
-    (names[1], names[2]) = ("link_id", "hour_bucket");
+/// Those, and of which hour they are.
+pub(crate) const BY_QUARTER: [&str; 17] = {
+    let mut names = ["hour_bucket"; 17];
     let mut at = 0;
     while at < 16 {
-        names[3 + at] = QUARTERS[at / 4][at % 4];
+        names[1 + at] = QUARTERS[at / 4][at % 4];
         at += 1;
     }
     names
@@ -117,10 +116,10 @@ fn each(expression: impl Fn(usize, usize, &str) -> String) -> String {
 
 pub(crate) type CountColumns<'a> = [&'a Int64Array; 4];
 
-/// Hands over the counts of each quarter, without empty ones.
-pub(crate) fn each_quarter(rows: &RecordBatch, mut take: impl FnMut(Owner, Quarter, Counts)) -> Result<(), BatchError> {
+/// Hands over the counts of each quarter, with the row that they are in, without empty ones.
+pub(crate) fn each_quarter(rows: &RecordBatch, mut take: impl FnMut(usize, Quarter, Counts)) -> Result<(), BatchError> {
     let columns = Columns::new(rows);
-    let (owners, hours) = (columns.owners()?, columns.instants("hour_bucket")?);
+    let hours = columns.instants("hour_bucket")?;
     let quarter = |names: [&str; 4]| count_columns(&columns, names);
     let [a, b, c, d] = QUARTERS;
     let quarters = [quarter(a)?, quarter(b)?, quarter(c)?, quarter(d)?];
@@ -129,7 +128,7 @@ pub(crate) fn each_quarter(rows: &RecordBatch, mut take: impl FnMut(Owner, Quart
         for columns in &quarters {
             let counts = counts_at(columns, row);
             if !counts.is_zero() {
-                take(owners.at(row), quarter, counts);
+                take(row, quarter, counts);
             }
             quarter = quarter.next();
         }

@@ -7,7 +7,7 @@ use linktide_common::id::ClickId;
 use linktide_common::label::Label;
 use uuid::Uuid;
 
-use super::columns::{Columns, Owner, from_micros, instant, number, optional, schema};
+use super::columns::{Columns, from_micros, instant, number, optional, schema};
 use super::rollup::Rollup;
 use crate::error::BatchError;
 use crate::table::Definition;
@@ -57,10 +57,10 @@ impl Rollup for Links {
 }
 
 impl Links {
-    /// The labels in rows, each with its link.
-    pub(crate) fn decode(rows: &RecordBatch) -> Result<Vec<(Owner, Label)>, BatchError> {
+    /// The labels in rows.
+    pub(crate) fn labels(rows: &RecordBatch) -> Result<Vec<Label>, BatchError> {
         let columns = Columns::new(rows);
-        let (owners, times, ids) = (columns.owners()?, columns.instants("labelled_at")?, columns.binaries("click_id")?);
+        let (times, ids) = (columns.instants("labelled_at")?, columns.binaries("click_id")?);
         let (slugs, titles, destinations) =
             (columns.texts("slug")?, columns.texts("title")?, columns.texts("destination")?);
         let damaged =
@@ -68,14 +68,13 @@ impl Links {
         (0..rows.num_rows())
             .map(|row| {
                 let text = |column: &StringArray| column.is_valid(row).then(|| Text::from(column.value(row)));
-                let label = Label {
+                Ok(Label {
                     slug: text(slugs),
                     title: text(titles),
                     destination: text(destinations),
                     clicked_at: from_micros(times.value(row)).ok_or_else(damaged)?,
                     click_id: ClickId(Uuid::from_slice(ids.value(row)).map_err(|_| damaged())?),
-                };
-                Ok((owners.at(row), label))
+                })
             })
             .collect()
     }

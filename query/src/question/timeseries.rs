@@ -29,7 +29,8 @@ pub(crate) struct TimeBucket {
     /// HEAD requests; null under a filter, since they have no values.
     previews: Option<u64>,
     /// The layers it rests on.
-    layers: Vec<&'static str>,
+    #[schema(value_type = Vec<String>)]
+    layers: &'static [&'static str],
     /// Whether the range cuts it off, or its time is not over.
     partial: bool,
 }
