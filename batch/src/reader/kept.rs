@@ -1,12 +1,15 @@
 //! What is kept in memory of an owner's rows in a file: far less than the columns that they are read from, each of which has
 //! buffers and a header of its own, and with nothing left to look up by name.
 
+use std::marker::PhantomData;
+
 use deltalake::arrow::array::{Array as _, RecordBatch, TimestampMicrosecondArray};
 use linktide_common::bucket::{Day, Hour, Quarter, Timestamp};
 use linktide_common::count::Counts;
 use linktide_common::dimension::Dimension;
 use linktide_common::label::Label;
 
+use super::series::{Moment, Series, pack, put, take, unpacked};
 use super::{DayRow, Names};
 use crate::error::BatchError;
 use crate::tables::columns::{Columns, counted, from_micros};
@@ -60,7 +63,7 @@ fn instant(column: &TimestampMicrosecondArray, row: usize) -> Option<Timestamp> 
 }
 
 /// Hours with their counts, without empty ones.
-pub(super) struct Hours(pub(super) Box<[(Hour, Counts)]>);
+pub(super) struct Hours(pub(super) Series<Hour>);
 
 impl Kept for Hours {
     const COLUMNS: Names = &["hour_bucket", "total_clicks", "bot_clicks", "previews", "repeats"];
@@ -77,16 +80,16 @@ impl Kept for Hours {
                 }
             }
         }
-        Ok(Self(hours.into()))
+        Ok(Self(hours.into_iter().collect()))
     }
 
     fn beside(&self) -> usize {
-        size_of_val(&*self.0)
+        self.0.size()
     }
 }
 
 /// Quarters with their counts, without empty ones.
-pub(super) struct Quarters(pub(super) Box<[(Quarter, Counts)]>);
+pub(super) struct Quarters(pub(super) Series<Quarter>);
 
 impl Kept for Quarters {
     const COLUMNS: Names = &hourly::BY_QUARTER;
@@ -96,11 +99,11 @@ impl Kept for Quarters {
         for rows in rows {
             hourly::each_quarter(rows, |_, quarter, counts| quarters.push((quarter, counts)))?;
         }
-        Ok(Self(quarters.into()))
+        Ok(Self(quarters.into_iter().collect()))
     }
 
     fn beside(&self) -> usize {
-        size_of_val(&*self.0)
+        self.0.size()
     }
 }
 
@@ -108,72 +111,81 @@ impl Kept for Quarters {
 pub(super) struct ByValue<T> {
     /// The values, one behind the other.
     texts: Box<str>,
-    /// In the order of dimensions' names and of texts, as rows of one day are in a file.
-    values: Box<[Value]>,
-    counts: Box<[Counted<T>]>,
+    /// Of each value, how long its text is, how many bytes its counts take, and those.
+    counts: Box<[u8]>,
+    /// Where each dimension ends, in the order of names, as rows of one day are in a file.
+    dimensions: Box<[Ends]>,
+    of: PhantomData<T>,
 }
 
-struct Value {
+struct Ends {
     dimension: Dimension,
-    /// Where its text ends, and where its counts do.
-    text: usize,
+    texts: usize,
     counts: usize,
 }
 
-/// Clicks of a day or a quarter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Counted<T> {
-    pub(super) at: T,
-    humans: u64,
-    bots: u64,
-}
-
-impl<T> Counted<T> {
-    pub(super) fn counts(&self) -> Counts {
-        Counts { humans: self.humans, bots: self.bots, previews: 0, repeats: 0 }
-    }
-}
-
-impl<T: Copy + Ord> ByValue<T> {
-    fn of(mut found: Vec<(Dimension, &str, Counted<T>)>) -> Self {
-        found.sort_by(|(one, text, counted), (other, as_text, as_counted)| {
-            (one.name(), text, counted.at).cmp(&(other.name(), as_text, as_counted.at))
+impl<T: Moment + Ord> ByValue<T> {
+    fn of(mut found: Vec<(Dimension, &str, T, Counts)>) -> Self {
+        found.sort_by(|(one, text, at, _), (other, as_text, as_at, _)| {
+            (one.name(), text, at).cmp(&(other.name(), as_text, as_at))
         });
-        let (mut texts, mut values, mut counts) = (String::new(), Vec::<Value>::new(), Vec::with_capacity(found.len()));
-        let mut before = None;
-        for (dimension, text, counted) in found {
-            if before != Some((dimension, text)) {
-                before = Some((dimension, text));
-                texts.push_str(text);
-                values.push(Value { dimension, text: texts.len(), counts: 0 });
-            }
-            counts.push(counted);
-            if let Some(value) = values.last_mut() {
-                value.counts = counts.len();
+        let (mut texts, mut counts, mut dimensions) = (String::new(), Vec::new(), Vec::<Ends>::new());
+        let mut packed = Vec::new();
+        for value in found.chunk_by(|(one, text, ..), (other, as_text, ..)| (one, text) == (other, as_text)) {
+            let Some((dimension, text, ..)) = value.first().copied() else { continue };
+            packed.clear();
+            pack(value.iter().map(|(.., at, counts)| (*at, *counts)), &mut packed);
+            texts.push_str(text);
+            put(text.len() as u64, &mut counts);
+            put(packed.len() as u64, &mut counts);
+            counts.extend_from_slice(&packed);
+            let ends = Ends { dimension, texts: texts.len(), counts: counts.len() };
+            match dimensions.last_mut().filter(|last| last.dimension == dimension) {
+                Some(last) => *last = ends,
+                None => dimensions.push(ends),
             }
         }
-        Self { texts: texts.into(), values: values.into(), counts: counts.into() }
+        Self { texts: texts.into(), counts: counts.into(), dimensions: dimensions.into(), of: PhantomData }
     }
 }
 
-impl<T> ByValue<T> {
+impl<T: Moment> ByValue<T> {
     /// Each value of a dimension, with its counts in their order.
-    pub(super) fn of_dimension(&self, dimension: Dimension) -> impl Iterator<Item = (&str, &[Counted<T>])> {
-        let first = self.values.partition_point(|value| value.dimension.name() < dimension.name());
-        let (mut text, mut counts) = match first.checked_sub(1).map(|before| &self.values[before]) {
-            Some(before) => (before.text, before.counts),
-            None => (0, 0),
+    pub(super) fn of_dimension(
+        &self,
+        dimension: Dimension,
+    ) -> impl Iterator<Item = (&str, impl Iterator<Item = (T, Counts)>)> {
+        let place = self.dimensions.iter().position(|ends| ends.dimension == dimension);
+        let (mut texts, mut counts) = match place {
+            Some(place) => {
+                let (text, first) = match place.checked_sub(1).map(|before| &self.dimensions[before]) {
+                    Some(before) => (before.texts, before.counts),
+                    None => (0, 0),
+                };
+                let ends = &self.dimensions[place];
+                (&self.texts[text..ends.texts], &self.counts[first..ends.counts])
+            }
+            None => ("", &[][..]),
         };
-        self.values[first..].iter().take_while(move |value| value.dimension == dimension).map(move |value| {
-            let of = (&self.texts[text..value.text], &self.counts[counts..value.counts]);
-            (text, counts) = (value.text, value.counts);
-            of
+        std::iter::from_fn(move || {
+            if counts.is_empty() {
+                return None;
+            }
+            let (text, len) = (length(&mut counts), length(&mut counts));
+            let (value, others) = texts.split_at(text);
+            let (of_value, rest) = counts.split_at(len);
+            (texts, counts) = (others, rest);
+            Some((value, unpacked(of_value)))
         })
     }
 
     fn size(&self) -> usize {
-        self.texts.len() + size_of_val(&*self.values) + size_of_val(&*self.counts)
+        self.texts.len() + self.counts.len() + size_of_val(&*self.dimensions)
     }
+}
+
+fn length(bytes: &mut &[u8]) -> usize {
+    usize::try_from(take(bytes)).unwrap_or_default()
 }
 
 impl Kept for ByValue<Day> {
@@ -187,7 +199,7 @@ impl Kept for ByValue<Day> {
             each_value(&columns, |row, dimension, text, day| {
                 let bots = counted(bots.value(row));
                 let humans = counted(clicks.value(row)).saturating_sub(bots);
-                found.push((dimension, text, Counted { at: day, humans, bots }));
+                found.push((dimension, text, day, Counts { humans, bots, previews: 0, repeats: 0 }));
             })?;
         }
         Ok(Self::of(found))
@@ -208,9 +220,8 @@ impl Kept for ByValue<Quarter> {
             let lists = QuarterLists::of(&columns)?;
             each_value(&columns, |row, dimension, text, day| {
                 let first = day.first_quarter().0;
-                found.extend(lists.at(row).map(|(quarter, Counts { humans, bots, .. })| {
-                    (dimension, text, Counted { at: Quarter(first + i32::from(quarter)), humans, bots })
-                }));
+                let quarters = lists.at(row).map(|(quarter, counts)| (Quarter(first + i32::from(quarter)), counts));
+                found.extend(quarters.map(|(quarter, counts)| (dimension, text, quarter, counts)));
             })?;
         }
         Ok(Self::of(found))

@@ -18,6 +18,7 @@ mod open;
 mod pages;
 pub mod raw;
 mod scan;
+mod series;
 mod unpack;
 mod values;
 mod visitors;
@@ -96,7 +97,7 @@ impl Snapshot {
     pub async fn quarters(&self, subject: Subject, range: Range) -> Result<Vec<(Quarter, Counts)>, BatchError> {
         let files = self.hourly.holding(&range.days_touched());
         let found = self.kept::<Quarters>(&self.hourly, files, subject).await?;
-        let quarters = found.iter().flat_map(|quarters| &quarters.0).copied();
+        let quarters = found.iter().flat_map(|quarters| quarters.0.iter());
         Ok(quarters.filter(|(quarter, _)| range.contains(*quarter)).collect())
     }
 
@@ -107,7 +108,7 @@ impl Snapshot {
     pub async fn hours(&self, subject: Subject, hours: ops::Range<Hour>) -> Result<Vec<(Hour, Counts)>, BatchError> {
         let touched = Range::new(hours.start.first_quarter(), hours.end.first_quarter()).days_touched();
         let found = self.kept::<Hours>(&self.hourly, self.hourly.holding(&touched), subject).await?;
-        Ok(found.iter().flat_map(|hours| &hours.0).copied().filter(|(hour, _)| hours.contains(hour)).collect())
+        Ok(found.iter().flat_map(|hours| hours.0.iter()).filter(|(hour, _)| hours.contains(hour)).collect())
     }
 
     /// Counts of a subject's clicks that a filter lets through, by quarter, in no order; a quarter may come several times.
@@ -126,8 +127,7 @@ impl Snapshot {
         let fold = move || {
             let values = found.iter().flat_map(|kept| kept.of_dimension(filter.dimension()));
             let passing = values.filter(|(text, _)| filter.matches(text)).flat_map(|(_, counts)| counts);
-            let within = passing.filter(|counted| range.contains(counted.at));
-            within.map(|counted| (counted.at, counted.counts())).collect()
+            passing.filter(|(quarter, _)| range.contains(*quarter)).collect()
         };
         Ok(self.files.lookups.run(subject.tenant(), fold).await?)
     }

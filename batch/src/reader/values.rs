@@ -9,7 +9,7 @@ use linktide_common::dimension::Dimension;
 use linktide_common::id::Subject;
 
 use super::Snapshot;
-use super::kept::{ByValue, Counted};
+use super::kept::ByValue;
 use crate::error::BatchError;
 
 /// Counts of one subject in a range by value of every dimension. Nothing is added up before it is asked for.
@@ -25,18 +25,17 @@ impl Values {
     /// Each value of a dimension with its counts, in no order; a value may come several times.
     pub fn of(&self, dimension: Dimension) -> impl Iterator<Item = (&str, Counts)> {
         let whole = self.whole.iter().flat_map(move |kept| kept.of_dimension(dimension));
-        let whole = whole.map(|(value, counts)| (value, sum(counts, |day| self.days.contains(&day))));
+        let whole = whole.map(|(value, counts)| (value, sum(counts, |day| self.days.contains(day))));
         let edges = self.edges.iter().flat_map(move |(edge, kept)| {
             let values = kept.iter().flat_map(move |kept| kept.of_dimension(dimension));
-            values.map(|(value, counts)| (value, sum(counts, |quarter| edge.contains(quarter))))
+            values.map(|(value, counts)| (value, sum(counts, |quarter| edge.contains(*quarter))))
         });
         whole.chain(edges).filter(|(_, counts)| !counts.is_zero())
     }
 }
 
-fn sum<T: Copy>(counts: &[Counted<T>], within: impl Fn(T) -> bool) -> Counts {
-    let counts = counts.iter().filter(|counted| within(counted.at));
-    counts.fold(Counts::default(), |sum, counted| sum + counted.counts())
+fn sum<T>(counts: impl Iterator<Item = (T, Counts)>, within: impl Fn(&T) -> bool) -> Counts {
+    counts.filter(|(at, _)| within(at)).fold(Counts::default(), |sum, (_, counts)| sum + counts)
 }
 
 impl Snapshot {
