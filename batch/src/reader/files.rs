@@ -15,6 +15,7 @@ use deltalake::arrow::array::RecordBatch;
 use futures::FutureExt as _;
 use futures::future::try_join_all;
 use linktide_common::bucket::Day;
+use linktide_common::headroom::give_way;
 use linktide_common::id::TenantId;
 use linktide_common::pool::{Pool, PoolConfig};
 use linktide_common::turns::Turns;
@@ -313,7 +314,7 @@ impl Files {
         while parts.peek().is_some() {
             let piece: Vec<_> = parts.by_ref().take(FILES_A_PIECE).collect();
             let decode = move || {
-                let own = piece.into_iter().map(|(place, part)| own_of(place, part, owner));
+                let own = piece.into_iter().inspect(|_| give_way()).map(|(place, part)| own_of(place, part, owner));
                 own.collect::<Result<Vec<_>, _>>()
             };
             pieces.push(self.lookups.run(tenant(owner.tenant), decode));

@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use linktide_common::bucket::Timestamp;
-use linktide_common::headroom::Headroom;
+use linktide_common::headroom::{Headroom, give_way};
 use linktide_common::id::Subject;
 use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
@@ -114,6 +114,7 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
         let basis = Basis::of_all(answers.bases()).expect("every question wants something");
         let mut unsure = Vec::new();
         let mut part = |question: &mut Resolved| {
+            give_way();
             let results = question.answer(&asking, &answers, &basis);
             let results = serde_json::value::to_raw_value(&results).map_err(|error| internal(&error))?;
             unsure.extend(question.unsure());
