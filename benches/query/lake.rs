@@ -49,7 +49,7 @@ pub(crate) fn files(lake: &Path, table: &str) -> anyhow::Result<Vec<File>> {
     names.into_iter().map(file).collect()
 }
 
-/// The days that a file holds, by its name: a day, a third of a month, or a month.
+/// The days that a file holds, by its name: a day, a run or a third of a month, or a month.
 fn days(name: &str) -> Option<std::ops::Range<Day>> {
     let name = name.rsplit('/').next()?.split('.').next()?;
     let (first, last) = match (name.len(), name.split_once('_')) {

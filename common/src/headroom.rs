@@ -123,7 +123,7 @@ impl Headroom {
         &HERE
     }
 
-    fn of(cores: usize, patience: Duration) -> Self {
+    pub(crate) fn of(cores: usize, patience: Duration) -> Self {
         Self { cores, patience, state: Mutex::default(), freed: Condvar::new() }
     }
 

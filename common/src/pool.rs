@@ -3,8 +3,8 @@
 //! 1. Work waits in a queue of its tenant. Threads take one piece from each queue in turn, so that a tenant in a loop waits
 //!    behind itself, and another one behind at most one piece of each tenant.
 //! 2. No tenant holds all threads: there is one more than the machine runs at once, and whoever comes finds it free.
-//! 3. A tenant that has lately taken much is served by threads that stand back: whoever asks now and then does not share the
-//!    processor with it by halves, and finds a core free; it has all of the processor where nobody else asks.
+//! 3. A tenant that has lately taken much is served by threads that stand back while others ask little: whoever asks now and
+//!    then does not share the processor with it by halves, and finds a core free. Where nobody else asks, nobody stands back.
 //! 4. What may wait is bounded, for a tenant and in all. Beyond that work is refused at once, which tells whose doing it is.
 //! 5. Work that nobody waits for any more is dropped when its turn comes.
 //!
@@ -34,7 +34,8 @@ pub struct PoolConfig {
     pub name: &'static str,
     /// How many there are for everybody.
     pub threads: usize,
-    /// How many there are, standing back, for tenants that have lately taken much; with none, all are served alike.
+    /// How many there are, standing back, for tenants that have lately taken much while others ask little; with none, all are
+    /// served alike.
     pub threads_behind: usize,
     /// How much is much: the part of one thread's time.
     pub much: f64,
@@ -87,6 +88,7 @@ pub struct Pool {
 
 struct Shared {
     config: PoolConfig,
+    headroom: &'static Headroom,
     state: Mutex<State>,
     /// By the group of threads that waits.
     work: [Condvar; 2],
@@ -137,7 +139,11 @@ impl Pool {
     /// Where the system gives none.
     #[must_use]
     pub fn start(config: PoolConfig) -> Self {
-        let shared = Arc::new(Shared { config, state: Mutex::default(), work: Default::default() });
+        Self::within(Headroom::here(), config)
+    }
+
+    fn within(headroom: &'static Headroom, config: PoolConfig) -> Self {
+        let shared = Arc::new(Shared { config, headroom, state: Mutex::default(), work: Default::default() });
         let pool = Self { shared };
         let PoolConfig { threads, threads_behind, .. } = pool.shared.config;
         for (group, threads) in [(Group::Ordinary, threads.max(1)), (Group::Behind, threads_behind)] {
@@ -153,7 +159,7 @@ impl Pool {
         pool
     }
 
-    /// Whether a tenant has lately taken much, and is served behind the others.
+    /// Whether a tenant has lately taken much, and is served behind others.
     #[must_use]
     pub fn is_behind(&self, tenant: TenantId) -> bool {
         self.shared.state.lock().group(tenant) == Group::Behind
@@ -214,7 +220,8 @@ impl Shared {
         let now = Instant::now();
         let seconds = took.as_secs_f64() + state.taken.get(&tenant).map_or(0.0, |taken| taken.seconds(now));
         let much = self.config.threads_behind > 0 && seconds > self.config.much * MEMORY.as_secs_f64();
-        let group = if much { Group::Behind } else { Group::Ordinary };
+        let behind = much && self.headroom.has_company(tenant);
+        let group = if behind { Group::Behind } else { Group::Ordinary };
         let moved = state.group(tenant) != group;
         state.taken.insert(tenant, Taken { seconds, at: now, group });
         if state.taken.len() > REMEMBERED.max(2 * state.queues.len()) {
@@ -242,7 +249,7 @@ impl Shared {
                 }
                 began.elapsed().saturating_sub(waited() - waited_before)
             };
-            let took = if stands_back { Headroom::here().behind(tenant, work) } else { work() };
+            let took = if stands_back { self.headroom.behind(tenant, work) } else { work() };
             done = Some((tenant, took));
         }
     }
@@ -377,21 +384,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tenant_that_takes_much_is_served_behind_the_others_until_it_rests() {
+    async fn tenant_that_takes_much_is_served_behind_others_until_it_rests() {
+        let headroom = Box::leak(Box::new(Headroom::of(2, Duration::ZERO)));
         // Whatever was taken at all is much, until it is as good as forgotten.
         let config = PoolConfig { threads: 1, threads_behind: 1, much: 1e-9, ..PoolConfig::of_the_machine("test") };
-        let pool = Arc::new(Pool::start(config));
+        let pool = Arc::new(Pool::within(headroom, config));
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let usual = pool.run(ONE, nice).await.unwrap();
+        at_rest(&pool).await;
+        assert_eq!(pool.run(ONE, nice).await, Ok(usual), "nobody else asks");
+        drop(headroom.serve(OTHER));
         let release = hold(&pool, OTHER).await;
         // The only ordinary thread is held: whoever has taken much is served all the same, on one that stands back.
         assert!(pool.run(ONE, nice).await.unwrap() > usual);
         drop(release);
+        at_rest(&pool).await;
+        pool.shared.state.lock().taken.get_mut(&ONE).unwrap().seconds = 0.0;
+        assert_eq!(pool.run(ONE, nice).await, Ok(usual));
+    }
+
+    async fn at_rest(pool: &Pool) {
         while !pool.shared.state.lock().running.is_empty() {
             tokio::task::yield_now().await;
         }
-        pool.shared.state.lock().taken.get_mut(&ONE).unwrap().seconds = 0.0;
-        assert_eq!(pool.run(ONE, nice).await, Ok(usual));
     }
 
     #[tokio::test]
@@ -407,9 +422,7 @@ mod tests {
         };
         let began = Instant::now();
         let waiting = pool.run(ONE, gives_way).await.unwrap();
-        while !pool.shared.state.lock().running.is_empty() {
-            tokio::task::yield_now().await;
-        }
+        at_rest(&pool).await;
         let whole = began.elapsed();
         let took = Duration::from_secs_f64(pool.shared.state.lock().taken[&ONE].seconds);
         assert!(!waiting.is_zero() && took + waiting <= whole, "{took:?} and {waiting:?} of {whole:?}");

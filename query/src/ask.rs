@@ -9,7 +9,6 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use linktide_batch::reader::{BatchError, Snapshot};
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
-use linktide_common::headroom::Headroom;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
@@ -137,16 +136,10 @@ impl Query {
         answers
     }
 
-    /// Whether questions take much, or their tenant has lately.
-    pub(crate) fn takes_much(&self, wanted: &Wanted) -> bool {
-        let behind = |tenant| self.tables.is_behind(tenant) || self.answering.is_behind(tenant);
-        !wanted.links.is_empty() || wanted.tenant().is_some_and(behind)
-    }
-
     /// Where questions are asked and answered.
     pub(crate) fn lane(&self, wanted: &Wanted) -> Lane {
-        let others = |tenant: &TenantId| Headroom::here().has_company(*tenant);
-        let behind = |tenant: &TenantId| !wanted.links.is_empty() || self.takes_much(wanted) && others(tenant);
+        let has_taken_much = |tenant| self.tables.is_behind(tenant) || self.answering.is_behind(tenant);
+        let behind = |tenant: &TenantId| !wanted.links.is_empty() || has_taken_much(*tenant);
         wanted.tenant().filter(behind).map_or(Lane::Here, Lane::Behind)
     }
 

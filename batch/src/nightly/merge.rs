@@ -28,7 +28,7 @@ use crate::table::{File, Rows, Table};
 use crate::tables::Lake;
 use crate::tables::columns::{Columns, signed};
 use crate::tables::rollup::Rollup;
-use crate::tables::slot::{Slot, third_of};
+use crate::tables::slot::{Slot, run_of};
 
 /// What a click costs, and a row that is there, when parts are cut: a click becomes some four rows.
 const A_CLICK: usize = 4;
@@ -115,7 +115,7 @@ pub(super) async fn merge<R: Rollup>(
 ) -> Result<u64, BatchError> {
     let mut table = lake.table(R::definition()).await?;
     if !fence.has_landed(&table).await? {
-        let (added, removed) = write::<R>(&table, session, change, clicks, third_of(watermark.day()), now).await?;
+        let (added, removed) = write::<R>(&table, session, change, clicks, run_of(watermark.day()), now).await?;
         rewrite(&mut table, &removed, &added, Rows::Changed, fence).await?;
     }
     table.version()
@@ -132,7 +132,7 @@ async fn write<R: Rollup>(
 ) -> Result<(Vec<Add>, Vec<File>), BatchError> {
     let files = slotted(table, young)?;
     let mut slots = change.slots::<R>(&files, young);
-    // Days of a third or a month that is over go into one file, whether anything new came for them or not.
+    // Days of a run, a third or a month that is over go into one file, whether anything new came for them or not.
     slots.extend(turned(&files));
     let replaced: Vec<File> =
         files.into_iter().filter(|(_, slot)| slots.contains(slot)).map(|(file, _)| file).collect();
@@ -182,7 +182,7 @@ async fn sample(session: &Session) -> Result<Sample, BatchError> {
 
 /// The files of a rollup with where their rows belong now. One that Linktide did not write would be counted beside its own.
 fn slotted(table: &Table, young: Day) -> Result<Vec<(File, Slot)>, BatchError> {
-    let slotted = |file: File| match Slot::named(&file) {
+    let slotted = |file: File| match Slot::named(&file.path) {
         Some(named) => Ok((file, named.now(young))),
         None => Err(BatchError::Corrupt {
             what: format!("table {}", table.definition.name),
@@ -195,9 +195,9 @@ fn slotted(table: &Table, young: Day) -> Result<Vec<(File, Slot)>, BatchError> {
     table.files()?.into_iter().map(slotted).collect()
 }
 
-/// Thirds and months that are over and still have files of less.
+/// What is over and still has files of less.
 fn turned(files: &[(File, Slot)]) -> impl Iterator<Item = Slot> {
-    files.iter().filter(|(file, slot)| Slot::named(file) != Some(*slot)).map(|(_, slot)| *slot)
+    files.iter().filter(|(file, slot)| Slot::named(&file.path) != Some(*slot)).map(|(_, slot)| *slot)
 }
 
 fn query<R: Rollup>(rows: &[String], part: &Part) -> String {

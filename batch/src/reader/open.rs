@@ -117,7 +117,7 @@ impl Tables {
         };
         table.load_version(*version).await?;
         let file = |file: crate::table::File| {
-            let days = Slot::named(&file).and_then(Slot::days);
+            let days = Slot::named(&file.path).and_then(Slot::days);
             let name = format!("{name}/{}", file.path);
             Arc::new(File { path: file.path, size: file.size, days, name })
         };

@@ -5,9 +5,9 @@
 //! what is encoded at once is. Statistics for the log are kept of whole numbers, dates and times alone.
 //!
 //! Rollups are looked up by a link: their row groups are small, so that all columns of some rows lie near one another and
-//! are read at once; what they are looked up by is stored as differences, which need no dictionary to be read first; and the
-//! page index, which readers keep in memory, tells bounds of those columns alone. Their numbers are small as they are
-//! encoded, and unpacking a page costs more than reading it: texts and the sketches of hours alone are packed. What links are
+//! are read at once; numbers, days and instants are stored as differences, which need no dictionary to be read first; and the
+//! page index, which readers keep in memory, tells bounds of what they are looked up by alone. Their numbers are small as they
+//! are encoded, and unpacking a page costs more than reading it: texts and the sketches of hours alone are packed. What links are
 //! called hardly repeats, and is asked for one by one: it has no dictionary, of which whoever wants one text would read all,
 //! and pages of few rows.
 //!
@@ -18,7 +18,7 @@
 use std::io;
 
 use deltalake::arrow::array::RecordBatch;
-use deltalake::arrow::datatypes::{DataType, SchemaRef};
+use deltalake::arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use deltalake::parquet::arrow::ArrowWriter;
 use deltalake::parquet::basic::{Compression, Encoding, ZstdLevel};
 use deltalake::parquet::file::metadata::ParquetMetaData;
@@ -50,8 +50,9 @@ const DIFFERENCES: [(&str, Encoding); 3] = [
 ];
 /// Columns that rollups are sorted by and looked up by.
 const SORTED: [&str; 4] = ["tenant_id", "link_id", "day_bucket", "hour_bucket"];
-/// Columns of rollups whose values are few apart, or hardly repeat.
-const ROLLUP_DIFFERENCES: [&str; 5] = ["tenant_id", "link_id", "day_bucket", "first_click", "last_click"];
+/// Columns of rollups that are numbers and not stored as differences: there are few hours in a file, and far apart as they are
+/// stored; hashes differ in all their bits.
+const ROLLUP_PLAIN: [&str; 2] = ["hour_bucket", "visitor_hashes"];
 /// Columns of rollups that are packed: texts, and sketches of hours, which are many and seldom asked for.
 const ROLLUP_PACKED: [&str; 4] = ["sketch", "slug", "title", "destination"];
 /// Columns of texts, and what goes with them, that are nearly each of its own.
@@ -146,10 +147,11 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
         for name in ROLLUP_PACKED.into_iter().filter(|name| has(name)) {
             properties = properties.set_column_compression(ColumnPath::from(name), packed);
         }
-        for name in ROLLUP_DIFFERENCES.into_iter().filter(|name| has(name)) {
+        let differ = schema.fields().iter().filter(|field| !ROLLUP_PLAIN.contains(&field.name().as_str()));
+        for column in differ.filter_map(numbers) {
             properties = properties
-                .set_column_dictionary_enabled(ColumnPath::from(name), false)
-                .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, Encoding::DELTA_BINARY_PACKED);
         }
     }
     if has("labelled_at") {
@@ -167,7 +169,7 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
         properties = properties
             .set_column_compression(ColumnPath::from("sketch"), Compression::UNCOMPRESSED)
             .set_column_data_page_size_limit(ColumnPath::from("sketch"), DAILY_SKETCH_BYTES_A_PAGE);
-        let members = ColumnPath::new(["visitor_hashes", "list", "element"].map(str::to_owned).to_vec());
+        let members = elements("visitor_hashes");
         properties = properties
             .set_column_dictionary_enabled(members.clone(), false)
             .set_column_data_page_size_limit(members.clone(), DAILY_SKETCH_BYTES_A_PAGE)
@@ -185,6 +187,20 @@ fn properties(schema: &SchemaRef) -> Result<WriterProperties, BatchError> {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::None);
     }
     Ok(properties.build())
+}
+
+/// The column of a field of numbers, days, instants, or lists of numbers.
+fn numbers(field: &FieldRef) -> Option<ColumnPath> {
+    match field.data_type() {
+        DataType::Int64 | DataType::Date32 | DataType::Timestamp(..) => Some(ColumnPath::from(field.name().as_str())),
+        DataType::List(_) => Some(elements(field.name())),
+        _ => None,
+    }
+}
+
+/// The column of what is in lists.
+fn elements(list: &str) -> ColumnPath {
+    ColumnPath::new([list, "list", "element"].map(str::to_owned).to_vec())
 }
 
 fn statistics(schema: &SchemaRef, file: &ParquetMetaData) -> Value {

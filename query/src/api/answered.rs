@@ -105,9 +105,9 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
     let mut wanted = Wanted::default();
     questions.iter().for_each(|question| question.wants(&mut wanted));
     let tenant = wanted.tenant().expect("every question wants something");
-    // Whoever takes much holds nobody up.
-    let _served = (!query.takes_much(&wanted)).then(|| Headroom::here().serve(tenant));
     let lane = query.lane(&wanted);
+    // Whoever takes much holds nobody up.
+    let _served = (lane == Lane::Here).then(|| Headroom::here().serve(tenant));
     let answers = query.ask_in(lane, &at, &wanted).await?;
     let (asking, now) = (query.clone(), query.clock.now());
     let mut make = move || {
