@@ -31,11 +31,11 @@ const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Steps that a future takes in one piece, of those that the runtime counts: reading a batch of rows is one. The runtime
 /// itself lets a task take 128 of them, which may be half a second.
-const STEPS: usize = 2;
+const STEPS: usize = 1;
 const STEPS_OF_THE_RUNTIME: usize = 128;
 
-/// Items between which an iterator gives way: they take less than a millisecond.
-const ITEMS: usize = 1024;
+/// Items between which an iterator gives way: they take a fraction of a millisecond.
+const ITEMS: usize = 256;
 
 thread_local! {
     /// Whose place this thread has, while it has one.
@@ -64,6 +64,16 @@ pub fn giving_way<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item =
         }
         item
     })
+}
+
+/// Work that this thread hands over to another one, which stands back as this one does: it has a place of its own there.
+/// Whoever hands it over has none while it waits for what comes of it.
+pub fn taken_along<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let at_work = AT_WORK.get();
+    move || match at_work {
+        Some((headroom, tenant)) => headroom.behind(tenant, work),
+        None => work(),
+    }
 }
 
 /// How much of the processor work that stands back may take.
@@ -327,6 +337,18 @@ mod tests {
         // Work that does not stand back waits for nobody.
         let _request = headroom.serve(OTHER);
         assert_eq!(giving_way(0..2 * ITEMS).count(), 2 * ITEMS);
+    }
+
+    #[tokio::test]
+    async fn work_that_is_handed_over_takes_a_place_where_it_is_done() {
+        let headroom = headroom(2, PATIENCE);
+        // There is one place: it is free again before the other thread has it.
+        drop(headroom.serve(OTHER));
+        let at_work = move || (AT_WORK.get().map(|(_, tenant)| tenant), headroom.state.lock().at_work);
+        let hand_over = async move || tokio::task::spawn_blocking(taken_along(at_work)).await.unwrap();
+        assert_eq!(hand_over().await, (None, 0));
+        assert_eq!(headroom.behind_each(ONE, hand_over()).await, (Some(ONE), 1));
+        assert_eq!(at_work(), (None, 0));
     }
 
     #[tokio::test]

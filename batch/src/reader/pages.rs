@@ -21,7 +21,7 @@ use super::{Names, unpack};
 use crate::error::BatchError;
 
 /// Rows decoded at once.
-const BATCH: usize = 8192;
+const BATCH: usize = 2048;
 /// What lies between two ranges is read along rather than asked for twice.
 const GAP: u64 = 128 << 10;
 

@@ -22,7 +22,7 @@ use object_store::prefix::PrefixStore;
 use url::Url;
 
 use crate::error::BatchError;
-use crate::folder::SyncedFolder;
+use crate::folder::Folder;
 use crate::s3::{self, Presigner, S3Config};
 use crate::table::{Definition, Table};
 
@@ -54,7 +54,7 @@ impl Lake {
     /// # Errors
     /// [`BatchError::Unavailable`] where the folder cannot be made.
     pub fn in_folder(folder: &FilePath) -> Result<Self, BatchError> {
-        Self::of_folder(folder, |files| Arc::new(SyncedFolder::new(files)))
+        Self::of_folder(folder, true)
     }
 
     /// The same, but what it acknowledges survives the end of the process, not of the machine: for history that can be
@@ -63,13 +63,11 @@ impl Lake {
     /// # Errors
     /// [`BatchError::Unavailable`] where the folder cannot be made.
     pub fn in_folder_unsynced(folder: &FilePath) -> Result<Self, BatchError> {
-        Self::of_folder(folder, |files| Arc::new(files))
+        Self::of_folder(folder, false)
     }
 
-    fn of_folder(
-        folder: &FilePath,
-        store: impl Fn(LocalFileSystem) -> Arc<dyn ObjectStore>,
-    ) -> Result<Self, BatchError> {
+    fn of_folder(folder: &FilePath, synced: bool) -> Result<Self, BatchError> {
+        let store = |files| -> Arc<dyn ObjectStore> { Arc::new(Folder::new(files, synced)) };
         let unusable = |reason: String| BatchError::Unavailable(format!("{}: {reason}", folder.display()));
         std::fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
         let folder = std::path::absolute(folder).map_err(|error| unusable(error.to_string()))?;

@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn names_that_linktide_does_not_give_say_nothing() {
-        for name in ["2026-03-02_04.x.parquet", "2026-03-01_04.x.parquet", "2026-03-01_02.x.parquet", "part-0.parquet"] {
+        for name in ["2026-03-02_04.x.parquet", "2026-03-01_04.x.parquet", "2026-03-01_02.x.parquet", "part-0.parquet"]
+        {
             assert_eq!(Slot::named(&Path::from(name)), None, "{name}");
         }
     }

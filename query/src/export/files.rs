@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use linktide_common::headroom::give_way;
 use object_store::PutPayload;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,9 @@ use super::shelf::JobKey;
 use super::source::Rows;
 use super::spec::Spec;
 use super::{ExportError, Exports};
+
+/// Bytes of a file that are digested at once: they take less than a millisecond.
+const DIGESTED: usize = 512 << 10;
 
 /// Rows on their way into files of about the same size.
 pub(super) struct Files<'a> {
@@ -29,17 +33,30 @@ pub(super) struct Files<'a> {
 /// The file that is open.
 struct Open {
     encoder: Encoder,
+    content: Content,
+    rows: u64,
+}
+
+/// What there is of a file so far.
+#[derive(Default)]
+struct Content {
     pieces: Vec<Bytes>,
     bytes: usize,
-    rows: u64,
+    digest: Sha256,
 }
 
 impl Open {
     fn start(spec: &Spec, rows: &Rows) -> Result<Self, ExportError> {
-        Ok(Self { encoder: Encoder::start(spec.format, &rows.schema)?, pieces: Vec::new(), bytes: 0, rows: 0 })
+        Ok(Self { encoder: Encoder::start(spec.format, &rows.schema)?, content: Content::default(), rows: 0 })
     }
+}
 
+impl Content {
     fn push(&mut self, piece: Bytes) {
+        for bytes in piece.chunks(DIGESTED) {
+            give_way();
+            self.digest.update(bytes);
+        }
         self.bytes += piece.len();
         self.pieces.push(piece);
     }
@@ -73,10 +90,9 @@ impl Files<'_> {
                 Some(file) => file,
                 None => Open::start(self.spec, &rows)?,
             };
-            let piece = file.encoder.write(&batch)?;
-            file.push(piece);
+            file.content.push(file.encoder.write(&batch)?);
             file.rows += batch.num_rows() as u64;
-            if file.bytes >= self.exports.config.part_bytes {
+            if file.content.bytes >= self.exports.config.part_bytes {
                 self.close(file).await?;
             } else {
                 open = Some(file);
@@ -88,17 +104,14 @@ impl Files<'_> {
         Ok(self.written)
     }
 
-    async fn close(&mut self, mut file: Open) -> Result<(), ExportError> {
-        let last = file.encoder.finish()?;
-        file.bytes += last.len();
-        file.pieces.push(last);
-        let mut digest = Sha256::new();
-        file.pieces.iter().for_each(|piece| digest.update(piece));
+    async fn close(&mut self, file: Open) -> Result<(), ExportError> {
+        let Open { encoder, mut content, rows } = file;
+        content.push(encoder.finish()?);
         let name = format!("{}.{:06}.{}", self.name, self.written.len(), self.spec.format.name());
-        self.exports.shelf.write(&self.key, &name, PutPayload::from_iter(file.pieces)).await?;
+        self.exports.shelf.write(&self.key, &name, PutPayload::from_iter(content.pieces)).await?;
         self.exports.reached("export::file::behind")?;
-        let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        self.written.push(ResultFile { file: name, rows: file.rows, bytes: file.bytes as u64, sha256 });
+        let sha256 = content.digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        self.written.push(ResultFile { file: name, rows, bytes: content.bytes as u64, sha256 });
         Ok(())
     }
 }

@@ -20,7 +20,7 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
 /// Rows of a row group of Parquet, and about the bytes of one.
-const ROWS_A_GROUP: usize = 1 << 17;
+const ROWS_A_GROUP: usize = 1 << 16;
 const BYTES_A_GROUP: usize = 16 << 20;
 /// Instants as the API writes them.
 const INSTANT: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
