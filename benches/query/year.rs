@@ -15,7 +15,7 @@ use linktide_common::bucket::Day;
 use linktide_servers::Redis;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use serde_json::{Value, json};
@@ -145,16 +145,19 @@ fn moved(from: &Path, to: &Path, days: i32) -> anyhow::Result<()> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(from)?)?;
     let schema = Arc::clone(reader.schema());
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
+        .set_compression(Compression::UNCOMPRESSED)
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_max_row_group_row_count(Some(1 << 16))
         .set_data_page_row_count_limit(1000)
         .set_write_batch_size(1000)
         .set_column_dictionary_enabled(ColumnPath::from("sketch"), false)
-        .set_column_data_page_size_limit(ColumnPath::from("sketch"), 128 << 10);
-    for name in ["tenant_id", "link_id", "day_bucket", "first_click", "last_click"] {
+        .set_column_data_page_size_limit(ColumnPath::from("sketch"), 32 << 10);
+    for name in ["tenant_id", "link_id", "day_bucket"] {
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::Page);
+    }
+    let numbers = schema.fields().iter().filter(|field| !field.data_type().is_nested() && field.name() != "sketch");
+    for name in numbers.map(|field| field.name().as_str()) {
         properties = properties
-            .set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::Page)
             .set_column_dictionary_enabled(ColumnPath::from(name), false)
             .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
     }

@@ -86,21 +86,23 @@ pub(super) async fn one(
     let question = Question::parse(kind, parameters, subject)?;
     let at = query.at(question.publication(), subject).await?;
     let questions = vec![question.resolve(query, &at).await?];
-    let mut found = find(query, Asked { at, questions }).await?;
-    let Part { results, range, query } = found.parts.pop().expect("one question has one answer");
-    let Found { freshness, keep, .. } = found;
-    let mut hasher = DefaultHasher::new();
-    (results.get(), &range).hash(&mut hasher);
-    Answered::new(
-        &Whole { results, meta: Meta { freshness: freshness.clone(), range }, query },
-        hasher,
-        &freshness,
-        keep,
-    )
+    let whole = |mut found: Found| {
+        let Part { results, range, query } = found.parts.pop().expect("one question has one answer");
+        let Found { freshness, keep, .. } = found;
+        let mut says = DefaultHasher::new();
+        (results.get(), &range).hash(&mut says);
+        let meta = Meta { freshness: freshness.clone(), range };
+        Answered::new(&Whole { results, meta, query }, says, &freshness, keep)
+    };
+    answer(query, Asked { at, questions }, whole).await
 }
 
-/// Asks both layers once for all questions, and makes their answers beside the runtime of the requests.
-pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> {
+/// Asks both layers once for all questions, and makes of what is found a whole answer, beside the runtime of the requests.
+pub(super) async fn answer(
+    query: &Query,
+    asked: Asked,
+    whole: impl FnOnce(Found) -> Result<Answered, Problem> + Send + 'static,
+) -> Result<Answered, Problem> {
     let Asked { at, mut questions } = asked;
     let mut wanted = Wanted::default();
     questions.iter().for_each(|question| question.wants(&mut wanted));
@@ -110,7 +112,7 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
     let _served = (lane == Lane::Here).then(|| Headroom::here().serve(tenant));
     let answers = query.ask_in(lane, &at, &wanted).await?;
     let (asking, now) = (query.clone(), query.clock.now());
-    let mut make = move || {
+    let make = move || {
         let basis = Basis::of_all(answers.bases()).expect("every question wants something");
         let mut unsure = Vec::new();
         let mut part = |question: &mut Resolved| {
@@ -125,7 +127,7 @@ pub(super) async fn find(query: &Query, asked: Asked) -> Result<Found, Problem> 
         unsure.dedup();
         let freshness = basis.freshness(now, &asking.config, unsure);
         let keep = keep(&at, &freshness, &questions, basis.publication.watermark.start());
-        Ok(Found { parts, freshness, keep })
+        whole(Found { parts, freshness, keep })
     };
     if let Lane::Behind(tenant) = lane {
         let made = query.background.run(tenant, async move { make() });

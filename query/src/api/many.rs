@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::answered::{Answered, Asked, Part, find};
+use super::answered::{Answered, Asked, Found, Part, answer};
 use super::caller::Reader;
 use crate::envelope::{Echo, ResolvedRange};
 use crate::freshness::Freshness;
@@ -82,16 +82,18 @@ pub(super) async fn query(
         at = Some(of_it);
     }
     let at = at.expect("a body has questions");
-    let found = find(&query, Asked { at, questions: resolved }).await?;
-    let keep = found.keep();
-    let mut says = DefaultHasher::new();
-    let one = |(kind, part): (Kind, Part)| {
-        (part.results.get(), &part.range).hash(&mut says);
-        One { ask: kind.name(), results: part.results, range: part.range, query: part.query }
+    let whole = |found: Found| {
+        let keep = found.keep();
+        let mut says = DefaultHasher::new();
+        let one = |(kind, part): (Kind, Part)| {
+            (part.results.get(), &part.range).hash(&mut says);
+            One { ask: kind.name(), results: part.results, range: part.range, query: part.query }
+        };
+        let results = kinds.into_iter().zip(found.parts).map(one).collect();
+        let freshness = found.freshness.clone();
+        Answered::new(&Answers { results, meta: Shared { freshness: found.freshness } }, says, &freshness, keep)
     };
-    let results = kinds.into_iter().zip(found.parts).map(one).collect();
-    let freshness = found.freshness.clone();
-    Answered::new(&Answers { results, meta: Shared { freshness: found.freshness } }, says, &freshness, keep)
+    answer(&query, Asked { at, questions: resolved }, whole).await
 }
 
 /// A problem of one question of many.
