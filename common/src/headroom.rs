@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// Steps that a future takes in one piece, of those that the runtime counts: reading a batch of rows is one. The runtime
 /// itself lets a task take 128 of them, which may be half a second. Operators of a query within one another each take one
 /// before any of them has a batch: with a single step they would never have it.
-const STEPS: usize = 4;
+const STEPS: usize = 2;
 const STEPS_OF_THE_RUNTIME: usize = 128;
 
 /// Items between which an iterator gives way: they take a fraction of a millisecond.

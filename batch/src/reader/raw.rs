@@ -47,7 +47,7 @@ pub use columns::columns;
 use columns::{selected, shown};
 
 /// Rows that are decoded at once.
-const ROWS_A_BATCH: usize = 512;
+const ROWS_A_BATCH: usize = 2048;
 
 /// Rows of clicks, as they come.
 pub type Clicks = BoxStream<'static, Result<RecordBatch, BatchError>>;
