@@ -9,7 +9,8 @@
 //! 3. what is written in parts is gathered in memory and written as above,
 //! 4. and whoever stands back reads and writes large files in short pieces, as it does all its work.
 //!
-//! Without the first two, for data that can be made again, it is faster. A file that is still being written ends in `#<number>`, which listings leave out.
+//! Without the first two it is faster, for data that can be made again. A file that is still being written ends in
+//! `#<number>`, which listings leave out.
 
 use std::fmt;
 use std::fs::File;
@@ -201,7 +202,10 @@ fn write_staged(staging: &FilePath, payload: &PutPayload, synced: bool) -> io::R
 
 /// Makes a folder and those above it.
 fn make(folder: &FilePath, synced: bool) -> io::Result<()> {
-    if !synced || folder.is_dir() {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if !synced {
         return std::fs::create_dir_all(folder);
     }
     // Each of them is on the disk before the next one.

@@ -30,8 +30,8 @@ const COMPANY: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Steps that a future takes in one piece, of those that the runtime counts: reading a batch of rows is one. The runtime
-/// itself lets a task take 128 of them, which may be half a second. Operators of a query within one another each take one
-/// before any of them has a batch: with a single step they would never have it.
+/// itself lets a task take 128 of them, which may be half a second. A query's stream holds one while what it reads from takes
+/// another: with a single step neither would ever get on.
 const STEPS: usize = 2;
 const STEPS_OF_THE_RUNTIME: usize = 128;
 
@@ -350,6 +350,20 @@ mod tests {
         assert_eq!(hand_over().await, (None, 0));
         assert_eq!(headroom.behind_each(ONE, hand_over()).await, (Some(ONE), 1));
         assert_eq!(at_work(), (None, 0));
+    }
+
+    /// As a query's stream does, whose batch another thread reads.
+    #[tokio::test]
+    async fn step_within_a_step_gets_on() {
+        let mut read = tokio::task::spawn_blocking(|| 7);
+        let stream = std::future::poll_fn(|context| {
+            let step = std::task::ready!(coop::poll_proceed(context));
+            let read = std::task::ready!(std::pin::Pin::new(&mut read).poll(context));
+            step.made_progress();
+            Poll::Ready(read)
+        });
+        let found = tokio::time::timeout(Duration::from_secs(30), headroom(2, PATIENCE).behind_each(ONE, stream)).await;
+        assert_eq!(found.expect("it goes round without getting on").unwrap(), 7);
     }
 
     #[tokio::test]
