@@ -6,7 +6,8 @@
 //!
 //! 1. while others were served lately, there is one place fewer than cores: whoever asks next finds one free;
 //! 2. while a request of others is under way, it has a core's place, too;
-//! 3. a piece waits [`PATIENCE`] for such requests and no longer: it goes on beside them, so that whoever takes much is never
+//! 3. before a piece, whatever waits for its core has it;
+//! 4. a piece waits [`PATIENCE`] for such requests and no longer: it goes on beside them, so that whoever takes much is never
 //!    kept from all progress by many who take little.
 //!
 //! Where nobody else asks, nothing bounds it. What takes longer than a millisecond or two [gives way](give_way) in between.
@@ -53,7 +54,8 @@ pub(crate) fn waited() -> Duration {
 /// nothing that a request may wait for.
 pub fn give_way() {
     if let Some((headroom, tenant)) = AT_WORK.get() {
-        headroom.take_place_again(tenant);
+        headroom.leave_place();
+        headroom.take_place(tenant);
     }
 }
 
@@ -173,27 +175,29 @@ impl Headroom {
     }
 
     fn place(&'static self, tenant: TenantId) -> Place {
-        self.take_place(&mut self.state.lock(), tenant);
+        self.take_place(tenant);
         AT_WORK.set(Some((self, tenant)));
         Place(self)
     }
 
-    fn take_place(&self, state: &mut MutexGuard<'_, State>, tenant: TenantId) {
+    fn take_place(&self, tenant: TenantId) {
         let began = Instant::now();
-        self.wait_for_others(state, tenant, began + self.patience);
+        // Whoever waits for this very core goes first, be it a request that is not even read yet. The system would let it wait
+        // to the end of this thread's slice, which is longer than most answers take.
+        std::thread::yield_now();
+        let mut state = self.state.lock();
+        self.wait_for_others(&mut state, tenant, began + self.patience);
         while !state.has_room(tenant, self.cores, Instant::now()) {
             // Pieces are short: soon one ends.
-            self.freed.wait(state);
+            self.freed.wait(&mut state);
         }
         state.at_work += 1;
         WAITED.set(WAITED.get() + began.elapsed());
     }
 
-    fn take_place_again(&self, tenant: TenantId) {
-        let mut state = self.state.lock();
-        state.at_work -= 1;
+    fn leave_place(&self) {
+        self.state.lock().at_work -= 1;
         self.freed.notify_all();
-        self.take_place(&mut state, tenant);
     }
 
     fn wait_for_others(&self, state: &mut MutexGuard<'_, State>, tenant: TenantId, until: Instant) {
@@ -241,8 +245,7 @@ struct Place(&'static Headroom);
 impl Drop for Place {
     fn drop(&mut self) {
         AT_WORK.set(None);
-        self.0.state.lock().at_work -= 1;
-        self.0.freed.notify_all();
+        self.0.leave_place();
     }
 }
 

@@ -18,9 +18,10 @@ use linktide_common::bucket::{Day, Hour, Timestamp};
 use linktide_common::id::Subject;
 use object_store::path::Path;
 
+use super::clicks::DAY_US;
 use super::files::Files;
 use super::order::in_order;
-use super::parts::{BY_OWNER, Part, Row, Sample, parts};
+use super::parts::{Cut, Part, Row, Sample, parts};
 use super::session::Session;
 use crate::error::BatchError;
 use crate::rewrite::{Fence, rewrite};
@@ -30,8 +31,10 @@ use crate::tables::columns::{Columns, signed};
 use crate::tables::rollup::Rollup;
 use crate::tables::slot::{Slot, run_of};
 
-/// What a click costs, and a row that is there, when parts are cut: a click becomes some four rows.
+/// What a click costs, and a row that is there, when parts are cut: a click becomes some four rows of its link. Most of
+/// its tenant's have a row already.
 const A_CLICK: usize = 4;
+const A_CLICK_OF_TENANT: usize = 1;
 const A_ROW: usize = 1;
 
 /// What is done to a rollup.
@@ -70,8 +73,7 @@ impl Change<'_> {
             Self::Add(_) => "SELECT * FROM stored".to_owned(),
             Self::Recompute(days) => {
                 let days = days.iter().map(|day| day.0.to_string()).collect::<Vec<_>>().join(", ");
-                let day = R::DAY.unwrap_or("NULL");
-                format!("SELECT * FROM stored WHERE CAST({day} AS INT) NOT IN ({days})")
+                format!("SELECT * FROM stored WHERE CAST({} AS INT) NOT IN ({days})", event_day::<R>())
             }
             Self::Erase(subject, _) => without::<R>(subject),
             Self::Expire(hour) => format!(
@@ -145,14 +147,15 @@ async fn write<R: Rollup>(
         session.read("stored", table, &paths).await?;
         session.view("kept", &change.kept::<R>()).await?;
         rows.push(R::kept());
-        kept = session.or_damage(sample(session)).await?;
+        kept = session.or_damage(sample::<R>(session)).await?;
     }
     if rows.is_empty() {
         return Ok((Vec::new(), replaced));
     }
     session.context().register_udf(slot_start(young));
     let mut written = Files::of(table, young, now);
-    let parts = parts(&[(clicks, A_CLICK), (&kept, A_ROW)], BY_OWNER);
+    let own = if R::HAS_TENANTS { clicks.of_tenants() } else { Sample::default() };
+    let parts = parts(&[(clicks, A_CLICK), (&own, A_CLICK_OF_TENANT), (&kept, A_ROW)], &cuts::<R>());
     let queries = parts.into_iter().map(|part| query::<R>(&rows, &part));
     let order: Vec<&str> = std::iter::once("slot").chain(R::KEY.iter().copied()).collect();
     let write = async {
@@ -169,13 +172,32 @@ async fn write<R: Rollup>(
     Ok((session.or_damage(write).await?, replaced))
 }
 
-/// Whose rows are stored.
-async fn sample(session: &Session) -> Result<Sample, BatchError> {
+/// What parts are cut by: of one owner, by day, in the order of its rows.
+fn cuts<R: Rollup>() -> Vec<Cut> {
+    let schema = R::definition().file_schema();
+    let is_date = |column| schema.field_with_name(column).is_ok_and(|field| *field.data_type() == DataType::Date32);
+    let by_day = |column| if is_date(column) { Cut::Day(column) } else { Cut::Clicked(column, DAY_US) };
+    [Cut::Tenant, Cut::Link].into_iter().chain(R::DAY.map(by_day)).collect()
+}
+
+/// A row's event day, null in a table that has none.
+fn event_day<R: Rollup>() -> String {
+    format!("CAST({} AS DATE)", R::DAY.unwrap_or("NULL"))
+}
+
+/// Whose rows are stored, of which days.
+async fn sample<R: Rollup>(session: &Session) -> Result<Sample, BatchError> {
     let mut sample = Sample::default();
-    let mut rows = session.stream("SELECT tenant_id, link_id FROM stored").await?;
+    let weight = format!("arrow_cast({}, 'Int64') AS weight", R::WEIGHT);
+    let query = format!("SELECT tenant_id, link_id, {} AS day, {weight} FROM stored", event_day::<R>());
+    let mut rows = session.stream(&query).await?;
     while let Some(rows) = rows.try_next().await? {
-        let owners = Columns::new(&rows).owners()?;
-        (0..rows.num_rows()).for_each(|row| sample.add(Row { owner: owners.at(row), at: 0 }));
+        let columns = Columns::new(&rows);
+        let (owners, days, weights) = (columns.owners()?, columns.dates("day")?, columns.numbers("weight")?);
+        for at in 0..rows.num_rows() {
+            let row = Row { owner: owners.at(at), clicked: i64::from(days.value(at)) * DAY_US, received: 0 };
+            sample.add_many(row, usize::try_from(weights.value(at)).unwrap_or(1));
+        }
     }
     Ok(sample)
 }
@@ -201,7 +223,8 @@ fn turned(files: &[(File, Slot)]) -> impl Iterator<Item = Slot> {
 }
 
 fn query<R: Rollup>(rows: &[String], part: &Part) -> String {
-    let slot = R::DAY.map_or_else(|| "CAST(NULL AS DATE)".to_owned(), |day| format!("slot_start({day})"));
+    let day = event_day::<R>();
+    let slot = if R::DAY.is_some() { format!("slot_start({day})") } else { day };
     let condition = part.condition();
     let rows: Vec<String> = rows.iter().map(|rows| format!("SELECT * FROM ({rows}) WHERE {condition}")).collect();
     format!(

@@ -2,9 +2,8 @@
 //! memory.
 //!
 //! Files are sorted by tenant and link, raw ones too: a part is a range of owners, whose rows lie together in every file, so
-//! the parts read hardly more than the whole. Where clicks themselves are held, and not their sums, a link that has too many
-//! for one part is cut by time. Rows of parts follow one another in the order of the file that is written. Where to cut is
-//! told by a sample.
+//! the parts read hardly more than the whole. An owner that has too much for one part is cut by time. Rows of parts follow
+//! one another in the order of the file that is written. Where to cut is told by a sample.
 
 use std::ops::Bound;
 
@@ -16,38 +15,43 @@ const SAMPLED: usize = 1 << 17;
 /// What a part may cost; little in tests, so that their few rows come in many parts.
 const A_PART: usize = if cfg!(test) { 1000 } else { 1_000_000 };
 
-/// A row, as far as parts are cut by it.
+/// A row, as far as parts are cut by it. Instants are in microseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     pub(super) owner: Owner,
-    /// The instant, in microseconds since 1970, that [`Cut::Time`] goes by.
-    pub(super) at: i64,
+    pub(super) clicked: i64,
+    /// 0 where nothing is cut by it.
+    pub(super) received: i64,
 }
 
 /// What parts are cut by: by the next of them, where one place alone costs too much.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cut {
     Tenant,
-    /// A tenant's own rows lie nowhere: they are a part of their own, before those of its links.
+    /// A tenant's own rows have none: they come before those of its links, and are parts of their own.
     Link,
-    /// A column with an instant, by a unit in microseconds.
-    Time(&'static str, i64),
+    /// A column with the event day.
+    Day(&'static str),
+    /// A column with the event time, by a unit in microseconds.
+    Clicked(&'static str, i64),
+    /// A column with the time of receipt, by a unit in microseconds.
+    Received(&'static str, i64),
 }
 
-/// Rows of rollups, and clicks on their way into them.
-pub(super) const BY_OWNER: &[Cut] = &[Cut::Tenant, Cut::Link];
 /// Clicks on a link that were received in the same hour stay together.
-pub(super) const BY_HOUR_OF_RECEIPT: &[Cut] = &[Cut::Tenant, Cut::Link, Cut::Time("received_at", HOUR_US)];
+pub(super) const BY_HOUR_OF_RECEIPT: &[Cut] = &[Cut::Tenant, Cut::Link, Cut::Received("received_at", HOUR_US)];
 /// Clicks in the order of raw files.
 pub(super) const BY_EVENT_DAY: &[Cut] =
-    &[Cut::Time("clicked_at", DAY_US), Cut::Tenant, Cut::Link, Cut::Time("clicked_at", MINUTE_US)];
+    &[Cut::Clicked("clicked_at", DAY_US), Cut::Tenant, Cut::Link, Cut::Clicked("clicked_at", MINUTE_US)];
 
 impl Cut {
     fn place(self, row: Row) -> Option<i64> {
         match self {
             Self::Tenant => Some(row.owner.tenant),
             Self::Link => row.owner.link,
-            Self::Time(_, unit) => Some(row.at.div_euclid(unit)),
+            Self::Day(_) => Some(row.clicked.div_euclid(DAY_US)),
+            Self::Clicked(_, unit) => Some(row.clicked.div_euclid(unit)),
+            Self::Received(_, unit) => Some(row.received.div_euclid(unit)),
         }
     }
 
@@ -55,7 +59,7 @@ impl Cut {
         match self {
             Self::Tenant => "tenant_id",
             Self::Link => "link_id",
-            Self::Time(column, _) => column,
+            Self::Day(column) | Self::Clicked(column, _) | Self::Received(column, _) => column,
         }
     }
 
@@ -63,7 +67,11 @@ impl Cut {
     /// are left out by their statistics.
     fn compare(self, comparison: &str, place: i64) -> String {
         let column = self.column();
-        let Self::Time(_, unit) = self else { return format!("{column} {comparison} {place}") };
+        let unit = match self {
+            Self::Tenant | Self::Link => return format!("{column} {comparison} {place}"),
+            Self::Day(_) => return format!("{column} {comparison} arrow_cast(arrow_cast({place}, 'Int32'), 'Date32')"),
+            Self::Clicked(_, unit) | Self::Received(_, unit) => unit,
+        };
         let (comparison, place) = match comparison {
             ">" => (">=", place + 1),
             "<=" => ("<", place + 1),
@@ -74,7 +82,7 @@ impl Cut {
 }
 
 /// Whose every so manieth row is, and when.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Sample {
     rows: Vec<Row>,
     /// Rows that each of them stands for, less one.
@@ -85,10 +93,19 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn add(&mut self, row: Row) {
-        if self.skip > 0 {
-            self.skip -= 1;
-            return;
+        self.add_many(row, 1);
+    }
+
+    /// Takes one row for so many.
+    pub(super) fn add_many(&mut self, row: Row, mut many: usize) {
+        while many > self.skip {
+            many -= self.skip + 1;
+            self.keep(row);
         }
+        self.skip -= many;
+    }
+
+    fn keep(&mut self, row: Row) {
         if self.rows.len() == SAMPLED {
             let mut at = 0;
             self.rows.retain(|_| {
@@ -99,6 +116,13 @@ impl Sample {
         }
         self.rows.push(row);
         self.skip = self.skipped;
+    }
+
+    /// The same rows as their tenants' own.
+    pub(super) fn of_tenants(&self) -> Self {
+        let mut own = self.clone();
+        own.rows.iter_mut().for_each(|row| row.owner.link = None);
+        own
     }
 }
 
@@ -171,16 +195,16 @@ fn parts_of(samples: &[(&Sample, usize)], by: &[Cut], most: usize) -> Vec<Part> 
 /// Cuts rows that all lie in one part.
 fn cut(weighted: &[(Row, usize)], of: &Part, by: &[Cut], most: usize, parts: &mut Vec<Part>) {
     let Some((first, next)) = by.split_first() else { return parts.push(of.clone()) };
-    let weighted = if matches!(first, Cut::Link) {
-        parts.push(of.and(*first, Places::Nowhere));
-        &weighted[weighted.partition_point(|(row, _)| first.place(*row).is_none())..]
-    } else {
-        weighted
-    };
+    let cost_of = |rows: &[(Row, usize)]| rows.iter().map(|(_, cost)| cost).sum::<usize>();
+    let (nowhere, somewhere) = weighted.split_at(weighted.partition_point(|(row, _)| first.place(*row).is_none()));
+    if matches!(first, Cut::Link) {
+        let own = of.and(*first, Places::Nowhere);
+        if cost_of(nowhere) > most { cut(nowhere, &own, next, most, parts) } else { parts.push(own) }
+    }
     let (mut from, mut cost) = (Bound::Unbounded, 0);
-    for of_one in weighted.chunk_by(|(one, _), (other, _)| first.place(*one) == first.place(*other)) {
+    for of_one in somewhere.chunk_by(|(one, _), (other, _)| first.place(*one) == first.place(*other)) {
         let Some(place) = first.place(of_one[0].0) else { continue };
-        let its_cost = of_one.iter().map(|(_, cost)| cost).sum::<usize>();
+        let its_cost = cost_of(of_one);
         if cost + its_cost > most {
             if from != Bound::Included(place) {
                 parts.push(of.and(*first, Places::Range(from, Bound::Excluded(place))));
@@ -205,8 +229,9 @@ mod tests {
 
     use super::*;
 
-    const HOURS: &[Cut] = &[Cut::Tenant, Cut::Link, Cut::Time("at", 10)];
-    const DAYS: &[Cut] = &[Cut::Time("at", 20), Cut::Tenant, Cut::Link, Cut::Time("at", 4)];
+    const OWNERS: &[Cut] = &[Cut::Tenant, Cut::Link];
+    const HOURS: &[Cut] = &[Cut::Tenant, Cut::Link, Cut::Received("at", 10)];
+    const DAYS: &[Cut] = &[Cut::Clicked("at", 20), Cut::Tenant, Cut::Link, Cut::Clicked("at", 4)];
 
     fn holds(part: &Part, row: Row) -> bool {
         part.0.iter().all(|(cut, places)| match (cut.place(row), places) {
@@ -222,7 +247,7 @@ mod tests {
         fn every_row_is_in_one_part_and_parts_are_in_order(
             sampled in prop::collection::vec((-2i64..4, prop::option::of(-3i64..4), -30i64..30), 0..80),
             most in 1usize..30,
-            by in prop::sample::select(vec![BY_OWNER, HOURS, DAYS]),
+            by in prop::sample::select(vec![OWNERS, HOURS, DAYS]),
         ) {
             let mut sample = Sample::default();
             sampled.iter().for_each(|(tenant, link, at)| sample.add(row(*tenant, *link, *at)));
@@ -248,18 +273,18 @@ mod tests {
                 let held = sample.rows.iter().filter(|row| holds(part, **row));
                 let held: Vec<_> = held.map(|row| places(*row)).collect();
                 let indivisible = held.iter().all(|places| *places == held[0]);
-                prop_assert!(held.len() <= most || indivisible || held[0].contains(&None), "{:?} of {:?}", held, part);
+                prop_assert!(held.len() <= most || indivisible, "{:?} of {:?}", held, part);
             }
         }
     }
 
     fn row(tenant: i64, link: Option<i64>, at: i64) -> Row {
-        Row { owner: Owner { tenant, link }, at }
+        Row { owner: Owner { tenant, link }, clicked: at, received: at }
     }
 
     #[test]
     fn bounds_of_time_are_instants() {
-        let cut = Cut::Time("clicked_at", MINUTE_US);
+        let cut = Cut::Clicked("clicked_at", MINUTE_US);
         let from_to = |from, to| Places::Range(from, to).condition(cut).replace("arrow_cast", "");
         let micros = |micros: i64| format!("({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')");
         let (minus_two, ten) = (micros(-120_000_000), micros(600_000_000));
@@ -269,12 +294,33 @@ mod tests {
     }
 
     #[test]
+    fn bounds_of_days_are_dates() {
+        let condition = Places::Range(Bound::Included(-2), Bound::Excluded(10)).condition(Cut::Day("day_bucket"));
+        let [from, to] = [-2, 10].map(|day| format!("arrow_cast(arrow_cast({day}, 'Int32'), 'Date32')"));
+        assert_eq!(condition, format!("day_bucket IS NOT NULL AND day_bucket >= {from} AND day_bucket < {to}"));
+    }
+
+    proptest! {
+        /// One row for many is as good as many.
+        #[test]
+        fn rows_weigh_what_they_stand_for(weights in prop::collection::vec(0usize..40_000, 0..20)) {
+            let (mut weighed, mut each) = (Sample::default(), Sample::default());
+            for (at, many) in (0..).zip(weights) {
+                weighed.add_many(row(0, None, at), many);
+                (0..many).for_each(|_| each.add(row(0, None, at)));
+            }
+            let kept = |sample: &Sample| (sample.skipped, sample.rows.iter().map(|row| row.clicked).collect::<Vec<_>>());
+            prop_assert_eq!(kept(&weighed), kept(&each));
+        }
+    }
+
+    #[test]
     fn large_sample_is_thinned_and_stands_for_as_many() {
         let mut sample = Sample::default();
         let rows = 5 * SAMPLED;
         (0..rows).for_each(|at| sample.add(row(0, None, i64::try_from(at).unwrap())));
         let stands_for = sample.rows.len() * (sample.skipped + 1);
         assert!(sample.rows.len() <= SAMPLED && stands_for.abs_diff(rows) <= sample.skipped, "{stands_for}");
-        assert!(sample.rows.is_sorted_by_key(|row| row.at), "it is taken evenly");
+        assert!(sample.rows.is_sorted_by_key(|row| row.clicked), "it is taken evenly");
     }
 }

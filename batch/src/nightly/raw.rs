@@ -134,7 +134,8 @@ async fn sample(session: &Session) -> Result<Sample, BatchError> {
     while let Some(rows) = rows.try_next().await? {
         let columns = Columns::new(&rows);
         let (owners, times) = (columns.owners()?, columns.numbers("at")?);
-        (0..rows.num_rows()).for_each(|row| sample.add(Row { owner: owners.at(row), at: times.value(row) }));
+        let row = |row| Row { owner: owners.at(row), clicked: times.value(row), received: 0 };
+        (0..rows.num_rows()).for_each(|at| sample.add(row(at)));
     }
     Ok(sample)
 }

@@ -22,10 +22,9 @@ use super::functions;
 use crate::error::BatchError;
 use crate::table::{File, Table};
 
-/// Memory the queries may take before they spill to disk, of which a grouping may have a third. Parts hardly come near it, but
-/// for a tenant's own rows, which cannot be cut: when a month of thirty million clicks turns, they take 349 MB. A grouping
-/// that spills sorts what it has first, for which it needs as much again, and fails where that is not left.
-const MEMORY: usize = 2 << 30;
+/// Memory the queries may take before they spill to disk, of which a grouping may have a third: many times what parts take. A
+/// grouping that spills sorts what it has first, for which it needs as much again, and fails where that is not left.
+const MEMORY: usize = 1 << 30;
 
 /// Memory for footers of files. Each part reads all files: where one's footer is no longer there when the next part wants it,
 /// all are read anew each time.

@@ -35,7 +35,7 @@ pub(super) struct Survey {
     pub(super) days: BTreeSet<Day>,
     /// Event days of those that carry a label.
     pub(super) labelled: BTreeSet<Day>,
-    /// Whose they are, and when they were received, to the hour.
+    /// Whose they are, of which event day, and when they were received, to the hour.
     pub(super) sample: Sample,
     hashes: Arc<Hashes>,
 }
@@ -84,15 +84,15 @@ impl Survey {
         let mut last_day = None;
         self.clicks += u64::try_from(rows.num_rows()).unwrap_or_default();
         for row in 0..rows.num_rows() {
-            self.sample.add(Row { owner: owners.at(row), at: received.value(row) * HOUR_US });
-            if last_day != Some(days.value(row)) || labelled.value(row) {
-                let day = Day(i32::try_from(days.value(row)).unwrap_or_default());
-                self.days.insert(day);
-                self.labelled.extend(labelled.value(row).then_some(day));
-                last_day = Some(days.value(row));
+            let (day, hour) = (days.value(row), received.value(row));
+            self.sample.add(Row { owner: owners.at(row), clicked: day * DAY_US, received: hour * HOUR_US });
+            if last_day != Some(day) || labelled.value(row) {
+                let event_day = Day(i32::try_from(day).unwrap_or_default());
+                self.days.insert(event_day);
+                self.labelled.extend(labelled.value(row).then_some(event_day));
+                last_day = Some(day);
             }
             if !previews.value(row) {
-                let hour = received.value(row);
                 if visitors.is_valid(row) {
                     hashes.see((tenants.value(row), links.value(row), hour), visitors.value(row));
                 }

@@ -79,6 +79,8 @@ impl Rollup for Dimensions {
     const KEY: &'static [&'static str] = &["tenant_id", "link_id", "day_bucket"];
     const DAY: Option<&'static str> = Some("day_bucket");
     const HAS_TENANTS: bool = true;
+    /// A value has no more quarters than clicks, and no more than a day has; four of them take what the row takes.
+    const WEIGHT: &'static str = "(least(click_count, 96) + 3) / 4";
 
     fn definition() -> Definition {
         let mut fields = fields();

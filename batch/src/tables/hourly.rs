@@ -52,7 +52,7 @@ fn fields() -> Vec<Field> {
 
 impl Rollup for Hourly {
     const KEY: &'static [&'static str] = &["tenant_id", "link_id", "hour_bucket"];
-    const DAY: Option<&'static str> = Some("CAST(hour_bucket AS DATE)");
+    const DAY: Option<&'static str> = Some("hour_bucket");
     const HAS_TENANTS: bool = true;
 
     fn definition() -> Definition {

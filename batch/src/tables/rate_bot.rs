@@ -14,7 +14,7 @@ pub(crate) struct RateBots;
 
 impl Rollup for RateBots {
     const KEY: &'static [&'static str] = &["tenant_id", "link_id", "minute", "received_hour", "ip_hash"];
-    const DAY: Option<&'static str> = Some("CAST(minute AS DATE)");
+    const DAY: Option<&'static str> = Some("minute");
     const HAS_TENANTS: bool = false;
 
     fn definition() -> Definition {

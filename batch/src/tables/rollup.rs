@@ -13,12 +13,15 @@ use crate::table::Definition;
 pub(crate) trait Rollup {
     /// What rows are grouped by, in the order of the file.
     const KEY: &'static [&'static str];
-    /// The event day of a row; none in a table that has no time.
+    /// The column of a row's event day, or of an instant on it; none in a table that has no time.
     const DAY: Option<&'static str>;
     /// Whether a tenant has rows of its own, without a link.
     const HAS_TENANTS: bool;
 
     fn definition() -> Definition;
+
+    /// What it costs to hold a row that is there, of an owner whose link has a few clicks a day: a whole number.
+    const WEIGHT: &'static str = "1";
 
     /// Rows of new clicks: from `clicks`, one a click, or `everyone`, where each is there for its tenant, too.
     fn clicks() -> String;

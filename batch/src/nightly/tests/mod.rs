@@ -188,6 +188,24 @@ async fn parts_cut_at_received_hours_add_up_to_the_whole_row_by_row() {
     world.check().await;
 }
 
+#[tokio::test]
+async fn owner_with_too_much_for_one_part_is_rolled_up_day_by_day() {
+    let mut world = World::new(15).await;
+    // All on one link, on the days of a month that is nearly over: it and its tenant have several parts.
+    let nearly_over = Hour(START.0 + 24 * 20);
+    (world.links, world.spread) = (1, 28 * 86_400_000);
+    world.archive_through(nearly_over).await;
+    world.send_now(1000).await;
+    world.archive_through(nearly_over.next()).await;
+    world.settle().await;
+    world.check().await;
+    // So they have when it turns.
+    let before = rollups(&world.lake).await;
+    world.archive_through(Hour(nearly_over.0 + 24 * 40)).await;
+    world.settle().await;
+    assert_eq!(rollups(&world.lake).await, before);
+}
+
 /// Sends in each of five hours, and rolls them up one by one, and in another lake at once: rows are the same. The hour behind
 /// them.
 async fn hour_by_hour_and_at_once(world: &mut World, mut send: impl AsyncFnMut(&mut World)) -> Hour {

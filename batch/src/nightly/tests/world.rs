@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use deltalake::arrow::array::{Array as _, AsArray as _};
+use deltalake::arrow::row::{RowConverter, SortField};
 use deltalake::arrow::util::display::{ArrayFormatter, FormatOptions};
 use deltalake::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
@@ -388,14 +389,23 @@ pub(super) async fn archiver(log: &Arc<EmbeddedLog>, enricher: &Arc<Enricher>, l
     Archiver::open(lake.clone(), intake, clock.clone(), config).await.unwrap().0
 }
 
-/// Every row of a table: what it says, and its sketch. A label or a count that differs is another row.
+/// Every row of a table: what it says, and its sketch. A label or a count that differs is another row. Rows of a file are in
+/// the order of their keys.
 pub(super) async fn rows_of<R: Rollup>(lake: &Lake) -> BTreeMap<String, Option<Vec<u8>>> {
     let table = lake.table(R::definition()).await.unwrap();
     let mut all = BTreeMap::new();
     for file in table.files().unwrap() {
         let bytes = table.objects().get(&file.path).await.unwrap().bytes().await.unwrap();
+        let mut last = None;
         for rows in ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap() {
             let rows = rows.unwrap();
+            let keys: Vec<_> = R::KEY.iter().map(|name| Arc::clone(rows.column_by_name(name).unwrap())).collect();
+            let fields = keys.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+            for key in &RowConverter::new(fields).unwrap().convert_columns(&keys).unwrap() {
+                let key = Some(key.owned());
+                assert!(last <= key, "rows of {} are out of order", file.path);
+                last = key;
+            }
             let sketches = rows.column_by_name("sketch").map(|column| column.as_binary::<i32>().clone());
             let schema = rows.schema();
             let plain = schema.fields().iter().zip(rows.columns()).filter(|(field, _)| field.name() != "sketch");
