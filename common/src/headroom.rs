@@ -13,9 +13,9 @@
 //! Where nobody else asks, nothing bounds it. What takes longer than a millisecond or two [gives way](give_way) in between.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ thread_local! {
     /// Whose place this thread has, while it has one.
     static AT_WORK: Cell<Option<(&'static Headroom, TenantId)>> = const { Cell::new(None) };
     static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// What this thread waits on for a place: whoever gives it one wakes no other.
+    static ADMITTED: Arc<Condvar> = Arc::default();
 }
 
 /// How long this thread has waited for a place so far: time that its work took nothing of.
@@ -69,6 +71,12 @@ pub fn giving_way<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item =
     })
 }
 
+/// Whether this thread has a place there for a tenant, beside others who ask.
+pub(crate) fn stands_back(headroom: &Headroom, tenant: TenantId) -> bool {
+    let here = AT_WORK.get().is_some_and(|(at, of)| std::ptr::eq(at, headroom) && of == tenant);
+    here && headroom.has_company(tenant)
+}
+
 /// Work that this thread hands over to another one, which stands back as this one does: it has a place of its own there.
 /// Whoever hands it over has none while it waits for what comes of it.
 pub fn taken_along<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
@@ -84,7 +92,6 @@ pub struct Headroom {
     cores: usize,
     patience: Duration,
     state: Mutex<State>,
-    freed: Condvar,
 }
 
 #[derive(Default)]
@@ -94,6 +101,18 @@ struct State {
     served: [Option<(TenantId, Instant)>; 2],
     /// Requests that are served now.
     under_way: HashMap<TenantId, usize>,
+    /// Threads that wait for a place, the first one first.
+    waiting: VecDeque<Waiting>,
+    tickets: u64,
+}
+
+/// A thread that waits for a place.
+struct Waiting {
+    ticket: u64,
+    tenant: TenantId,
+    /// Whether it still waits for requests of others.
+    patient: bool,
+    admitted: Arc<Condvar>,
 }
 
 impl State {
@@ -123,6 +142,25 @@ impl State {
     fn has_room(&self, tenant: TenantId, cores: usize, now: Instant) -> bool {
         self.at_work < (cores - 1).max(1) || !self.has_company(tenant, now)
     }
+
+    /// Gives places to those who wait for one, as far as there is room.
+    fn admit(&mut self, cores: usize) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut at = 0;
+        while let Some(Waiting { tenant, patient, .. }) = self.waiting.get(at) {
+            let has_room =
+                if *patient { self.has_room_beside(*tenant, cores, now) } else { self.has_room(*tenant, cores, now) };
+            if !has_room {
+                at += 1;
+            } else if let Some(first) = self.waiting.remove(at) {
+                self.at_work += 1;
+                first.admitted.notify_one();
+            }
+        }
+    }
 }
 
 impl Headroom {
@@ -137,7 +175,7 @@ impl Headroom {
     }
 
     pub(crate) fn of(cores: usize, patience: Duration) -> Self {
-        Self { cores, patience, state: Mutex::default(), freed: Condvar::new() }
+        Self { cores, patience, state: Mutex::default() }
     }
 
     /// Notes that a request is served, until what it returns is dropped: of a tenant that takes little, or others that do
@@ -186,26 +224,36 @@ impl Headroom {
         // to the end of this thread's slice, which is longer than most answers take.
         std::thread::yield_now();
         let mut state = self.state.lock();
-        self.wait_for_others(&mut state, tenant, began + self.patience);
-        while !state.has_room(tenant, self.cores, Instant::now()) {
-            // Pieces are short: soon one ends.
-            self.freed.wait(&mut state);
+        if state.has_room_beside(tenant, self.cores, Instant::now()) {
+            state.at_work += 1;
+        } else {
+            ADMITTED.with(|admitted| self.wait(state, tenant, admitted, began + self.patience));
         }
-        state.at_work += 1;
         WAITED.set(WAITED.get() + began.elapsed());
     }
 
-    fn leave_place(&self) {
-        self.state.lock().at_work -= 1;
-        self.freed.notify_all();
-    }
-
-    fn wait_for_others(&self, state: &mut MutexGuard<'_, State>, tenant: TenantId, until: Instant) {
-        while !state.has_room_beside(tenant, self.cores, Instant::now()) {
-            if self.freed.wait_until(state, until).timed_out() {
-                return;
+    /// Waits for a place in turn: until an instant for requests of others, and then beside them.
+    fn wait(&self, mut state: MutexGuard<'_, State>, tenant: TenantId, admitted: &Arc<Condvar>, until: Instant) {
+        let ticket = state.tickets;
+        state.tickets += 1;
+        state.waiting.push_back(Waiting { ticket, tenant, patient: true, admitted: Arc::clone(admitted) });
+        while let Some(waiting) = state.waiting.iter_mut().find(|waiting| waiting.ticket == ticket) {
+            if !waiting.patient {
+                // Pieces are short: soon one ends.
+                admitted.wait(&mut state);
+            } else if Instant::now() < until {
+                admitted.wait_until(&mut state, until);
+            } else {
+                waiting.patient = false;
+                state.admit(self.cores);
             }
         }
+    }
+
+    fn leave_place(&self) {
+        let mut state = self.state.lock();
+        state.at_work -= 1;
+        state.admit(self.cores);
     }
 }
 
@@ -225,8 +273,7 @@ impl Drop for Serving<'_> {
                 state.under_way.remove(&self.tenant);
             }
         }
-        // Who waits for whom depends on the tenant: each of them looks.
-        self.headroom.freed.notify_all();
+        state.admit(self.headroom.cores);
     }
 }
 

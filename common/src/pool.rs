@@ -5,6 +5,8 @@
 //! 2. No tenant holds all threads: there is one more than the machine runs at once, and whoever comes finds it free.
 //! 3. A tenant that has lately taken much is served by threads that stand back while others ask little: whoever asks now and
 //!    then does not share the processor with it by halves, and finds a core free. Where nobody else asks, nobody stands back.
+//!    What such a tenant asks of its own thread that stands back is done there and then: to hand it from one thread to
+//!    another takes more than most pieces do, and wakes cores that are somebody else's.
 //! 4. What may wait is bounded, for a tenant and in all. Beyond that work is refused at once, which tells whose doing it is.
 //! 5. Work that nobody waits for any more is dropped when its turn comes.
 //!
@@ -19,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::background;
-use crate::headroom::{Headroom, waited};
+use crate::headroom::{Headroom, give_way, stands_back, waited};
 use crate::id::TenantId;
 
 /// What is taken is forgotten by and by: within this time all but a third of it.
@@ -165,7 +167,7 @@ impl Pool {
         self.shared.state.lock().group(tenant) == Group::Behind
     }
 
-    /// Does `work` for a tenant when it is its turn.
+    /// Does `work` for a tenant when it is its turn, or at once where this thread stands back for it already.
     ///
     /// # Errors
     /// [`PoolError`] where too much is waiting, or where `work` panics.
@@ -174,6 +176,12 @@ impl Pool {
         tenant: TenantId,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
+        if stands_back(self.shared.headroom, tenant) {
+            give_way();
+            let (done, took) = self.shared.measured(work);
+            self.shared.note(&mut self.shared.state.lock(), tenant, took);
+            return done.ok_or(PoolError::Broken);
+        }
         let (done, result) = oneshot::channel();
         let piece = move || {
             if !done.is_closed() {
@@ -241,17 +249,21 @@ impl Shared {
         }
         let mut done = None;
         while let Some((tenant, piece)) = self.next(group, done) {
-            let work = || {
-                let (began, waited_before) = (Instant::now(), waited());
-                // Whoever waits for it learns that it broke by what it does not send.
-                if catch_unwind(AssertUnwindSafe(piece)).is_err() {
-                    tracing::error!(pool = self.config.name, "a piece of work panicked");
-                }
-                began.elapsed().saturating_sub(waited() - waited_before)
-            };
+            // Whoever waits for it learns that it broke by what it does not send.
+            let work = || self.measured(piece).1;
             let took = if stands_back { self.headroom.behind(tenant, work) } else { work() };
             done = Some((tenant, took));
         }
+    }
+
+    /// What comes of a piece, none where it panicked, and what it took.
+    fn measured<T>(&self, piece: impl FnOnce() -> T) -> (Option<T>, Duration) {
+        let (began, waited_before) = (Instant::now(), waited());
+        let done = catch_unwind(AssertUnwindSafe(piece));
+        if done.is_err() {
+            tracing::error!(pool = self.config.name, "a piece of work panicked");
+        }
+        (done.ok(), began.elapsed().saturating_sub(waited() - waited_before))
     }
 
     /// The next piece, as soon as there is one, when one of `done` is over; none when the pool is.
@@ -316,7 +328,6 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::headroom::give_way;
 
     const ONE: TenantId = TenantId(1);
     const OTHER: TenantId = TenantId(2);
@@ -401,6 +412,24 @@ mod tests {
         at_rest(&pool).await;
         pool.shared.state.lock().taken.get_mut(&ONE).unwrap().seconds = 0.0;
         assert_eq!(pool.run(ONE, nice).await, Ok(usual));
+    }
+
+    #[tokio::test]
+    async fn work_of_a_thread_that_stands_back_is_done_there_and_then() {
+        let headroom: &'static Headroom = Box::leak(Box::new(Headroom::of(2, Duration::ZERO)));
+        let pool = Pool::within(headroom, PoolConfig { much: 0.0, ..PoolConfig::of_the_machine("test") });
+        let (here, thread) = (std::thread::current().id(), || std::thread::current().id());
+        assert_ne!(headroom.behind_each(ONE, pool.run(ONE, thread)).await, Ok(here), "nobody else asks");
+        drop(headroom.serve(OTHER));
+        assert_eq!(headroom.behind_each(ONE, pool.run(ONE, thread)).await, Ok(here));
+        assert_ne!(headroom.behind_each(ONE, pool.run(OTHER, thread)).await, Ok(here), "it is another's");
+        assert_ne!(pool.run(ONE, thread).await, Ok(here), "it does not stand back");
+        // What it takes is known all the same.
+        pool.shared.state.lock().taken.clear();
+        assert!(!pool.is_behind(ONE));
+        let panics = headroom.behind_each(ONE, pool.run(ONE, || panic!("told to")));
+        assert_eq!(panics.await, Err::<(), _>(PoolError::Broken));
+        assert!(pool.is_behind(ONE));
     }
 
     async fn at_rest(pool: &Pool) {
