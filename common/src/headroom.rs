@@ -30,6 +30,10 @@ const COMPANY: Duration = Duration::from_secs(60);
 /// How long a piece of work waits for requests of others: a few times what most of them take.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// How long work keeps its place while other work that stands back waits for one: to change costs some microseconds, and wakes
+/// a thread.
+const TURN: Duration = Duration::from_millis(2);
+
 /// Steps that a future takes in one piece, of those that the runtime counts: reading a batch of rows is one. The runtime
 /// itself lets a task take 128 of them, which may be half a second. A query's stream holds one while what it reads from takes
 /// another: with a single step neither would ever get on.
@@ -40,11 +44,19 @@ const STEPS_OF_THE_RUNTIME: usize = 128;
 const ITEMS: usize = 256;
 
 thread_local! {
-    /// Whose place this thread has, while it has one.
-    static AT_WORK: Cell<Option<(&'static Headroom, TenantId)>> = const { Cell::new(None) };
+    /// The place this thread has, while it has one.
+    static AT_WORK: Cell<Option<AtWork>> = const { Cell::new(None) };
     static WAITED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     /// What this thread waits on for a place: whoever gives it one wakes no other.
     static ADMITTED: Arc<Condvar> = Arc::default();
+}
+
+/// A place on the processor that a thread has.
+#[derive(Clone, Copy)]
+struct AtWork {
+    headroom: &'static Headroom,
+    tenant: TenantId,
+    since: Instant,
 }
 
 /// How long this thread has waited for a place so far: time that its work took nothing of.
@@ -55,7 +67,9 @@ pub(crate) fn waited() -> Duration {
 /// Lets requests of others go first, in the midst of work that stands back; other work goes on as it is. Whoever calls it holds
 /// nothing that a request may wait for.
 pub fn give_way() {
-    if let Some((headroom, tenant)) = AT_WORK.get() {
+    if let Some(AtWork { headroom, tenant, since }) = AT_WORK.get()
+        && !headroom.keeps_place(tenant, since)
+    {
         headroom.leave_place();
         headroom.take_place(tenant);
     }
@@ -73,7 +87,8 @@ pub fn giving_way<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item =
 
 /// Whether this thread has a place there for a tenant, beside others who ask.
 pub(crate) fn stands_back(headroom: &Headroom, tenant: TenantId) -> bool {
-    let here = AT_WORK.get().is_some_and(|(at, of)| std::ptr::eq(at, headroom) && of == tenant);
+    let here =
+        AT_WORK.get().is_some_and(|at_work| std::ptr::eq(at_work.headroom, headroom) && at_work.tenant == tenant);
     here && headroom.has_company(tenant)
 }
 
@@ -82,7 +97,7 @@ pub(crate) fn stands_back(headroom: &Headroom, tenant: TenantId) -> bool {
 pub fn taken_along<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let at_work = AT_WORK.get();
     move || match at_work {
-        Some((headroom, tenant)) => headroom.behind(tenant, work),
+        Some(AtWork { headroom, tenant, .. }) => headroom.behind(tenant, work),
         None => work(),
     }
 }
@@ -214,22 +229,32 @@ impl Headroom {
 
     fn place(&'static self, tenant: TenantId) -> Place {
         self.take_place(tenant);
-        AT_WORK.set(Some((self, tenant)));
         Place(self)
     }
 
-    fn take_place(&self, tenant: TenantId) {
+    /// Whether work goes on in the place that it has had since then.
+    fn keeps_place(&self, tenant: TenantId, since: Instant) -> bool {
+        yield_core();
+        let mut state = self.state.lock();
+        let now = Instant::now();
+        state.at_work -= 1;
+        let has_room = state.has_room_beside(tenant, self.cores, now);
+        state.at_work += 1;
+        has_room && (state.waiting.is_empty() || now.saturating_duration_since(since) < TURN)
+    }
+
+    fn take_place(&'static self, tenant: TenantId) {
+        yield_core();
         let began = Instant::now();
-        // Whoever waits for this very core goes first, be it a request that is not even read yet. The system would let it wait
-        // to the end of this thread's slice, which is longer than most answers take.
-        std::thread::yield_now();
         let mut state = self.state.lock();
         if state.has_room_beside(tenant, self.cores, Instant::now()) {
             state.at_work += 1;
         } else {
             ADMITTED.with(|admitted| self.wait(state, tenant, admitted, began + self.patience));
         }
-        WAITED.set(WAITED.get() + began.elapsed());
+        let since = Instant::now();
+        WAITED.set(WAITED.get() + (since - began));
+        AT_WORK.set(Some(AtWork { headroom: self, tenant, since }));
     }
 
     /// Waits for a place in turn: until an instant for requests of others, and then beside them.
@@ -251,6 +276,7 @@ impl Headroom {
     }
 
     fn leave_place(&self) {
+        AT_WORK.set(None);
         let mut state = self.state.lock();
         state.at_work -= 1;
         state.admit(self.cores);
@@ -277,6 +303,14 @@ impl Drop for Serving<'_> {
     }
 }
 
+/// Lets whoever waits for this very core go first, be it a request that is not even read yet. The system would let it wait to
+/// the end of this thread's slice, which is longer than most answers take.
+fn yield_core() {
+    let began = Instant::now();
+    std::thread::yield_now();
+    WAITED.set(WAITED.get() + began.elapsed());
+}
+
 /// Takes all steps but [`STEPS`] from what the runtime lets a task take before others have their turn.
 fn leave_steps(context: &mut Context<'_>) {
     for _ in STEPS..STEPS_OF_THE_RUNTIME {
@@ -291,7 +325,6 @@ struct Place(&'static Headroom);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        AT_WORK.set(None);
         self.0.leave_place();
     }
 }
@@ -395,7 +428,7 @@ mod tests {
         let headroom = headroom(2, PATIENCE);
         // There is one place: it is free again before the other thread has it.
         drop(headroom.serve(OTHER));
-        let at_work = move || (AT_WORK.get().map(|(_, tenant)| tenant), headroom.state.lock().at_work);
+        let at_work = move || (AT_WORK.get().map(|at_work| at_work.tenant), headroom.state.lock().at_work);
         let hand_over = async move || tokio::task::spawn_blocking(taken_along(at_work)).await.unwrap();
         assert_eq!(hand_over().await, (None, 0));
         assert_eq!(headroom.behind_each(ONE, hand_over()).await, (Some(ONE), 1));
@@ -432,6 +465,24 @@ mod tests {
         })
         .await;
         assert!((100 / STEPS..200 / STEPS).contains(&pieces), "{pieces} pieces");
+    }
+
+    #[test]
+    fn place_is_kept_for_a_turn_while_no_other_asks() {
+        let headroom = headroom(2, Duration::ZERO);
+        drop(headroom.serve(OTHER));
+        headroom.behind(ONE, || {
+            let (now, admitted) = (Instant::now(), Arc::default());
+            let long_ago = now.checked_sub(TURN).unwrap();
+            assert!(headroom.keeps_place(ONE, long_ago), "nobody waits");
+            let waiting = Waiting { ticket: 0, tenant: ONE, patient: true, admitted };
+            headroom.state.lock().waiting.push_back(waiting);
+            assert_eq!((headroom.keeps_place(ONE, now + TURN), headroom.keeps_place(ONE, long_ago)), (true, false));
+            headroom.state.lock().waiting.clear();
+            let request = headroom.serve(OTHER);
+            assert!(!headroom.keeps_place(ONE, now + TURN));
+            drop(request);
+        });
     }
 
     #[test]
