@@ -19,6 +19,13 @@ impl Latencies {
         Ok(Self(all))
     }
 
+    /// Those of all rounds.
+    pub(crate) fn together(rounds: &[Self]) -> Self {
+        let mut all: Vec<Duration> = rounds.iter().flat_map(|round| &round.0).copied().collect();
+        all.sort_unstable();
+        Self(all)
+    }
+
     /// In milliseconds.
     #[expect(
         clippy::cast_possible_truncation,

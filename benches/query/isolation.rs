@@ -1,5 +1,6 @@
 //! What a neighbour costs: dashboards of one tenant's links at a gentle rate, over HTTP with a key of its own, alone, then
-//! beside another tenant that asks without a pause; in rounds, because few questions decide what a 99th percentile is.
+//! beside another tenant that asks without a pause; in rounds, so that all of them see the same machine. Percentiles are of the
+//! questions of all rounds together: of those of one round, three decide what the 99th is.
 //!
 //! A processor that is never idle has a price whoever keeps it busy. So each round asks beside another program, too, which
 //! leaves a core free, as the service does, and does nothing but stand back and count.
@@ -64,17 +65,18 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
             server.at_rest().await?;
         }
     }
-    note(figures, "a tenant alone", &alone);
-    note(figures, "beside another program", &busy);
-    let times = median(busy.iter().zip(&alone).map(|(busy, alone)| busy.p99() / alone.p99()));
+    let (alone, busy) = (Latencies::together(&alone), Latencies::together(&busy));
+    figures.latencies("isolation", "a tenant alone", &alone, [None, None]);
+    figures.latencies("isolation", "beside another program", &busy, [None, None]);
+    let times = busy.p99() / alone.p99();
     figures.note("isolation", "beside another program: p99, times that alone", times, "", None);
     for (kind, (beside, used)) in Kind::ALL.into_iter().zip(&beside) {
-        let name = kind.name();
-        note(figures, &format!("beside {name}"), beside);
+        let (name, beside) = (kind.name(), Latencies::together(beside));
+        figures.latencies("isolation", &format!("beside {name}"), &beside, [None, None]);
         let cores = used / f64::from(SECONDS * ROUNDS);
         figures.note("isolation", &format!("beside {name}: cores that the service takes"), cores, "", None);
         for (of, base) in [("alone", &alone), ("beside another program", &busy)] {
-            let times = median(beside.iter().zip(base).map(|(beside, base)| beside.p99() / base.p99()));
+            let times = beside.p99() / base.p99();
             figures.note("isolation", &format!("beside {name}: p99, times that {of}"), times, "", Some(1.3));
         }
     }
@@ -88,25 +90,6 @@ async fn key(lake: &Lake, tenant: TenantId) -> anyhow::Result<String> {
     let new = NewKey { tenant, scopes: Scopes::ALL, name: None, expires_at: None };
     AccessStore::new(lake.objects()).add_key(&KeyRecord::new(&key, new, Clock::system().now())).await?;
     Ok(key.expose().to_string())
-}
-
-/// Medians of what the rounds had: on a shared machine, whole rounds are another's.
-fn note(figures: &mut Figures, name: &str, rounds: &[Latencies]) {
-    for (what, of) in [("p50", Latencies::p50 as fn(&Latencies) -> f64), ("p99", Latencies::p99)] {
-        figures.note(
-            "isolation",
-            &format!("{name}: {what}, median of the rounds"),
-            median(rounds.iter().map(of)),
-            "ms",
-            None,
-        );
-    }
-}
-
-fn median(of: impl Iterator<Item = f64>) -> f64 {
-    let mut all: Vec<f64> = of.collect();
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }
 
 /// Keeps every core but one busy, behind all others, until whoever started this process lets go of it.
