@@ -17,11 +17,10 @@ pub(crate) trait Rollup {
     const DAY: Option<&'static str>;
     /// Whether a tenant has rows of its own, without a link.
     const HAS_TENANTS: bool;
+    /// What it costs to hold a row that is there, in such rows as links of few clicks have: a whole number.
+    const WEIGHT: &'static str = "1";
 
     fn definition() -> Definition;
-
-    /// What it costs to hold a row that is there, of an owner whose link has a few clicks a day: a whole number.
-    const WEIGHT: &'static str = "1";
 
     /// Rows of new clicks: from `clicks`, one a click, or `everyone`, where each is there for its tenant, too.
     fn clicks() -> String;
