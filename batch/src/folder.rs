@@ -14,7 +14,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
@@ -97,17 +97,14 @@ impl ObjectStore for Folder {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let cut: Vec<Vec<Range<u64>>> = ranges.iter().map(|range| pieces(range).collect()).collect();
-        let mut read = Vec::new();
-        for together in together(&cut.concat()) {
-            read.extend(self.files.get_ranges(location, together).await?);
+        let (path, wanted) = (self.files.path_to_filesystem(location)?, ranges.to_vec());
+        match tokio::task::spawn_blocking(taken_along(move || read(&path, &wanted))).await? {
+            Ok(read) => Ok(read),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Error::NotFound { path: location.to_string(), source: error.into() })
+            }
+            Err(error) => Err(Error::Generic { store: STORE, source: error.into() }),
         }
-        let mut read = read.into_iter();
-        let joined = |pieces: &Vec<Range<u64>>| match pieces.len() {
-            1 => read.next().unwrap_or_default(),
-            pieces => read.by_ref().take(pieces).collect::<Vec<_>>().concat().into(),
-        };
-        Ok(cut.iter().map(joined).collect())
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -129,27 +126,6 @@ impl ObjectStore for Folder {
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.files.copy_opts(from, to, options).await
     }
-}
-
-/// A range in parts that are read at once.
-fn pieces(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
-    range.clone().step_by(PIECE).map(|from| from..range.end.min(from + PIECE as u64))
-}
-
-/// The same ranges, as many at a time as are read at once.
-fn together(ranges: &[Range<u64>]) -> impl Iterator<Item = &[Range<u64>]> {
-    let mut left = ranges;
-    std::iter::from_fn(move || {
-        let mut bytes = 0;
-        let more = |range: &&Range<u64>| {
-            bytes += range.end - range.start;
-            bytes <= PIECE as u64
-        };
-        let count = left.iter().take_while(more).count().max(1);
-        let (first, rest) = left.split_at_checked(count)?;
-        left = rest;
-        Some(first)
-    })
 }
 
 /// Parts of one object, in the order they were given.
@@ -198,6 +174,22 @@ fn write_staged(staging: &FilePath, payload: &PutPayload, synced: bool) -> io::R
         file.write_all(piece)?;
     }
     if synced { file.sync_all() } else { Ok(()) }
+}
+
+fn read(path: &FilePath, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    let mut file = File::open(path).map_err(named)?;
+    let mut read_one = |range: &Range<u64>| {
+        let length = usize::try_from(range.end - range.start).map_err(|_| ErrorKind::OutOfMemory)?;
+        let mut bytes = vec![0; length];
+        file.seek(SeekFrom::Start(range.start))?;
+        for piece in bytes.chunks_mut(PIECE) {
+            give_way();
+            file.read_exact(piece)?;
+        }
+        Ok(bytes.into())
+    };
+    ranges.iter().map(|range| read_one(range).map_err(named)).collect()
 }
 
 /// Makes a folder and those above it.

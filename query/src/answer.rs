@@ -20,7 +20,7 @@ use linktide_speed::reader::{ByValue, LinksSlice, Slice};
 
 use crate::freshness::{Away, Basis};
 use crate::merge::{self, Totals};
-use crate::needs::{Chosen, Needs};
+use crate::needs::{Needs, Told};
 
 /// What history gave of a subject.
 #[derive(Default)]
@@ -196,6 +196,8 @@ pub(crate) struct LinksAnswer {
     pub(crate) labels: HashMap<LinkId, Label>,
     /// Links of whose recent clicks it is not known how many are repeats.
     unsure: HashSet<LinkId>,
+    /// Why labels or repeats are missing that were to be told.
+    pub(crate) untold: Vec<String>,
 }
 
 impl LinksAnswer {
@@ -206,43 +208,46 @@ impl LinksAnswer {
         recent: Result<LinksSlice, Away>,
     ) -> Self {
         let batch = history.as_ref().map(|_| ()).map_err(Clone::clone);
-        let (links, mut labels) = history.unwrap_or_default();
-        let (mut newer, mut unsure) = (Vec::new(), HashSet::new());
+        let (links, labels) = history.unwrap_or_default();
+        let (mut newer, mut newer_labels, mut unsure) = (Vec::new(), Vec::new(), HashSet::new());
         let speed = recent.map(|slice| {
-            newer = slice.links;
+            (newer, newer_labels) = (slice.links, slice.labels);
             unsure.extend(giving_way(&newer).filter(|(_, counts)| counts.humans > 0).map(|(link, _)| *link));
-            for (link, label) in giving_way(slice.labels) {
-                let known = labels.remove(&link);
-                labels.extend(later(known, Some(label)).map(|label| (link, label)));
-            }
             slice.held
         });
-        Self {
-            basis: Basis { publication, speed, batch },
-            links: merge::add(giving_way(links), giving_way(newer)),
-            labels,
-            unsure,
+        let links = merge::add(giving_way(links), giving_way(newer));
+        let basis = Basis { publication, speed, batch };
+        let mut answer = Self { basis, links, labels, unsure, untold: Vec::new() };
+        answer.add_labels(newer_labels);
+        answer
+    }
+
+    /// The links on the pages that are told.
+    pub(crate) fn listed(&self, told: &[Told]) -> BTreeSet<LinkId> {
+        let pages = told.iter().filter_map(|told| match told {
+            Told::Listed(ask) => Some(ask.listed(self).links),
+            Told::All { .. } => None,
+        });
+        pages.flatten().map(|(link, _)| link).collect()
+    }
+
+    /// Links beside those on pages whose recent repeats are to be read: where those of all are told, and there are no more
+    /// than `most`.
+    pub(crate) fn beside_pages(&self, told: &[Told], most: usize) -> impl Iterator<Item = LinkId> {
+        let all = told.iter().any(|told| matches!(told, Told::All { repeats: true })) && self.unsure.len() <= most;
+        self.unsure.iter().filter(move |_| all).copied()
+    }
+
+    /// Adds labels, of which the later one of a link is told.
+    pub(crate) fn add_labels(&mut self, labels: impl IntoIterator<Item = (LinkId, Label)>) {
+        for (link, label) in giving_way(labels) {
+            let known = self.labels.remove(&link);
+            self.labels.extend(later(known, Some(label)).map(|label| (link, label)));
         }
     }
 
-    /// Those of the chosen links whose recent repeats are to be read. Of all links they are where there are no more than
-    /// `most`, and none otherwise.
-    pub(crate) fn to_be_read(&self, chosen: &[Chosen], most: usize) -> Vec<LinkId> {
-        let mut links = BTreeSet::new();
-        if self.unsure.is_empty() {
-            return Vec::new();
-        }
-        for chosen in chosen {
-            match chosen {
-                Chosen::Listed(ask) => links.extend(ask.listed(self).links.iter().map(|(link, _)| *link)),
-                Chosen::All => links.extend(self.unsure.iter().filter(|_| self.unsure.len() <= most).copied()),
-            }
-        }
-        links.into_iter().filter(|link| self.unsure.contains(link)).collect()
-    }
-
-    /// Adds the recent repeats of links, as the speed layer told them of each.
-    pub(crate) fn add_repeats(&mut self, told: Vec<(LinkId, Slice)>) {
+    /// Adds the recent repeats and labels of links, as the speed layer told them of each.
+    pub(crate) fn add_recent(&mut self, told: Vec<(LinkId, Slice)>) {
         for (link, slice) in told {
             if let Ok(held) = &mut self.basis.speed {
                 *held = std::mem::take(held).and(&slice.held);
@@ -251,6 +256,7 @@ impl LinksAnswer {
                 let repeats: u64 = slice.totals.iter().map(|(_, counts)| counts.repeats).sum();
                 self.links.entry(link).or_default().repeats += repeats;
             }
+            self.add_labels(slice.label.map(|label| (link, label)));
         }
     }
 

@@ -128,21 +128,32 @@ pub(crate) struct Wanted {
     pub(crate) links: Vec<LinksNeeds>,
 }
 
-/// What is needed of a tenant's links: counts of each, and perhaps more of some.
+/// What is needed of a tenant's links: counts of each, and more of some.
 #[derive(Debug, Clone)]
 pub(crate) struct LinksNeeds {
     pub(crate) tenant: TenantId,
     pub(crate) range: Range,
-    /// Those whose repeats are told: what the speed layer has of them is read link by link.
-    pub(crate) repeats: Vec<Chosen>,
+    /// Those whose labels are told, and repeats.
+    pub(crate) told: Vec<Told>,
 }
 
-/// Some of a tenant's links, known when their clicks are.
+/// Some of a tenant's links of which more is told than their clicks.
 #[derive(Debug, Clone)]
-pub(crate) enum Chosen {
-    /// Those on a page of the list.
+pub(crate) enum Told {
+    /// Those on a page of the list, known when their clicks are: more of them is read link by link.
     Listed(LinksAsk),
-    All,
+    /// All, perhaps with their repeats.
+    All { repeats: bool },
+}
+
+impl LinksNeeds {
+    /// Whether labels of all links are needed: for all to be told, or for those to be found that are.
+    pub(crate) fn all_labels(&self) -> bool {
+        self.told.iter().any(|told| match told {
+            Told::Listed(ask) => ask.is_search(),
+            Told::All { .. } => true,
+        })
+    }
 }
 
 impl Wanted {
@@ -160,11 +171,11 @@ impl Wanted {
         subjects.chain(self.links.iter().map(|needs| needs.tenant)).next()
     }
 
-    /// Adds the links of a tenant, with the repeats of those that are chosen.
-    pub(crate) fn links(&mut self, tenant: TenantId, range: Range, repeats: Option<Chosen>) {
+    /// Adds the links of a tenant, some of which are told.
+    pub(crate) fn links(&mut self, tenant: TenantId, range: Range, told: Told) {
         match self.links.iter_mut().find(|known| (known.tenant, known.range) == (tenant, range)) {
-            Some(known) => known.repeats.extend(repeats),
-            None => self.links.push(LinksNeeds { tenant, range, repeats: repeats.into_iter().collect() }),
+            Some(known) => known.told.push(told),
+            None => self.links.push(LinksNeeds { tenant, range, told: vec![told] }),
         }
     }
 }

@@ -58,11 +58,17 @@ impl SpeedReader {
         self.view.counted(received).await
     }
 
-    /// What was received of each link of a tenant from the watermark on.
+    /// What was received of each link of a tenant from the watermark on, perhaps with its labels.
     ///
     /// # Errors
     /// [`ViewError`] where the view cannot be reached.
-    pub async fn links(&self, tenant: TenantId, watermark: Hour, range: Range) -> Result<LinksSlice, ViewError> {
-        self.view.links(tenant, watermark, range).await
+    pub async fn links(
+        &self,
+        tenant: TenantId,
+        watermark: Hour,
+        range: Range,
+        labels: bool,
+    ) -> Result<LinksSlice, ViewError> {
+        self.view.links(tenant, watermark, range, labels).await
     }
 }

@@ -78,7 +78,7 @@ pub struct Api {
     pub stale_after: Span,
     /// Memory for footers of rollups' files, and for rows that were read from them.
     pub file_cache: ByteSize,
-    /// Memory for what links received in hours of the view that are over.
+    /// Memory for what links and lists of them received in hours of the view that are over.
     pub recent_cache: ByteSize,
     /// What clients may take up.
     pub connections: Connections,

@@ -46,8 +46,8 @@ use crate::tables::{Lake, click_event};
 pub use columns::columns;
 use columns::{selected, shown};
 
-/// Rows that are decoded at once.
-const ROWS_A_BATCH: usize = 2048;
+/// Rows that are decoded at once: a millisecond or two, which requests of others may have to wait for.
+const ROWS_A_BATCH: usize = 512;
 
 /// Rows of clicks, as they come.
 pub type Clicks = BoxStream<'static, Result<RecordBatch, BatchError>>;

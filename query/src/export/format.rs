@@ -2,8 +2,11 @@
 //!
 //! Nothing is held but what a format must hold: a row group of Parquet. The bytes before [`Encoder::finish`] are never a whole
 //! file of Parquet or Arrow; a CSV or NDJSON that is cut off can look like one, so that whoever sends it must break off.
+//!
+//! Whoever writes gives way to requests of others after some rows, and after each page of Parquet.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, RecordBatch};
 use arrow::compute::cast;
@@ -14,7 +17,11 @@ use arrow::ipc::writer::StreamWriter;
 use arrow::json::WriterBuilder as JsonBuilder;
 use arrow::json::writer::LineDelimited;
 use bytes::Bytes;
+use linktide_common::headroom::give_way;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{
+    ArrowWriterOptions, InMemoryPageStore, PageKey, PageStore, PageStoreArgs, PageStoreFactory,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -22,6 +29,10 @@ use parquet::file::properties::WriterProperties;
 /// Rows of a row group of Parquet, and about the bytes of one.
 const ROWS_A_GROUP: usize = 1 << 16;
 const BYTES_A_GROUP: usize = 16 << 20;
+/// Bytes of a page of Parquet, or of a dictionary, before it is packed: that takes a millisecond.
+const BYTES_A_PAGE: usize = 256 << 10;
+/// Rows that are encoded at once: they take a millisecond.
+const ROWS_AT_ONCE: usize = 256;
 /// Instants as the API writes them.
 const INSTANT: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
 
@@ -101,9 +112,13 @@ impl Encoder {
                     .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
                     .set_max_row_group_row_count(Some(ROWS_A_GROUP))
                     .set_max_row_group_bytes(Some(BYTES_A_GROUP))
+                    .set_data_page_size_limit(BYTES_A_PAGE)
+                    .set_dictionary_page_size_limit(BYTES_A_PAGE)
                     .set_created_by("linktide".to_owned())
                     .build();
-                Self::Parquet(Box::new(ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties))?))
+                let options =
+                    ArrowWriterOptions::new().with_properties(properties).with_page_store_factory(Arc::new(GivingWay));
+                Self::Parquet(Box::new(ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), options)?))
             }
             Format::Arrow => Self::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
         })
@@ -115,7 +130,9 @@ impl Encoder {
             Self::Csv(header) => csv(rows, header.take().is_some())?,
             Self::Ndjson => ndjson(rows)?,
             Self::Parquet(writer) => {
-                writer.write(rows)?;
+                for rows in in_turns(rows) {
+                    writer.write(&rows)?;
+                }
                 // What is in the writer's own buffer is handed on with the next rows.
                 std::mem::take(writer.inner_mut()).into()
             }
@@ -137,17 +154,59 @@ impl Encoder {
     }
 }
 
+/// The rows, some at once: between them, requests of others go first.
+fn in_turns(rows: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    (0..rows.num_rows()).step_by(ROWS_AT_ONCE).map(|start| {
+        give_way();
+        rows.slice(start, ROWS_AT_ONCE.min(rows.num_rows() - start))
+    })
+}
+
+/// Pages of a column in memory; requests of others go first before the next one is packed.
+#[derive(Debug)]
+struct GivingWay;
+
+impl PageStoreFactory for GivingWay {
+    fn create(&self, _column: &PageStoreArgs<'_>) -> Result<Box<dyn PageStore>, ParquetError> {
+        Ok(Box::new(Pages(InMemoryPageStore::default())))
+    }
+}
+
+struct Pages(InMemoryPageStore);
+
+impl PageStore for Pages {
+    fn put(&mut self, page: Bytes) -> Result<PageKey, ParquetError> {
+        give_way();
+        self.0.put(page)
+    }
+
+    fn take(&mut self, key: PageKey) -> Result<Bytes, ParquetError> {
+        self.0.take(key)
+    }
+
+    fn memory_size(&self) -> usize {
+        self.0.memory_size()
+    }
+}
+
 fn csv(rows: &RecordBatch, header: bool) -> Result<Bytes, EncodeError> {
     let format = CsvBuilder::new().with_header(header).with_timestamp_tz_format(INSTANT.to_owned());
     let mut writer = format.build(Vec::new());
-    writer.write(rows)?;
+    if rows.num_rows() == 0 {
+        writer.write(rows)?;
+    }
+    for rows in in_turns(rows) {
+        writer.write(&rows)?;
+    }
     Ok(writer.into_inner().into())
 }
 
 fn ndjson(rows: &RecordBatch) -> Result<Bytes, EncodeError> {
     let format = JsonBuilder::new().with_explicit_nulls(true).with_timestamp_tz_format(INSTANT.to_owned());
     let mut writer = format.build::<_, LineDelimited>(Vec::new());
-    writer.write(&without_large_numbers(rows)?)?;
+    for rows in in_turns(rows) {
+        writer.write(&without_large_numbers(&rows)?)?;
+    }
     writer.finish()?;
     Ok(writer.into_inner().into())
 }
@@ -165,5 +224,5 @@ fn without_large_numbers(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> 
             columns.push(column.clone());
         }
     }
-    RecordBatch::try_new(std::sync::Arc::new(Schema::new(fields)), columns)
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }

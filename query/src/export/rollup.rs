@@ -18,7 +18,7 @@ use crate::ask::At;
 use crate::envelope::instant;
 use crate::freshness::{Away, Basis};
 use crate::merge;
-use crate::needs::{Chosen, Needs, Wanted};
+use crate::needs::{Needs, Told, Wanted};
 use crate::state::Query;
 
 /// Rows of a batch.
@@ -80,7 +80,7 @@ pub(super) async fn rows(
             let values = spec.by.iter().map(|dimension| (*dimension, range)).collect();
             wanted.subject(spec.subject(), Needs { sums: vec![range], values, ..Needs::default() });
         }
-        Of::Links => wanted.links(spec.tenant, range, unique.then_some(Chosen::All)),
+        Of::Links => wanted.links(spec.tenant, range, Told::All { repeats: unique }),
     }
     let answers = query.ask(at, &wanted).await?;
     let as_of = whole(&answers)?;

@@ -119,6 +119,11 @@ impl Ask {
         self.cursor.map(|cursor| cursor.range)
     }
 
+    /// Whether links are found by what they are called.
+    pub(crate) fn is_search(&self) -> bool {
+        self.search.is_some()
+    }
+
     pub(super) fn tell(&self, echo: &mut Echo) {
         echo.limit = Some(self.limit);
         echo.sort = Some(if self.sort == Sort::Clicks { SORTS[0] } else { SORTS[1] });

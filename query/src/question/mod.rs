@@ -35,7 +35,7 @@ use crate::ask::At;
 use crate::envelope::Echo;
 use crate::freshness::Basis;
 use crate::merge;
-use crate::needs::{Chosen, Needs, Wanted};
+use crate::needs::{Needs, Told, Wanted};
 use crate::params::{Asked, Parameters, When};
 use crate::state::Query;
 
@@ -226,8 +226,7 @@ impl Resolved {
             Ask::Breakdown(ask) => ask.needs(self),
             Ask::Heatmap => heatmap::needs(self),
             Ask::Links(ask) => {
-                let repeats = self.unique.then(|| Chosen::Listed(ask.clone()));
-                return wanted.links(self.subject.tenant(), self.range, repeats);
+                return wanted.links(self.subject.tenant(), self.range, Told::Listed(ask.clone()));
             }
             Ask::Compare(ask) => {
                 let needs = ask.needs(self);
@@ -271,8 +270,11 @@ impl Resolved {
         }
     }
 
-    /// Says what the answer lacks because the speed layer left it out.
+    /// Says what the answer lacks because a layer left it out, or did not tell it in time.
     fn note(&mut self, answers: &Answers) {
+        if let Ask::Links(_) = self.ask {
+            self.unsure.extend_from_slice(&answers.links(self.subject.tenant(), self.range).untold);
+        }
         let mut subjects = match &self.ask {
             Ask::Summary(_) | Ask::Breakdown(_) => vec![self.subject],
             Ask::Timeseries(_) | Ask::Heatmap => self.filter().map(|_| self.subject).into_iter().collect(),

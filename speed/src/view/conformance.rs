@@ -242,7 +242,9 @@ async fn shard_that_is_ahead_skips_what_it_has(view: &dyn View) {
 
 async fn top_links_are_cut_by_event_time(view: &dyn View) {
     let links = async |from, range| {
-        let slice = view.links(TENANT, from, range).await.unwrap();
+        let slice = view.links(TENANT, from, range, true).await.unwrap();
+        let without = view.links(TENANT, from, range, false).await.unwrap();
+        assert_eq!((without.links.len(), without.labels.len()), (slice.links.len(), 0));
         let mut links: Vec<_> = slice.links.iter().map(|(link, counts)| (link.0, counts.humans, counts.bots)).collect();
         links.sort_unstable();
         (links, slice.labels.len())
@@ -257,7 +259,7 @@ async fn top_links_are_cut_by_event_time(view: &dyn View) {
 async fn links_are_counted_by_received_hour(view: &dyn View) {
     let end = Hour(W.0 + 24);
     let listed = async |from| {
-        let links = view.links(TENANT, from, everything().range).await.unwrap().links;
+        let links = view.links(TENANT, from, everything().range, false).await.unwrap().links;
         let whole = |counts: Counts| counts.humans + counts.bots + counts.previews;
         links.into_iter().map(|(link, counts)| ((TENANT, link), whole(counts))).collect::<BTreeMap<_, _>>()
     };
@@ -323,7 +325,7 @@ async fn what_is_erased_is_gone_and_the_rest_stays(view: &dyn View) {
         assert_eq!(found.visitors, before.visitors);
         assert!(found.label.is_some());
     }
-    let listed = view.links(tenant, held, everything().range).await.unwrap();
+    let listed = view.links(tenant, held, everything().range, false).await.unwrap();
     let count = |wanted: u64| listed.links.iter().find(|(link, _)| link.0 == wanted).map(|(_, counts)| counts.humans);
     assert_eq!((count(601), count(602)), (Some(1), Some(2)));
 
@@ -406,7 +408,7 @@ async fn cleared_view_begins_again(view: &dyn View) {
     view.begin(EPOCH, &at(1), W).await.unwrap();
     assert_eq!(next(view, &[click(1, W.start(), W.start())]).await, Flushed::Applied);
     assert_eq!(humans(view, W).await, 1, "nothing of before");
-    assert_eq!(view.links(TENANT, W, everything().range).await.unwrap().links.len(), 1);
+    assert_eq!(view.links(TENANT, W, everything().range, false).await.unwrap().links.len(), 1);
 }
 
 async fn next_of_cleared(view: &dyn View) -> Flushed {

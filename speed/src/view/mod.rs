@@ -170,7 +170,7 @@ pub struct LinksSlice {
     pub held: Held,
     /// Each link that has any in the range, without repeats: [`View::read`] tells those of a link.
     pub links: Vec<(LinkId, Counts)>,
-    /// Labels of those links.
+    /// Labels of those links, where they were asked for.
     pub labels: Vec<(LinkId, Label)>,
 }
 
@@ -204,8 +204,9 @@ pub trait View: Send + Sync {
     /// What was received of `subject` from the hour `from` on.
     async fn read(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError>;
 
-    /// What was received of each link of a tenant from the hour `from` on, by event time within `range`.
-    async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError>;
+    /// What was received of each link of a tenant from the hour `from` on, by event time within `range`, perhaps with its
+    /// labels: each of them costs as much as the counts.
+    async fn links(&self, tenant: TenantId, from: Hour, range: Range, labels: bool) -> Result<LinksSlice, ViewError>;
 
     /// All clicks and previews of each link that were received in these hours, whatever their event time. Each shard's
     /// part is of one moment.

@@ -114,8 +114,8 @@ impl View for Faulty {
         self.view().read(subject, from, want).await
     }
 
-    async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
-        self.view().links(tenant, from, range).await
+    async fn links(&self, tenant: TenantId, from: Hour, range: Range, labels: bool) -> Result<LinksSlice, ViewError> {
+        self.view().links(tenant, from, range, labels).await
     }
 
     async fn counted(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {

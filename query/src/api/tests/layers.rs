@@ -44,7 +44,7 @@ struct World {
     random: StdRng,
     plain: Vec<Plain>,
     _stop: DropGuard,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A click as it must be counted.
@@ -121,7 +121,7 @@ impl World {
             random: StdRng::seed_from_u64(seed),
             plain: Vec::new(),
             _stop: stop.drop_guard(),
-            _folder: folder,
+            folder,
         }
     }
 
@@ -373,6 +373,8 @@ impl World {
                 for link in on_page.clone() {
                     let expected = self.unique_clicks(asked, number(&link["link_id"]));
                     assert_eq!(link["unique_clicks"], expected, "{when} {link}");
+                    let slug = format!("s{}", number(&link["link_id"]));
+                    assert_eq!(link["label"]["slug"], slug, "{when} {link}");
                 }
                 paged.extend(on_page.map(|link| (number(&link["link_id"]), link["clicks"].as_u64().unwrap())));
                 match page["next"].as_str() {
@@ -536,6 +538,26 @@ async fn day_on_the_seam_rests_on_both_layers_and_visitors_are_the_same_in_eithe
     let series = world.get("/v1/account/timeseries?interval=7d&traffic=all").await;
     let today = series["results"].as_array().unwrap().last().unwrap().clone();
     assert_eq!((&today["layers"], &today["partial"]), (&json!(["batch", "speed"]), &json!(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_that_cannot_be_read_cost_a_list_nothing_else() {
+    let mut world = World::new(5).await;
+    world.send(60).await;
+    world.roll_up(W.next()).await;
+    let links = world.folder.path().join("lake/tables/link");
+    let files = std::fs::read_dir(&links).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|ending| ending == "parquet")).collect();
+    assert!(!files.is_empty(), "no labels in {}", links.display());
+    files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    let answer = world.get("/v1/links?interval=all&traffic=all").await;
+    assert_eq!(answer["results"]["total"], world.plain.len());
+    let freshness = &answer["meta"]["freshness"];
+    assert_eq!((&freshness["layers"]["batch"]["state"], &freshness["stale"]), (&json!("ok"), &json!(true)));
+    assert!(freshness["reasons"][0].as_str().unwrap().contains("labels of links are not told"), "{freshness}");
+    // Links cannot be found by labels that are not there: nothing is told, rather than too little.
+    let found = world.get("/v1/links?interval=all&traffic=all&search=s2").await;
+    assert_eq!(found["meta"]["freshness"]["layers"]["batch"]["state"], "unavailable");
 }
 
 #[tokio::test(flavor = "multi_thread")]

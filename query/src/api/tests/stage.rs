@@ -105,9 +105,9 @@ impl View for Faulty {
         self.meet().await?;
         self.inner.read(subject, from, want).await
     }
-    async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
+    async fn links(&self, tenant: TenantId, from: Hour, range: Range, labels: bool) -> Result<LinksSlice, ViewError> {
         self.meet().await?;
-        self.inner.links(tenant, from, range).await
+        self.inner.links(tenant, from, range, labels).await
     }
     async fn counted(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
         self.inner.counted(received).await

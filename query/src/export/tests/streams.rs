@@ -242,7 +242,7 @@ async fn export_that_is_too_large_is_refused_before_its_first_byte_and_names_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stream_that_becomes_too_large_is_broken_off_and_does_not_look_whole() {
-    let mut world = World::new(8, ExportConfig { stream_bytes: 1_000_000, ..config() }).await;
+    let mut world = World::new(8, ExportConfig { stream_bytes: 250_000, ..config() }).await;
     // More rows than are read at once, so that the first piece is sent before the bytes are too many.
     world.send(6000).await;
     world.roll_up(W.next()).await;

@@ -108,7 +108,7 @@ async fn repeats_are_counted_in_whatever_order_and_parts_clicks_come(view: &dyn 
     }
     assert_eq!(counted(Subject::Tenant(other), held).await, BTreeMap::new(), "a tenant without a window");
     for range in [everything().range, Range::new(held.first_quarter(), held.first_quarter().next())] {
-        let listed = view.links(tenant, held, range).await.unwrap().links;
+        let listed = view.links(tenant, held, range, false).await.unwrap().links;
         assert!(listed.len() == 2 && listed.iter().all(|(_, counts)| counts.repeats == 0), "{listed:?}");
     }
     let without = Want { repeats: false, ..everything() };

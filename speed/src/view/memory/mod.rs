@@ -219,7 +219,7 @@ impl View for MemoryView {
         Ok(gathered.into_slice(slice))
     }
 
-    async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
+    async fn links(&self, tenant: TenantId, from: Hour, range: Range, labels: bool) -> Result<LinksSlice, ViewError> {
         let state = self.state.read();
         let mut slice = LinksSlice { held: state.held(), ..LinksSlice::default() };
         let Some(tenant) = state.tenants.get(&tenant) else { return Ok(slice) };
@@ -231,7 +231,8 @@ impl View for MemoryView {
             let counts = Counts { repeats: 0, ..counts };
             if !counts.is_zero() {
                 slice.links.push((*link, counts));
-                slice.labels.extend(tenant.labels.get(link).map(|label| (*link, label.clone())));
+                let label = tenant.labels.get(link).filter(|_| labels);
+                slice.labels.extend(label.map(|label| (*link, label.clone())));
             }
         }
         Ok(slice)

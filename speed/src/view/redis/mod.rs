@@ -6,6 +6,7 @@
 
 mod connection;
 mod keys;
+mod lists;
 mod pack;
 mod read;
 mod settled;
@@ -32,6 +33,7 @@ use crate::fold::{FOLLOWED_MINUTES, MOST_ADDRESSES, ShardFold};
 use crate::metrics;
 use crate::shard::Shard;
 use connection::Server;
+use lists::KeptLists;
 use settled::Kept;
 
 /// Scripts on their way at once: more only wait in the server, and die of old age there.
@@ -39,6 +41,8 @@ const IN_FLIGHT: usize = 16;
 /// Shards whose lists of links are on their way at once, for all who ask for them: the server has one while another is looked
 /// at, and whoever asks for little finds little before it.
 const LISTS_IN_FLIGHT: usize = 2;
+/// How often a read begins again because an hour has begun that it did not ask for.
+const ATTEMPTS: usize = 4;
 /// Subjects that one script deletes: a few milliseconds of the server's time.
 const DELETED_AT_ONCE: usize = 200;
 
@@ -70,13 +74,13 @@ impl RedisConfig {
 /// The view in Redis.
 pub struct RedisView {
     server: Server,
-    /// For lists of links.
-    lists: Semaphore,
+    lists_at_once: Semaphore,
     limits: Limits,
     scripts: Arc<Scripts>,
     /// By shard, the hour behind the newest received one as it was last seen.
     newest: Arc<[AtomicI32]>,
     kept: Arc<Kept>,
+    kept_lists: Arc<KeptLists>,
 }
 
 struct Scripts {
@@ -100,11 +104,12 @@ impl RedisView {
         };
         Ok(Self {
             server: Server::new(config)?,
-            lists: Semaphore::new(LISTS_IN_FLIGHT),
+            lists_at_once: Semaphore::new(LISTS_IN_FLIGHT),
             limits: config.limits,
             scripts: Arc::new(scripts),
             newest: Shard::all().map(|_| AtomicI32::new(i32::MIN)).collect(),
-            kept: Arc::new(Kept::new(config.kept)),
+            kept: Arc::new(Kept::new(config.kept / 2)),
+            kept_lists: Arc::new(KeptLists::new(config.kept / 2)),
         })
     }
 
@@ -114,11 +119,12 @@ impl RedisView {
     pub fn apart(&self) -> Self {
         Self {
             server: self.server.apart(),
-            lists: Semaphore::new(LISTS_IN_FLIGHT),
+            lists_at_once: Semaphore::new(LISTS_IN_FLIGHT),
             limits: self.limits,
             scripts: Arc::clone(&self.scripts),
             newest: Arc::clone(&self.newest),
             kept: Arc::clone(&self.kept),
+            kept_lists: Arc::clone(&self.kept_lists),
         }
     }
 
@@ -194,7 +200,7 @@ impl RedisView {
 #[async_trait]
 impl View for RedisView {
     async fn held(&self) -> Result<Held, ViewError> {
-        let states = self.states().await?.into_iter().map(|(held, _)| held);
+        let states = self.states().await?.into_iter();
         let held = states.reduce(|held, shard| held.and(&shard)).unwrap_or_default();
         Ok(Held { lags: self.lags().await?, ..held })
     }
@@ -204,7 +210,7 @@ impl View for RedisView {
             let there = held.positions.into_iter().filter(|((known, _), _)| *known == epoch);
             there.map(|((_, partition), position)| (partition, position)).collect()
         };
-        Ok(self.states().await?.into_iter().map(|(held, _)| of_epoch(held)).collect())
+        Ok(self.states().await?.into_iter().map(of_epoch).collect())
     }
 
     async fn begin(&self, epoch: Epoch, positions: &Positions, from: Hour) -> Result<(), ViewError> {
@@ -250,8 +256,8 @@ impl View for RedisView {
         self.slice(subject, from, want).await
     }
 
-    async fn links(&self, tenant: TenantId, from: Hour, range: Range) -> Result<LinksSlice, ViewError> {
-        self.links_slice(tenant, from, range).await
+    async fn links(&self, tenant: TenantId, from: Hour, range: Range, labels: bool) -> Result<LinksSlice, ViewError> {
+        self.links_slice(tenant, from, range, labels).await
     }
 
     async fn counted(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
@@ -261,7 +267,7 @@ impl View for RedisView {
     async fn forget_behind(&self, publication: &Publication) -> Result<(), ViewError> {
         let states = self.states().await?;
         let below = publication.watermark.0.to_string();
-        for (shard, (held, _)) in Shard::all().zip(states) {
+        for (shard, held) in Shard::all().zip(states) {
             let behind = held.gaps.iter().filter(|gap| publication.is_behind(gap));
             let epochs: Vec<Epoch> = held.positions.keys().map(|(epoch, _)| *epoch).collect();
             let gaps: Vec<String> =
@@ -287,6 +293,7 @@ impl View for RedisView {
             }
         }
         self.kept.clear();
+        self.kept_lists.clear();
         Ok(())
     }
 
@@ -295,6 +302,7 @@ impl View for RedisView {
             self.forget_in(shard, "all", &[]).await?;
         }
         self.kept.clear();
+        self.kept_lists.clear();
         let mut question = redis::pipe();
         question.del(keys::LAGS).ignore();
         self.ask(&question).await

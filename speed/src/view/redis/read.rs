@@ -1,31 +1,25 @@
-//! What readers ask of the whole view and of a tenant's links: keys known in advance, in one transaction a shard, so that
-//! what comes back belongs together.
+//! What readers ask of the whole view: keys known in advance, in one transaction a shard, so that what comes back belongs
+//! together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use linktide_common::bucket::{Hour, Quarter, Range};
+use linktide_common::bucket::{Hour, Quarter};
 use linktide_common::count::Counts;
-use linktide_common::headroom::give_way;
-use linktide_common::id::{LinkId, Subject, TenantId};
+use linktide_common::id::TenantId;
 use linktide_common::intake::Lag;
-use linktide_common::label::Label;
 use redis::{FromRedisValue, Value, pipe};
-use rustc_hash::FxHashMap;
 
 use super::keys::{self, Who};
 use super::{IN_FLIGHT, RedisView};
 use crate::shard::{SHARDS, Shard};
-use crate::view::{Counted, Held, LinksSlice, Place, ViewError};
+use crate::view::{Counted, Held, Place, ViewError};
 
 /// A hash as it comes.
 pub(super) type Fields = Vec<(String, String)>;
 
-/// Keys asked for at once.
-const KEYS: usize = 1_000;
-
-/// What one shard says of itself: its state, and the hour behind the newest received one.
-pub(super) fn shard_state(fields: &Fields) -> (Held, Option<Hour>) {
+/// What one shard says of itself.
+pub(super) fn shard_state(fields: &Fields) -> Held {
     let mut held = Held::default();
     for (field, value) in fields {
         if field == keys::HELD_FROM {
@@ -36,8 +30,7 @@ pub(super) fn shard_state(fields: &Fields) -> (Held, Option<Hour>) {
             held.positions.insert(place, position);
         }
     }
-    let newest = held.positions.values().map(|position| position.received_at).max();
-    (held, newest.map(|newest| Hour::of(newest).next()))
+    held
 }
 
 /// The received hours from `from` to before `end`.
@@ -51,7 +44,7 @@ pub(super) fn parse<T: FromRedisValue>(value: Value) -> Result<T, ViewError> {
 }
 
 impl RedisView {
-    pub(super) async fn states(&self) -> Result<Vec<(Held, Option<Hour>)>, ViewError> {
+    pub(super) async fn states(&self) -> Result<Vec<Held>, ViewError> {
         // A question each: one to several servers of a cluster would have to be taken apart.
         let ask = |shard| async move {
             let mut question = pipe();
@@ -69,27 +62,6 @@ impl RedisView {
         Ok(told
             .filter_map(|(field, json)| Some((keys::parse_place(&field)?, serde_json::from_str(&json).ok()?)))
             .collect())
-    }
-
-    pub(super) async fn links_slice(
-        &self,
-        tenant: TenantId,
-        from: Hour,
-        range: Range,
-    ) -> Result<LinksSlice, ViewError> {
-        let states = self.states().await?;
-        let parts = Shard::all().zip(states).map(|(shard, (_, end))| self.links_in(shard, tenant, from, end, range));
-        let parts: Vec<_> = stream::iter(parts).buffer_unordered(IN_FLIGHT).try_collect().await?;
-        let mut slice = LinksSlice::default();
-        let mut whole: Option<Held> = None;
-        for (held, links, labels) in parts {
-            give_way();
-            whole = Some(whole.map_or_else(|| held.clone(), |whole| whole.and(&held)));
-            slice.links.extend(links);
-            slice.labels.extend(labels);
-        }
-        slice.held = whole.unwrap_or_default();
-        Ok(slice)
     }
 
     pub(super) async fn counted_in(&self, received: std::ops::Range<Hour>) -> Result<Counted, ViewError> {
@@ -117,7 +89,7 @@ impl RedisView {
                 questions.atomic().hgetall(keys::positions(shard));
                 received.clone().for_each(|hour| _ = questions.hgetall(keys::repeats(shard, tenant, hour)));
                 let mut answers = self.ask::<Vec<Fields>>(&questions).await?.into_iter();
-                let (held, _) = shard_state(&answers.next().unwrap_or_default());
+                let held = shard_state(&answers.next().unwrap_or_default());
                 Ok::<_, ViewError>((held, received.zip(answers).collect::<Vec<_>>()))
             }
         };
@@ -148,7 +120,7 @@ impl RedisView {
             questions.zrange_withscores(keys::top(shard, *tenant, *hour), 0, -1);
         }
         let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
-        let (held, _) = shard_state(&parse(answers.next().unwrap_or(Value::Nil))?);
+        let held = shard_state(&parse(answers.next().unwrap_or(Value::Nil))?);
         let mut counted = Counted { held, ..Counted::default() };
         for ((_, tenant), answer) in lists.into_iter().zip(answers) {
             for (member, score) in parse::<Vec<(String, f64)>>(answer)? {
@@ -158,74 +130,11 @@ impl RedisView {
         }
         Ok(counted)
     }
-
-    async fn links_in(
-        &self,
-        shard: Shard,
-        tenant: TenantId,
-        from: Hour,
-        end: Option<Hour>,
-        range: Range,
-    ) -> Result<(Held, FxHashMap<LinkId, Counts>, Vec<(LinkId, Label)>), ViewError> {
-        let _place = self.lists.acquire().await.expect("it is never closed");
-        let mut questions = pipe();
-        questions.atomic().hgetall(keys::positions(shard));
-        for hour in hours(from, end) {
-            questions.zrange_withscores(keys::top(shard, tenant, hour), 0, -1);
-        }
-        let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
-        let (held, _) = shard_state(&parse(answers.next().unwrap_or(Value::Nil))?);
-        let mut links: FxHashMap<LinkId, Counts> = FxHashMap::default();
-        let mut cut = BTreeSet::new();
-        for (received, answer) in hours(from, end).zip(answers) {
-            give_way();
-            for (member, score) in parse::<Vec<(String, f64)>>(answer)? {
-                let Some((hour, link, who)) = keys::parse_member(&member) else { continue };
-                let whole = Range::new(hour.first_quarter(), hour.next().first_quarter());
-                match range.intersect(whole) {
-                    covered if covered == whole => {
-                        *count_of(links.entry(link).or_default(), who) += whole_number(score)
-                    }
-                    covered if covered.is_empty() => {}
-                    // Cut within an hour: the quarters stand in the link's totals.
-                    covered => drop(cut.insert((received, link, covered.start, covered.end))),
-                }
-            }
-        }
-        let cut: Vec<_> = cut.into_iter().collect();
-        for part in cut.chunks(KEYS) {
-            let mut questions = pipe();
-            for (received, link, ..) in part {
-                questions.hgetall(keys::totals(Subject::Link(tenant, *link), *received));
-            }
-            for ((received, link, start, end), fields) in part.iter().zip(self.ask::<Vec<Fields>>(&questions).await?) {
-                let covered = Range::new(*start, *end);
-                let counted = totals(*received, &fields)
-                    .filter(|(quarter, who, _)| covered.contains(*quarter) && *who != Who::Repeats);
-                for (_, who, count) in counted {
-                    *count_of(links.entry(*link).or_default(), who) += count;
-                }
-            }
-        }
-        links.retain(|_, counts| !counts.is_zero());
-        let mut labels = Vec::new();
-        let names: Vec<LinkId> = links.keys().copied().collect();
-        for part in names.chunks(KEYS) {
-            let mut questions = pipe();
-            for link in part {
-                questions.get(keys::label(Subject::Link(tenant, *link)));
-            }
-            let texts: Vec<Option<String>> = self.ask(&questions).await?;
-            let found = part.iter().zip(texts).filter_map(|(link, text)| Some((*link, keys::parse_label(&text?)?)));
-            labels.extend(found);
-        }
-        Ok((held, links, labels))
-    }
 }
 
 /// A score counts clicks.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a double is exact up to 2^53 clicks")]
-fn whole_number(score: f64) -> u64 {
+pub(super) fn whole_number(score: f64) -> u64 {
     score as u64
 }
 

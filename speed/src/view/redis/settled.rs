@@ -16,10 +16,10 @@ use linktide_common::visitors::VisitorSet;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use crate::view::{ByValue, Held, Place, Slice, Want};
+use crate::view::{ByValue, Held, Slice, Want};
 
 /// How long anything is kept: a view that was rebuilt under other rules is seen within it.
-const LIFETIME: Duration = Duration::from_secs(60);
+pub(super) const LIFETIME: Duration = Duration::from_secs(60);
 /// Subjects that are expected; a bound by memory is beside it.
 const SUBJECTS: usize = 1 << 12;
 /// What an entry, a value and a quarter take in memory, about.
@@ -66,13 +66,9 @@ impl Settled {
             && (!want.repeats || self.repeats)
     }
 
-    /// Whether a view in this state still gives the same: one that was set back is to be read as it is, and a partition
-    /// that was not there before may have given clicks of an hour that was over for the others.
+    /// Whether a view in this state still gives the same.
     pub(super) fn stands(&self, held: &Held) -> bool {
-        let places = |held: &Held| held.positions.keys().copied().collect::<Vec<Place>>();
-        held.from == self.slice.held.from
-            && over(held) >= Some(self.hours.end)
-            && places(held) == places(&self.slice.held)
+        stand(&self.slice.held, self.hours.end, held)
     }
 
     /// What was received since, and what is wanted of this. Visitors that were read later take the place of these: whoever
@@ -135,6 +131,18 @@ fn cut(by_value: &ByValue, range: Range) -> ByValue {
         (!series.is_empty()).then(|| (Text::clone(value), series))
     };
     ByValue { values: by_value.values.iter().filter_map(within).collect(), guarded: by_value.guarded }
+}
+
+/// Whether hours before `end`, read from a view in the state `then`, are still the same where it says that it is `now`: one
+/// that was set back is to be read as it is, and a partition that was not there before may have given clicks of an hour that
+/// was over for the others.
+pub(super) fn stand(then: &Held, end: Hour, now: &Held) -> bool {
+    now.from == then.from && over(now) >= Some(end) && now.positions.keys().eq(then.positions.keys())
+}
+
+/// The hour behind the newest one in which a view in this state has received anything.
+pub(super) fn begun(held: &Held) -> Option<Hour> {
+    held.positions.values().map(|position| Hour::of(position.received_at).next()).max()
 }
 
 /// The hour before which a view in this state receives nothing any more.

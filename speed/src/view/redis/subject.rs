@@ -12,17 +12,15 @@ use linktide_common::sketch::Sketch;
 use linktide_common::visitors::VisitorSet;
 use redis::{Value, pipe};
 
-use super::RedisView;
 use super::keys::{self, ValueField, Who};
 use super::read::{Fields, count_of, hours, parse, shard_state, totals};
 use super::settled::{self, Settled};
+use super::{ATTEMPTS, RedisView};
 use crate::series::{Series, ValueCounts};
 use crate::shard::Shard;
 use crate::view::gathered::Gathered;
 use crate::view::{Held, Slice, ViewError, Want};
 
-/// How often a read begins again because an hour has begun that it did not ask for.
-const ATTEMPTS: usize = 4;
 /// All of event time.
 const ALWAYS: Range = Range { start: Quarter(i32::MIN), end: Quarter(i32::MAX) };
 
@@ -47,7 +45,7 @@ impl RedisView {
             // What is kept is of more than this question where others asked for more.
             let wider = if known.is_some() { want.clone() } else { self.kept.widened(subject, want) };
             let mut answered = self.cells(subject, start, end, !wider.dimensions.is_empty()).await?;
-            let begun = answered.held.positions.values().map(|position| Hour::of(position.received_at).next()).max();
+            let begun = settled::begun(&answered.held);
             newest.store(begun.map_or(i32::MIN, |hour| hour.0), Ordering::Relaxed);
             if subject.link().is_none() && wider.repeats {
                 let (held, repeats) = self.repeats(subject.tenant(), start..end).await?;
@@ -77,7 +75,7 @@ impl RedisView {
         }
         let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
         let mut next = || answers.next().unwrap_or(Value::Nil);
-        let (held, _) = shard_state(&parse(next())?);
+        let held = shard_state(&parse(next())?);
         let label: Option<String> = parse(next())?;
         let mut cells = Vec::new();
         for hour in hours(start, Some(end)) {

@@ -57,6 +57,11 @@ async fn given(view: &dyn View, subject: Subject, want: &Want) -> Given {
     (slice.totals.clone(), values, visitors.collect(), slice.days, (slice.first, slice.last))
 }
 
+/// Clicks of each link in a range.
+async fn listed(view: &dyn View, range: Range) -> BTreeMap<LinkId, Counts> {
+    view.links(conformance::TENANT, W, range, false).await.unwrap().links.into_iter().collect()
+}
+
 const W: Hour = Hour(480_000);
 const EPOCH: Epoch = Epoch(0);
 const DIMENSIONS: [Dimension; 4] =
@@ -147,6 +152,15 @@ async fn hours_that_are_kept_change_no_answer() {
                     );
                 }
             }
+            // A list is a transaction for each shard.
+            if step % 4 != 0 {
+                continue;
+            }
+            let (_, Want { range, .. }) = ahead.want();
+            let links = listed(&plain, range).await;
+            for asked in [&kept, &apart] {
+                assert_eq!(listed(asked, range).await, links, "seed {seed}, step {step}, {range:?}");
+            }
         }
     }
 }
@@ -168,12 +182,16 @@ async fn hour_that_is_over_is_read_once() {
     let want = Want { range, dimensions: DIMENSIONS.to_vec(), visitors: true, repeats: true };
     let first = given(&view, subject, &want).await;
     assert_eq!((first.0.len(), first.2.len()), (1, 1));
+    let links = listed(&view, range).await;
+    assert_eq!(links.len(), 1);
 
     let mut questions = redis::pipe();
     questions.del(keys::totals(subject, W)).del(keys::cell(subject, W)).del(keys::visitors(subject, W));
-    let deleted: (u64, u64, u64) = view.ask(&questions).await.unwrap();
-    assert_eq!(deleted, (1, 1, 1));
+    questions.del(keys::top(Shard::of(subject), conformance::TENANT, W));
+    let deleted: (u64, u64, u64, u64) = view.ask(&questions).await.unwrap();
+    assert_eq!(deleted, (1, 1, 1, 1));
     assert_eq!(given(&view, subject, &want).await, first, "nobody looks for it again");
+    assert_eq!(listed(&view, range).await, links);
     let narrower = Want { dimensions: vec![Dimension::Country], visitors: false, ..want.clone() };
     assert_eq!(given(&view, subject, &narrower).await.0, first.0);
 
@@ -181,4 +199,5 @@ async fn hour_that_is_over_is_read_once() {
     view.clear().await.unwrap();
     view.begin(EPOCH, &at(0, W), W).await.unwrap();
     assert_eq!(given(&view, subject, &want).await.0, []);
+    assert_eq!(listed(&view, range).await, BTreeMap::new());
 }
