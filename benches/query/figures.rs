@@ -20,8 +20,8 @@ impl Latencies {
     }
 
     /// Those of all rounds.
-    pub(crate) fn together(rounds: &[Self]) -> Self {
-        let mut all: Vec<Duration> = rounds.iter().flat_map(|round| &round.0).copied().collect();
+    pub(crate) fn together<'a>(rounds: impl Iterator<Item = &'a Self>) -> Self {
+        let mut all: Vec<Duration> = rounds.flat_map(|round| &round.0).copied().collect();
         all.sort_unstable();
         Self(all)
     }

@@ -2,6 +2,9 @@
 //! beside another tenant that asks without a pause; in short rounds, so that all of them see the same machine. Percentiles are
 //! of the questions of all rounds together: of those of one round, one or two decide what the 99th is.
 //!
+//! Latency is told from when a question was sent, and its 99th percentile from when it was due, too: the client shares the
+//! machine with the service and its neighbours, and what holds up its timers is no answer that a tenant waits for.
+//!
 //! A processor that is never idle has a price whoever keeps it busy. So each round asks beside another program, too, which
 //! leaves a core free, as the service does, and does nothing but stand back and count.
 
@@ -16,7 +19,7 @@ use crate::ask::{Links, dashboard};
 use crate::client::with_key;
 use crate::data::{Data, OTHER, link_all};
 use crate::figures::{Figures, Latencies};
-use crate::load::at_rate;
+use crate::load::{AtRate, at_rate};
 use crate::neighbour::Kind;
 use crate::process::{self, Process};
 use crate::servers::{Server, dashboard_range};
@@ -41,15 +44,15 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
     let mut set = || (0..RATE * SECONDS).map(|_| with_key(dashboard(links.next(), range), &own)).collect();
     let sets: Vec<Vec<Vec<u8>>> = (0..SETS).map(|_| set()).collect();
     let ask = async |round: u32| {
-        let (found, refused) = at_rate(server.address, RATE, sets[(round % SETS) as usize].clone()).await?;
-        anyhow::ensure!(refused == 0, "{refused} questions of the tenant that asks little were refused");
+        let found = at_rate(server.address, RATE, sets[(round % SETS) as usize].clone()).await?;
+        anyhow::ensure!(found.refused == 0, "{} questions of the tenant that asks little were refused", found.refused);
         Ok(found)
     };
     for set in 0..SETS {
         ask(set).await?;
     }
     let (mut alone, mut busy) = (Vec::new(), Vec::new());
-    let mut beside: [(Vec<Latencies>, f64); Kind::ALL.len()] = Default::default();
+    let mut beside: [(Vec<AtRate>, f64); Kind::ALL.len()] = Default::default();
     for round in 0..ROUNDS {
         alone.push(ask(round).await?);
         let counting = Process::start(&["busy".to_owned()])?;
@@ -70,14 +73,12 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
             server.at_rest().await?;
         }
     }
-    let (alone, busy) = (Latencies::together(&alone), Latencies::together(&busy));
-    figures.latencies("isolation", "a tenant alone", &alone, [None, None]);
-    figures.latencies("isolation", "beside another program", &busy, [None, None]);
-    let times = busy.p99() / alone.p99();
-    figures.note("isolation", "beside another program: p99, times that alone", times, "", None);
+    let alone = told(figures, "a tenant alone", &alone);
+    let busy = told(figures, "beside another program", &busy);
+    figures.note("isolation", "beside another program: p99, times that alone", busy.p99() / alone.p99(), "", None);
     for (kind, (beside, used)) in Kind::ALL.into_iter().zip(&beside) {
-        let (name, beside) = (kind.name(), Latencies::together(beside));
-        figures.latencies("isolation", &format!("beside {name}"), &beside, [None, None]);
+        let name = kind.name();
+        let beside = told(figures, &format!("beside {name}"), beside);
         let cores = used / f64::from(SECONDS * ROUNDS);
         figures.note("isolation", &format!("beside {name}: cores that the service takes"), cores, "", None);
         for (of, base) in [("alone", &alone), ("beside another program", &busy)] {
@@ -87,6 +88,15 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
     }
     drop(server);
     Ok(std::fs::remove_dir_all(place)?)
+}
+
+/// Notes the latencies of all rounds; those from when questions were sent.
+fn told(figures: &mut Figures, name: &str, rounds: &[AtRate]) -> Latencies {
+    let from_sent = Latencies::together(rounds.iter().map(|round| &round.from_sent));
+    figures.latencies("isolation", name, &from_sent, [None, None]);
+    let from_due = Latencies::together(rounds.iter().map(|round| &round.from_due));
+    figures.note("isolation", &format!("{name}: p99 from when it was due"), from_due.p99(), "ms", None);
+    from_sent
 }
 
 /// A key that allows a tenant everything.

@@ -25,13 +25,19 @@ pub(crate) async fn in_turn(address: SocketAddr, requests: &[Vec<u8>]) -> anyhow
     Latencies::of(took)
 }
 
-/// So many questions a second, and how many of them were refused. Latency counts from when a question should have been sent, so that a service that stands
-/// still is not spared the questions it holds up.
-pub(crate) async fn at_rate(
-    address: SocketAddr,
-    rate: u32,
-    requests: Vec<Vec<u8>>,
-) -> anyhow::Result<(Latencies, usize)> {
+/// What came of questions at a fixed rate.
+pub(crate) struct AtRate {
+    /// Latencies from when each question should have been sent, so that a service that stands still is not spared the questions
+    /// it holds up.
+    pub(crate) from_due: Latencies,
+    /// The same without what the client itself was late: nothing that the service does holds it up but by taking its core. What
+    /// a question waits for a connection counts.
+    pub(crate) from_sent: Latencies,
+    pub(crate) refused: usize,
+}
+
+/// So many questions a second.
+pub(crate) async fn at_rate(address: SocketAddr, rate: u32, requests: Vec<Vec<u8>>) -> anyhow::Result<AtRate> {
     let mut clients = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
         clients.push(Client::to(address).await?);
@@ -44,17 +50,19 @@ pub(crate) async fn at_rate(
         tokio::time::sleep_until(due).await;
         let (free, freed) = (free.clone(), Arc::clone(&freed));
         asked.spawn(async move {
+            let sent = Instant::now();
             let mut client = freed.lock().await.recv().await.ok_or_else(|| anyhow::anyhow!("no connection is left"))?;
             let (status, body) = client.exchange(&request).await?;
             anyhow::ensure!(matches!(status, 200 | 429 | 503), "{status}: {}", String::from_utf8_lossy(body));
-            let took = due.elapsed();
+            let took = (due.elapsed(), sent.elapsed());
             free.send(client).await?;
             anyhow::Ok((took, status != 200))
         });
     }
     let answered = asked.join_all().await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let refused = answered.iter().filter(|(_, refused)| *refused).count();
-    Ok((Latencies::of(answered.into_iter().map(|(took, _)| took).collect())?, refused))
+    let (from_due, from_sent) = answered.into_iter().map(|(took, _)| took).unzip();
+    Ok(AtRate { from_due: Latencies::of(from_due)?, from_sent: Latencies::of(from_sent)?, refused })
 }
 
 type Freed = Arc<Mutex<tokio::sync::mpsc::Receiver<Client>>>;

@@ -108,10 +108,10 @@ async fn load(data: &Data, redis: &Redis, figures: &mut Figures) -> anyhow::Resu
     at_rate(server.address, RATE / 5, requests(Links::by_clicks(3), (RATE * 2) as usize)).await?;
     let before = server.processor();
     let asked = requests(Links::by_clicks(4), (RATE * SECONDS) as usize);
-    let (found, refused) = at_rate(server.address, RATE, asked).await?;
+    let found = at_rate(server.address, RATE, asked).await?;
     let used = server.processor() - before;
-    figures.latencies("load", &format!("{RATE} a second"), &found, [None, Some(100.0)]);
-    figures.note("load", "refused", count(refused), "", Some(0.0));
+    figures.latencies("load", &format!("{RATE} a second"), &found.from_due, [None, Some(100.0)]);
+    figures.note("load", "refused", count(found.refused), "", Some(0.0));
     figures.note("load", "processor time", each(used, (RATE * SECONDS) as usize), "ms", None);
     figures.note("load", "memory at most", server.memory(), "MiB", Some(512.0));
     Ok(())
