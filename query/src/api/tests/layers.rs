@@ -108,6 +108,9 @@ impl World {
         let stop = CancellationToken::new();
         tokio::spawn(archiver.run(stop.clone()));
         tokio::spawn(worker.run(stop.clone()));
+        // History begins where the first publication does: before time moves on.
+        let begun = lake.publications().watch().wait_for(Option::is_some).await.map(|_| ());
+        begun.unwrap();
         let tables = Arc::new(Tables::new(lake.clone(), 1 << 26));
         let (reader, publications) = (SpeedReader::new(shared), lake.publications().clone());
         let query = Query::new(tables, reader, publications, clock.clone(), QueryConfig::default(), stop.clone());
@@ -570,8 +573,6 @@ async fn report_as_of_a_past_publication_stays_the_same_until_an_erasure_takes_f
     ];
     let mut world = World::new(12).await;
     world.send(80).await;
-    // Published before time moves on: history begins where the first publication does.
-    world.until_counted().await;
     world.roll_up(W.next()).await;
     let number = ask(&world.router, "/v1/freshness").await.1["layers"]["batch"]["publication"].as_u64().unwrap();
     let as_of = |question: &str| format!("/v1/{question}&publication={number}");
