@@ -1,6 +1,8 @@
-//! What a neighbour costs: dashboards of one tenant's links at a gentle rate, over HTTP with a key of its own, alone, then
-//! beside another tenant that asks without a pause; in short rounds, so that all of them see the same machine. Percentiles are
-//! of the questions of all rounds together: of those of one round, one or two decide what the 99th is.
+//! What a neighbour costs: dashboards of one tenant's links at a gentle rate, over HTTP with a key of its own, alone, and
+//! beside another tenant that asks without a pause; in short rounds of all conditions, so that all of them see the same
+//! machine, in an order that changes from round to round, since what one leaves behind (memory given back, caches) is the
+//! next one's. Percentiles are of the questions of all rounds together: of those of one round, one or two decide what the
+//! 99th is. How far chance may have moved a ratio is told by drawing rounds anew (Efron, "Bootstrap methods", 1979).
 //!
 //! Latency is told from when a question was sent, and its 99th percentile from when it was due, too: the client shares the
 //! machine with the service and its neighbours, and what holds up its timers is no answer that a tenant waits for.
@@ -14,22 +16,53 @@ use linktide_common::background;
 use linktide_common::clock::Clock;
 use linktide_common::id::TenantId;
 use linktide_servers::Redis;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
 
 use crate::ask::{Links, dashboard};
 use crate::client::with_key;
 use crate::data::{Data, OTHER, link_all};
 use crate::figures::{Figures, Latencies};
-use crate::load::{AtRate, at_rate};
+use crate::load::{AtRate, at_rate, in_turn};
 use crate::neighbour::Kind;
 use crate::process::{self, Process};
-use crate::servers::{Server, dashboard_range};
+use crate::servers::{Server, dashboard_range, machine_at_rest};
 
 /// Questions a second of the tenant that is measured.
 const RATE: u32 = 50;
 const SECONDS: u32 = 3;
-const ROUNDS: u32 = 18;
+const ROUNDS: u32 = 20;
 /// Sets of links that rounds take turns at: those whose answers take long are few.
 const SETS: u32 = 2;
+/// How often rounds are drawn anew.
+const DRAWN: usize = 1_000;
+
+/// What there is beside the tenant that is measured.
+#[derive(Clone, Copy)]
+enum Condition {
+    Alone,
+    Program,
+    Neighbour(Kind),
+}
+
+impl Condition {
+    fn name(self) -> String {
+        match self {
+            Self::Alone => "a tenant alone".to_owned(),
+            Self::Program => "beside another program".to_owned(),
+            Self::Neighbour(kind) => format!("beside {}", kind.name()),
+        }
+    }
+}
+
+/// What was found under a condition.
+struct Found {
+    condition: Condition,
+    rounds: Vec<AtRate>,
+    /// Seconds of processor time that the service took.
+    used: f64,
+}
 
 pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -> anyhow::Result<()> {
     // Keys and exports lie beside the tables.
@@ -38,65 +71,81 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
     let lake = Lake::in_folder_unsynced(&place)?;
     let (own, of_neighbour) = (key(&lake, OTHER).await?, key(&lake, TenantId(0)).await?);
     let server = Server::with_keys(&place, redis, &own).await?;
-    // The same links each time, asked for before: what they wait for is the neighbour's doing.
     let mut links = Links::of_other(7);
     let range = dashboard_range();
     let mut set = || (0..RATE * SECONDS).map(|_| with_key(dashboard(links.next(), range), &own)).collect();
     let sets: Vec<Vec<Vec<u8>>> = (0..SETS).map(|_| set()).collect();
-    let ask = async |round: u32| {
-        let found = at_rate(server.address, RATE, sets[(round % SETS) as usize].clone()).await?;
-        anyhow::ensure!(found.refused == 0, "{} questions of the tenant that asks little were refused", found.refused);
-        Ok(found)
-    };
-    for set in 0..SETS {
-        ask(set).await?;
-    }
-    let (mut alone, mut busy) = (Vec::new(), Vec::new());
-    let mut beside: [(Vec<AtRate>, f64); Kind::ALL.len()] = Default::default();
+    let conditions = [Condition::Alone, Condition::Program].into_iter().chain(Kind::ALL.map(Condition::Neighbour));
+    let mut found: Vec<Found> =
+        conditions.map(|condition| Found { condition, rounds: Vec::new(), used: 0.0 }).collect();
+    let mut random = StdRng::seed_from_u64(11);
     for round in 0..ROUNDS {
-        alone.push(ask(round).await?);
-        let counting = Process::start(&["busy".to_owned()])?;
-        busy.push(ask(round).await?);
-        drop(counting);
-        for (kind, (beside, used)) in Kind::ALL.into_iter().zip(&mut beside) {
-            let neighbour = Process::start(&[
-                "neighbour".to_owned(),
-                kind.name().to_owned(),
-                round.to_string(),
-                server.address.to_string(),
-                of_neighbour.clone(),
-            ])?;
-            let before = server.processor();
-            beside.push(ask(round).await?);
-            *used += server.processor() - before;
-            drop(neighbour);
+        let set = &sets[(round % SETS) as usize];
+        let mut order: Vec<&mut Found> = found.iter_mut().collect();
+        order.shuffle(&mut random);
+        for Found { condition, rounds, used } in order {
+            // Asked for before: what they wait for is the doing of what there is beside them.
+            in_turn(server.address, set).await?;
             server.at_rest().await?;
+            machine_at_rest().await?;
+            let beside = match condition {
+                Condition::Alone => None,
+                Condition::Program => Some(Process::start(&["busy".to_owned()])?),
+                Condition::Neighbour(kind) => Some(Process::start(&[
+                    "neighbour".to_owned(),
+                    kind.name().to_owned(),
+                    round.to_string(),
+                    server.address.to_string(),
+                    of_neighbour.clone(),
+                ])?),
+            };
+            let before = server.processor();
+            let asked = at_rate(server.address, RATE, set.clone()).await?;
+            *used += server.processor() - before;
+            drop(beside);
+            let refused = asked.refused;
+            anyhow::ensure!(refused == 0, "{refused} questions of the tenant that asks little were refused");
+            rounds.push(asked);
         }
     }
-    let alone = told(figures, "a tenant alone", &alone);
-    let busy = told(figures, "beside another program", &busy);
-    figures.note("isolation", "beside another program: p99, times that alone", busy.p99() / alone.p99(), "", None);
-    for (kind, (beside, used)) in Kind::ALL.into_iter().zip(&beside) {
-        let name = kind.name();
-        let beside = told(figures, &format!("beside {name}"), beside);
+    for Found { condition, rounds, used } in &found {
+        let name = condition.name();
+        figures.latencies("isolation", &name, &together(rounds), [None, None]);
+        let from_due = Latencies::together(rounds.iter().map(|round| &round.from_due));
+        figures.note("isolation", &format!("{name}: p99 from when it was due"), from_due.p99(), "ms", None);
         let cores = used / f64::from(SECONDS * ROUNDS);
-        figures.note("isolation", &format!("beside {name}: cores that the service takes"), cores, "", None);
-        for (of, base) in [("alone", &alone), ("beside another program", &busy)] {
-            let times = beside.p99() / base.p99();
-            figures.note("isolation", &format!("beside {name}: p99, times that {of}"), times, "", Some(1.3));
+        figures.note("isolation", &format!("{name}: cores that the service takes"), cores, "", None);
+    }
+    let (bases, neighbours) = found.split_at(2);
+    for Found { condition, rounds, .. } in neighbours {
+        for base in bases {
+            let name = format!("{}: p99, times that of {}", condition.name(), base.condition.name());
+            let times = together(rounds).p99() / together(&base.rounds).p99();
+            figures.note("isolation", &name, times, "", Some(1.3));
+            let [low, high] = times_by_chance(&base.rounds, rounds, &mut random);
+            figures.note("isolation", "  one in twenty is less by chance", low, "", None);
+            figures.note("isolation", "  one in twenty is more by chance", high, "", None);
         }
     }
     drop(server);
     Ok(std::fs::remove_dir_all(place)?)
 }
 
-/// Notes the latencies of all rounds; those from when questions were sent.
-fn told(figures: &mut Figures, name: &str, rounds: &[AtRate]) -> Latencies {
-    let from_sent = Latencies::together(rounds.iter().map(|round| &round.from_sent));
-    figures.latencies("isolation", name, &from_sent, [None, None]);
-    let from_due = Latencies::together(rounds.iter().map(|round| &round.from_due));
-    figures.note("isolation", &format!("{name}: p99 from when it was due"), from_due.p99(), "ms", None);
-    from_sent
+/// The latencies of all rounds, from when questions were sent.
+fn together<'a>(rounds: impl IntoIterator<Item = &'a AtRate>) -> Latencies {
+    Latencies::together(rounds.into_iter().map(|round| &round.from_sent))
+}
+
+/// The ratio of two conditions' p99 as rounds drawn anew have it: its 5th and its 95th percentile.
+fn times_by_chance(base: &[AtRate], beside: &[AtRate], random: &mut StdRng) -> [f64; 2] {
+    let mut drawn: Vec<f64> = Vec::with_capacity(DRAWN);
+    for _ in 0..DRAWN {
+        let rounds: Vec<usize> = base.iter().map(|_| random.random_range(0..base.len())).collect();
+        let p99 = |of: &[AtRate]| together(rounds.iter().map(|round| &of[*round])).p99();
+        drawn.push(p99(beside) / p99(base));
+    }
+    drawn.sort_unstable_by(f64::total_cmp);
+    [drawn[DRAWN / 20], drawn[DRAWN - 1 - DRAWN / 20]]
 }
 
 /// A key that allows a tenant everything.
