@@ -10,6 +10,8 @@
 //! A processor that is never idle has a price whoever keeps it busy. So each round asks beside another program, too, which
 //! leaves a core free, as the service does, and does nothing but stand back and count.
 
+use std::time::Duration;
+
 use linktide_batch::Lake;
 use linktide_common::access::{AccessStore, ApiKey, KeyRecord, NewKey, Scopes};
 use linktide_common::background;
@@ -32,9 +34,11 @@ use crate::servers::{Server, dashboard_range, machine_at_rest};
 /// Questions a second of the tenant that is measured.
 const RATE: u32 = 50;
 const SECONDS: u32 = 3;
-const ROUNDS: u32 = 20;
+const ROUNDS: u32 = 16;
 /// Sets of links that rounds take turns at: those whose answers take long are few.
 const SETS: u32 = 2;
+/// How long the tenant asks nothing before, so that it is one that asks little: what it took is forgotten by then.
+const PAUSE: Duration = Duration::from_millis(1_500);
 /// How often rounds are drawn anew.
 const DRAWN: usize = 1_000;
 
@@ -86,6 +90,7 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
         for Found { condition, rounds, used } in order {
             // Asked for before: what they wait for is the doing of what there is beside them.
             in_turn(server.address, set).await?;
+            tokio::time::sleep(PAUSE).await;
             server.at_rest().await?;
             machine_at_rest().await?;
             let beside = match condition {

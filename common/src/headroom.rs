@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// a thread.
 const TURN: Duration = Duration::from_millis(2);
 
+/// Requests of one tenant that are served at once for each core while others ask: what people wait for is seldom more.
+const REQUESTS: usize = 2;
+
 /// Steps that a future takes in one piece, of those that the runtime counts: reading a batch of rows is one. The runtime
 /// itself lets a task take 128 of them, which may be half a second. A query's stream holds one while what it reads from takes
 /// another: with a single step neither would ever get on.
@@ -209,6 +212,14 @@ impl Headroom {
         self.state.lock().has_company(tenant, Instant::now())
     }
 
+    /// Whether a tenant has so many requests under way, while others ask, that one more is to go behind theirs.
+    #[must_use]
+    pub fn is_crowded_by(&self, tenant: TenantId) -> bool {
+        let state = self.state.lock();
+        let requests = state.under_way.get(&tenant).copied().unwrap_or_default();
+        requests >= REQUESTS * self.cores && state.has_company(tenant, Instant::now())
+    }
+
     /// Does work that stands back for a tenant, as soon as there is room for it. It must not wait for other work that does.
     pub(crate) fn behind<T>(&'static self, tenant: TenantId, work: impl FnOnce() -> T) -> T {
         let _place = self.place(tenant);
@@ -381,6 +392,17 @@ mod tests {
         drop(another);
         assert_eq!((room(ONE), room(OTHER)), (Some(3), Some(3)));
         assert!(headroom.state.lock().under_way.is_empty());
+    }
+
+    #[test]
+    fn tenant_crowds_others_and_not_itself() {
+        let headroom = headroom(2, PATIENCE);
+        let mut requests: Vec<_> = (0..2 * REQUESTS).map(|_| headroom.serve(ONE)).collect();
+        assert!(!headroom.is_crowded_by(ONE), "nobody else asks");
+        drop(headroom.serve(OTHER));
+        assert_eq!((headroom.is_crowded_by(ONE), headroom.is_crowded_by(OTHER)), (true, false));
+        requests.pop();
+        assert!(!headroom.is_crowded_by(ONE));
     }
 
     #[test]

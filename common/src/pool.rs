@@ -164,7 +164,8 @@ impl Pool {
     /// Whether a tenant has lately taken much, and is served behind others.
     #[must_use]
     pub fn is_behind(&self, tenant: TenantId) -> bool {
-        self.shared.state.lock().group(tenant) == Group::Behind
+        let seconds = self.shared.state.lock().seconds(tenant, Instant::now());
+        self.shared.serves(tenant, seconds) == Group::Behind
     }
 
     /// Does `work` for a tenant when it is its turn, or at once where this thread stands back for it already.
@@ -226,10 +227,8 @@ impl Shared {
     /// Notes what was taken for a tenant, and wakes whoever serves it from now on.
     fn note(&self, state: &mut State, tenant: TenantId, took: Duration) {
         let now = Instant::now();
-        let seconds = took.as_secs_f64() + state.taken.get(&tenant).map_or(0.0, |taken| taken.seconds(now));
-        let much = self.config.threads_behind > 0 && seconds > self.config.much * MEMORY.as_secs_f64();
-        let behind = much && self.headroom.has_company(tenant);
-        let group = if behind { Group::Behind } else { Group::Ordinary };
+        let seconds = took.as_secs_f64() + state.seconds(tenant, now);
+        let group = self.serves(tenant, seconds);
         let moved = state.group(tenant) != group;
         state.taken.insert(tenant, Taken { seconds, at: now, group });
         if state.taken.len() > REMEMBERED.max(2 * state.queues.len()) {
@@ -239,6 +238,12 @@ impl Shared {
         if moved {
             self.work[group as usize].notify_all();
         }
+    }
+
+    /// Who serves a tenant that has lately taken so much.
+    fn serves(&self, tenant: TenantId, seconds: f64) -> Group {
+        let much = self.config.threads_behind > 0 && seconds > self.config.much * MEMORY.as_secs_f64();
+        if much && self.headroom.has_company(tenant) { Group::Behind } else { Group::Ordinary }
     }
 
     fn work_on(&self, group: Group) {
@@ -290,7 +295,12 @@ impl Shared {
 }
 
 impl State {
-    /// Who serves a tenant.
+    /// What a tenant has taken lately.
+    fn seconds(&self, tenant: TenantId, now: Instant) -> f64 {
+        self.taken.get(&tenant).map_or(0.0, |taken| taken.seconds(now))
+    }
+
+    /// Who serves the work of a tenant that is there.
     fn group(&self, tenant: TenantId) -> Group {
         self.taken.get(&tenant).map_or(Group::Ordinary, |taken| taken.group)
     }
@@ -410,7 +420,9 @@ mod tests {
         assert!(pool.run(ONE, nice).await.unwrap() > usual);
         drop(release);
         at_rest(&pool).await;
+        assert!(pool.is_behind(ONE));
         pool.shared.state.lock().taken.get_mut(&ONE).unwrap().seconds = 0.0;
+        assert!(!pool.is_behind(ONE), "it need not ask this pool again");
         assert_eq!(pool.run(ONE, nice).await, Ok(usual));
     }
 

@@ -9,6 +9,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use linktide_batch::reader::{BatchError, Snapshot};
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
+use linktide_common::headroom::Headroom;
 use linktide_common::id::{LinkId, Subject, TenantId};
 use linktide_common::label::Label;
 use linktide_common::pool::PoolError;
@@ -46,7 +47,7 @@ pub(crate) enum Lane {
     /// Where requests are served.
     Here,
     /// Behind all others, for a tenant: questions about all its links, and all of its questions where it has lately taken
-    /// much, while there are others.
+    /// much or asks much at once, while there are others.
     Behind(TenantId),
 }
 
@@ -129,7 +130,7 @@ impl Query {
     /// The same where it was decided already who goes first.
     pub(crate) async fn ask_in(&self, lane: Lane, at: &At, wanted: &Wanted) -> Result<Answers, Problem> {
         let Lane::Behind(tenant) = lane else { return self.ask_here(at, wanted).await };
-        let turn = if wanted.links.is_empty() { None } else { Some(self.turn(tenant).await?) };
+        let turn = self.turn(tenant, wanted).await?;
         let (query, at, wanted) = (self.apart(), at.clone(), wanted.clone());
         let asked = self.background.run(tenant, async move { query.ask_here(&at, &wanted).await });
         let answers = asked.await.unwrap_or_else(|| Err(refused(PoolError::Broken)));
@@ -139,18 +140,24 @@ impl Query {
 
     /// Where questions are asked and answered.
     pub(crate) fn lane(&self, wanted: &Wanted) -> Lane {
-        let has_taken_much = |tenant| self.tables.is_behind(tenant) || self.answering.is_behind(tenant);
-        let behind = |tenant: &TenantId| !wanted.links.is_empty() || has_taken_much(*tenant);
+        let takes_much = |tenant| {
+            self.tables.is_behind(tenant) || self.answering.is_behind(tenant) || Headroom::here().is_crowded_by(tenant)
+        };
+        let behind = |tenant: &TenantId| !wanted.links.is_empty() || takes_much(*tenant);
         wanted.tenant().filter(behind).map_or(Lane::Here, Lane::Behind)
     }
 
-    /// A turn to ask for all links of a tenant.
-    async fn turn(&self, tenant: TenantId) -> Result<Turn, Problem> {
-        match tokio::time::timeout(self.config.deadline, self.turns.turn(tenant)).await {
+    /// A turn to ask behind others.
+    async fn turn(&self, tenant: TenantId, wanted: &Wanted) -> Result<Turn, Problem> {
+        let (turns, of_what) = match wanted.links[..] {
+            [] => (&self.turns_behind, ""),
+            [..] => (&self.turns_of_lists, " about all links"),
+        };
+        match tokio::time::timeout(self.config.deadline, turns.turn(tenant)).await {
             Ok(turn) => turn.map_err(refused),
             Err(_) => {
                 let detail = format!(
-                    "other questions about all links of this tenant took {:?}; ask them one after the other",
+                    "other questions{of_what} of this tenant took {:?}; ask fewer of them at once",
                     self.config.deadline
                 );
                 Err(Problem::new(ProblemKind::TooManyRequests, detail).retry_after(1))

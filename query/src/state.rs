@@ -25,8 +25,10 @@ use crate::webhook::{self, Webhooks};
 
 /// Questions about all its links that a tenant may have under way, and that may wait: each has some hundred thousand rows to
 /// read from a server that does one thing at a time.
-const TURNS: usize = 2;
-const WAITING: usize = 32;
+const LISTS: usize = 2;
+const LISTS_WAITING: usize = 32;
+/// Other questions that may wait of a tenant whose questions go behind those of others.
+const BEHIND_WAITING: usize = 1024;
 
 /// How the service answers.
 #[derive(Debug, Clone)]
@@ -86,7 +88,9 @@ pub struct Query {
     /// Where questions are asked that take much, or whose tenant does.
     pub(crate) background: Arc<Background>,
     /// For questions about all links of a tenant.
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) turns_of_lists: Arc<Turns>,
+    /// For other questions there of a tenant that takes much: beside others that do, too, its share is not what it asks at once.
+    pub(crate) turns_behind: Arc<Turns>,
     /// Told when the process ends: live streams would never end by themselves.
     pub(crate) stop: CancellationToken,
     live: Arc<Semaphore>,
@@ -120,7 +124,9 @@ impl Query {
             gate,
             answering: Arc::new(Pool::start(PoolConfig::of_the_machine("answers"))),
             background: Arc::new(background),
-            turns: Arc::new(Turns::new(TURNS, WAITING)),
+            turns_of_lists: Arc::new(Turns::new(LISTS, LISTS_WAITING)),
+            // One waits for a store while another has its core.
+            turns_behind: Arc::new(Turns::new(cores.max(2), BEHIND_WAITING)),
             stop,
             live,
             caught_up,

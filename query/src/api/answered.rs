@@ -10,6 +10,7 @@
 //! - an answer that lacks something is not kept at all.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::Request;
@@ -129,11 +130,13 @@ pub(super) async fn answer(
         let keep = keep(&at, &freshness, &questions, basis.publication.watermark.start());
         whole(Found { parts, freshness, keep })
     };
-    if let Lane::Behind(tenant) = lane {
-        let made = query.background.run(tenant, async move { make() });
-        return made.await.unwrap_or_else(|| Err(refused(PoolError::Broken)));
-    }
-    query.answering.run(tenant, make).await.map_err(refused)?
+    let answering = Arc::clone(&query.answering);
+    let made = async move { answering.run(tenant, make).await };
+    let made = match lane {
+        Lane::Here => made.await,
+        Lane::Behind(tenant) => query.background.run(tenant, made).await.unwrap_or(Err(PoolError::Broken)),
+    };
+    made.map_err(refused)?
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Problem {
