@@ -29,7 +29,8 @@ use crate::figures::{Figures, Latencies};
 use crate::load::{AtRate, at_rate, in_turn};
 use crate::neighbour::Kind;
 use crate::process::{self, Process};
-use crate::servers::{Server, dashboard_range, machine_at_rest};
+use crate::say;
+use crate::servers::{Server, Ticks, dashboard_range, machine_at_rest};
 
 /// Questions a second of the tenant that is measured.
 const RATE: u32 = 50;
@@ -66,6 +67,8 @@ struct Found {
     rounds: Vec<AtRate>,
     /// Seconds of processor time that the service took.
     used: f64,
+    /// The parts of the rounds' ticks that the host kept, added up.
+    stolen: f64,
 }
 
 pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -> anyhow::Result<()> {
@@ -81,13 +84,13 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
     let sets: Vec<Vec<Vec<u8>>> = (0..SETS).map(|_| set()).collect();
     let conditions = [Condition::Alone, Condition::Program].into_iter().chain(Kind::ALL.map(Condition::Neighbour));
     let mut found: Vec<Found> =
-        conditions.map(|condition| Found { condition, rounds: Vec::new(), used: 0.0 }).collect();
+        conditions.map(|condition| Found { condition, rounds: Vec::new(), used: 0.0, stolen: 0.0 }).collect();
     let mut random = StdRng::seed_from_u64(11);
     for round in 0..ROUNDS {
         let set = &sets[(round % SETS) as usize];
         let mut order: Vec<&mut Found> = found.iter_mut().collect();
         order.shuffle(&mut random);
-        for Found { condition, rounds, used } in order {
+        for Found { condition, rounds, used, stolen } in order {
             // Asked for before: what they wait for is the doing of what there is beside them.
             in_turn(server.address, set).await?;
             tokio::time::sleep(PAUSE).await;
@@ -104,22 +107,27 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
                     of_neighbour.clone(),
                 ])?),
             };
-            let before = server.processor();
+            let (before, began) = (server.processor(), Ticks::now()?);
             let asked = at_rate(server.address, RATE, set.clone()).await?;
             *used += server.processor() - before;
+            *stolen += Ticks::now()?.stolen_since(&began);
             drop(beside);
             let refused = asked.refused;
             anyhow::ensure!(refused == 0, "{refused} questions of the tenant that asks little were refused");
             rounds.push(asked);
         }
     }
-    for Found { condition, rounds, used } in &found {
+    for Found { condition, rounds, used, stolen } in &found {
         let name = condition.name();
         figures.latencies("isolation", &name, &together(rounds), [None, None]);
         let from_due = Latencies::together(rounds.iter().map(|round| &round.from_due));
         figures.note("isolation", &format!("{name}: p99 from when it was due"), from_due.p99(), "ms", None);
         let cores = used / f64::from(SECONDS * ROUNDS);
         figures.note("isolation", &format!("{name}: cores that the service takes"), cores, "", None);
+        let stolen = 100.0 * stolen / f64::from(ROUNDS);
+        figures.note("isolation", &format!("{name}: of all cores the host kept"), stolen, "%", None);
+        let each: Vec<String> = rounds.iter().map(|round| format!("{:.1}", round.from_sent.p99())).collect();
+        say(&format!("{name}: p99 of each round in ms: {}", each.join(", ")));
     }
     let (bases, neighbours) = found.split_at(2);
     for Found { condition, rounds, .. } in neighbours {

@@ -162,11 +162,11 @@ pub(crate) async fn machine_at_rest() -> anyhow::Result<()> {
     let deadline = Instant::now() + READY_WITHIN;
     let mut due = tokio::time::interval(2 * LOOK);
     due.tick().await;
-    let mut before = ticks()?;
+    let mut before = Ticks::now()?;
     loop {
         due.tick().await;
-        let now = ticks()?;
-        let (idle, all) = (now.0 - before.0, now.1 - before.1);
+        let now = Ticks::now()?;
+        let (idle, all) = (now.idle - before.idle, now.all - before.all);
         if all > 0.0 && all - idle <= all * BUSY_AT_MOST {
             return Ok(());
         }
@@ -175,15 +175,32 @@ pub(crate) async fn machine_at_rest() -> anyhow::Result<()> {
     }
 }
 
-/// What all cores together had so far, in ticks: idle ones, and all of them (`proc_stat(5)`).
-fn ticks() -> anyhow::Result<(f64, f64)> {
-    let stat = std::fs::read_to_string("/proc/stat")?;
-    let of_all =
-        stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("/proc/stat names all cores")?;
-    // User, nice, system, idle, waiting for I/O, interrupts, soft ones, stolen; what guests had is in the first two.
-    let ticks = of_all.split_whitespace().take(8).map(str::parse).collect::<Result<Vec<f64>, _>>()?;
-    let idle = ticks.get(3).zip(ticks.get(4)).map(|(idle, waiting)| idle + waiting);
-    Ok((idle.context("/proc/stat names idle ticks")?, ticks.iter().sum()))
+/// What all cores together had so far, in ticks (`proc_stat(5)`).
+pub(crate) struct Ticks {
+    /// Of nothing to do.
+    idle: f64,
+    /// That the host kept for itself or for others.
+    stolen: f64,
+    all: f64,
+}
+
+impl Ticks {
+    pub(crate) fn now() -> anyhow::Result<Self> {
+        let stat = std::fs::read_to_string("/proc/stat")?;
+        let of_all = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("it names all cores")?;
+        let ticks = of_all.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>()?;
+        // What guests had is in the first two.
+        let [user, nice, system, idle, waiting, interrupts, soft, stolen, ..] = ticks[..] else {
+            anyhow::bail!("/proc/stat names no more than {} kinds of ticks", ticks.len());
+        };
+        let idle = idle + waiting;
+        Ok(Self { idle, stolen, all: user + nice + system + idle + interrupts + soft + stolen })
+    }
+
+    /// The part of all ticks since then that the host kept.
+    pub(crate) fn stolen_since(&self, before: &Self) -> f64 {
+        (self.stolen - before.stolen) / (self.all - before.all).max(1.0)
+    }
 }
 
 /// What the process of the service does.
