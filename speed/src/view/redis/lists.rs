@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::ops;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -20,8 +19,8 @@ use rustc_hash::FxHashMap;
 
 use super::keys::{self, Who};
 use super::read::{Fields, count_of, hours, parse, shard_state, totals, whole_number};
-use super::settled::{self, LIFETIME};
-use super::{ATTEMPTS, IN_FLIGHT, RedisView};
+use super::settled::{LIFETIME, Over, read_on};
+use super::{IN_FLIGHT, RedisView};
 use crate::shard::{SHARDS, Shard};
 use crate::view::{Held, LinksSlice, ViewError};
 
@@ -50,6 +49,16 @@ struct SettledLists {
     /// The state they were read at.
     held: Held,
     read_at: Instant,
+}
+
+impl Over for SettledLists {
+    fn hours(&self) -> &ops::Range<Hour> {
+        &self.hours
+    }
+
+    fn held(&self) -> &Held {
+        &self.held
+    }
 }
 
 #[derive(Clone)]
@@ -155,54 +164,37 @@ impl RedisView {
         tenant: TenantId,
         from: Hour,
     ) -> Result<(Held, Arc<SettledLists>, Lists), ViewError> {
-        let newest = &self.newest[shard.index()];
-        let mut known = self.kept_lists.find(shard, tenant, from);
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let start = known.as_ref().map_or(from, |settled| settled.hours.end);
-            let end = Hour(newest.load(Ordering::Relaxed)).max(start);
-            let (held, mut recent) = self.read_lists(shard, tenant, start, end).await?;
-            let begun = settled::begun(&held);
-            newest.store(begun.map_or(i32::MIN, |hour| hour.0), Ordering::Relaxed);
-            if known.as_ref().is_some_and(|known| !settled::stand(&known.held, known.hours.end, &held)) {
-                known = None;
-                continue;
-            }
-            if begun > Some(end) && attempts < ATTEMPTS {
-                continue;
-            }
-            let settled = known.unwrap_or_else(|| {
-                let over = settled::over(&held).map_or(start, |over| over.max(start));
-                let later = recent.split_off(recent.partition_point(|(received, _)| *received < over));
-                let lists = std::mem::replace(&mut recent, later);
-                let settled = SettledLists { hours: start..over, lists, held: held.clone(), read_at: Instant::now() };
-                let settled = Arc::new(settled);
-                self.kept_lists.0.insert((shard, tenant), Arc::clone(&settled));
-                settled
-            });
-            return Ok((held, settled, recent));
+        let (newest, known) = (&self.newest[shard.index()], self.kept_lists.find(shard, tenant, from));
+        let mut read = read_on(newest, from, known, |hours, _| self.read_lists(shard, tenant, hours)).await?;
+        if let Some(settled) = read.known {
+            return Ok((read.held, settled, read.read));
         }
+        let hours = read.hours.start..read.over();
+        let recent = read.read.split_off(read.read.partition_point(|(received, _)| *received < hours.end));
+        let settled = SettledLists { hours, lists: read.read, held: read.held.clone(), read_at: Instant::now() };
+        let settled = Arc::new(settled);
+        self.kept_lists.0.insert((shard, tenant), Arc::clone(&settled));
+        Ok((read.held, settled, recent))
     }
 
-    /// The lists of the hours from `start` to before `end` and the shard's state, all of one moment.
+    /// The lists of some hours and the shard's state, all of one moment.
     async fn read_lists(
         &self,
         shard: Shard,
         tenant: TenantId,
-        start: Hour,
-        end: Hour,
+        received: ops::Range<Hour>,
     ) -> Result<(Held, Lists), ViewError> {
+        let hours = hours(received.start, Some(received.end));
         let mut questions = pipe();
         questions.atomic().hgetall(keys::positions(shard));
-        for hour in hours(start, Some(end)) {
+        for hour in hours.clone() {
             questions.zrange_withscores(keys::top(shard, tenant, hour), 0, -1);
         }
         let mut answers = self.ask::<Vec<Value>>(&questions).await?.into_iter();
         let held = shard_state(&parse(answers.next().unwrap_or(Value::Nil))?);
         let mut lists = Vec::with_capacity(answers.len());
         give_way();
-        for (received, answer) in hours(start, Some(end)).zip(answers) {
+        for (received, answer) in hours.zip(answers) {
             let members: Vec<(String, f64)> = parse(answer)?;
             let entries = members.into_iter().filter_map(|(member, score)| {
                 let (hour, link, who) = keys::parse_member(&member)?;

@@ -41,8 +41,6 @@ const IN_FLIGHT: usize = 16;
 /// Shards whose lists of links are on their way at once, for all who ask for them: the server has one while another is looked
 /// at, and whoever asks for little finds little before it.
 const LISTS_IN_FLIGHT: usize = 2;
-/// How often a read begins again because an hour has begun that it did not ask for.
-const ATTEMPTS: usize = 4;
 /// Subjects that one script deletes: a few milliseconds of the server's time.
 const DELETED_AT_ONCE: usize = 200;
 

@@ -1,9 +1,11 @@
 //! What a reader keeps of hours that are over: once every partition's received time has passed an hour, nothing is added
-//! to what was received in it, and a hot link's live day is read once a minute instead of with each question.
+//! to what was received in it, and a hot link's live day is read once a minute instead of with each question. What came in
+//! since is read with each question, in one go with the state of the view, which tells whether what is kept still stands.
 
 use std::collections::BTreeMap;
 use std::ops;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use linktide_common::bucket::{Day, Hour, Quarter, Range};
@@ -16,10 +18,12 @@ use linktide_common::visitors::VisitorSet;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use crate::view::{ByValue, Held, Slice, Want};
+use crate::view::{ByValue, Held, Slice, ViewError, Want};
 
 /// How long anything is kept: a view that was rebuilt under other rules is seen within it.
 pub(super) const LIFETIME: Duration = Duration::from_secs(60);
+/// How often a read begins again because an hour has begun that it did not ask for.
+const ATTEMPTS: usize = 4;
 /// Subjects that are expected; a bound by memory is beside it.
 const SUBJECTS: usize = 1 << 12;
 /// What an entry, a value and a quarter take in memory, about.
@@ -27,19 +31,98 @@ const ENTRY: usize = 512;
 const VALUE: usize = 64;
 const QUARTER: usize = 32;
 
+/// What is kept of received hours that are over.
+pub(super) trait Over {
+    /// The received hours that it is of.
+    fn hours(&self) -> &ops::Range<Hour>;
+
+    /// The state of the view that it was read at.
+    fn held(&self) -> &Held;
+
+    /// Whether a view in this state still gives the same: one that was set back is to be read as it is, and a partition that
+    /// was not there before may have given clicks of an hour that was over for the others.
+    fn stands(&self, now: &Held) -> bool {
+        let then = self.held();
+        now.from == then.from && over(now) >= Some(self.hours().end) && now.positions.keys().eq(then.positions.keys())
+    }
+}
+
+/// What was read beside what is kept.
+pub(super) struct ReadOn<K, T> {
+    /// What is kept, where it stands.
+    pub(super) known: Option<Arc<K>>,
+    /// The received hours that were read: those behind what is kept.
+    pub(super) hours: ops::Range<Hour>,
+    /// The state of the view when they were.
+    pub(super) held: Held,
+    pub(super) read: T,
+}
+
+impl<K, T> ReadOn<K, T> {
+    /// The hour before which what was read stays as it is.
+    pub(super) fn over(&self) -> Hour {
+        over(&self.held).map_or(self.hours.start, |over| over.clamp(self.hours.start, self.hours.end))
+    }
+}
+
+/// Reads the hours behind what is kept, or from the hour `from` on where nothing is, or nothing that stands. `read` is told the
+/// hours, and whether they are behind something kept, and tells the state of the view of the same moment. `newest` is the
+/// hour behind the newest received one as it was last seen: where another has begun since, all is read again.
+pub(super) async fn read_on<K: Over, T, R: Future<Output = Result<(Held, T), ViewError>>>(
+    newest: &AtomicI32,
+    from: Hour,
+    mut known: Option<Arc<K>>,
+    read: impl Fn(ops::Range<Hour>, bool) -> R,
+) -> Result<ReadOn<K, T>, ViewError> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let start = known.as_ref().map_or(from, |known| known.hours().end);
+        let hours = start..Hour(newest.load(Ordering::Relaxed)).max(start);
+        let (held, read) = read(hours.clone(), known.is_some()).await?;
+        let begun = begun(&held);
+        newest.store(begun.map_or(i32::MIN, |hour| hour.0), Ordering::Relaxed);
+        if known.as_ref().is_some_and(|known| !known.stands(&held)) {
+            known = None;
+        } else if begun <= Some(hours.end) || attempts >= ATTEMPTS {
+            return Ok(ReadOn { known, hours, held, read });
+        }
+    }
+}
+
+/// The hour behind the newest one in which a view in this state has received anything.
+fn begun(held: &Held) -> Option<Hour> {
+    held.positions.values().map(|position| Hour::of(position.received_at).next()).max()
+}
+
+/// The hour before which a view in this state receives nothing any more.
+fn over(held: &Held) -> Option<Hour> {
+    held.positions.values().map(|position| Hour::of(position.received_at)).min()
+}
+
 /// What a subject received in hours that are over, whatever its event time.
 pub(super) struct Settled {
     /// The received hours that it is of.
-    pub(super) hours: ops::Range<Hour>,
+    hours: ops::Range<Hour>,
     /// The dimensions that it is broken down by.
-    pub(super) dimensions: Vec<Dimension>,
+    dimensions: Vec<Dimension>,
     /// The event hours whose visitors were read; none where nobody asked for visitors.
-    pub(super) visitors_of: Option<ops::Range<Hour>>,
+    visitors_of: Option<ops::Range<Hour>>,
     /// Whether repeats of a tenant's links were read.
-    pub(super) repeats: bool,
+    repeats: bool,
     /// All of it, and the state it was read at.
-    pub(super) slice: Slice,
+    slice: Slice,
     read_at: Instant,
+}
+
+impl Over for Settled {
+    fn hours(&self) -> &ops::Range<Hour> {
+        &self.hours
+    }
+
+    fn held(&self) -> &Held {
+        &self.slice.held
+    }
 }
 
 impl Settled {
@@ -64,11 +147,6 @@ impl Settled {
         want.dimensions.iter().all(|dimension| self.dimensions.contains(dimension))
             && (!want.visitors || visitors())
             && (!want.repeats || self.repeats)
-    }
-
-    /// Whether a view in this state still gives the same.
-    pub(super) fn stands(&self, held: &Held) -> bool {
-        stand(&self.slice.held, self.hours.end, held)
     }
 
     /// What was received since, and what is wanted of this. Visitors that were read later take the place of these: whoever
@@ -131,23 +209,6 @@ fn cut(by_value: &ByValue, range: Range) -> ByValue {
         (!series.is_empty()).then(|| (Text::clone(value), series))
     };
     ByValue { values: by_value.values.iter().filter_map(within).collect(), guarded: by_value.guarded }
-}
-
-/// Whether hours before `end`, read from a view in the state `then`, are still the same where it says that it is `now`: one
-/// that was set back is to be read as it is, and a partition that was not there before may have given clicks of an hour that
-/// was over for the others.
-pub(super) fn stand(then: &Held, end: Hour, now: &Held) -> bool {
-    now.from == then.from && over(now) >= Some(end) && now.positions.keys().eq(then.positions.keys())
-}
-
-/// The hour behind the newest one in which a view in this state has received anything.
-pub(super) fn begun(held: &Held) -> Option<Hour> {
-    held.positions.values().map(|position| Hour::of(position.received_at).next()).max()
-}
-
-/// The hour before which a view in this state receives nothing any more.
-pub(super) fn over(held: &Held) -> Option<Hour> {
-    held.positions.values().map(|position| Hour::of(position.received_at)).min()
 }
 
 #[derive(Clone)]

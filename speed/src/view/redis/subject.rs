@@ -1,8 +1,8 @@
 //! What readers ask of one subject: its cells of the received hours that are not kept yet, in one transaction with the
 //! positions, and the visitors of the event hours that have any.
 
+use std::ops;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
 use linktide_common::count::Counts;
@@ -12,10 +12,10 @@ use linktide_common::sketch::Sketch;
 use linktide_common::visitors::VisitorSet;
 use redis::{Value, pipe};
 
+use super::RedisView;
 use super::keys::{self, ValueField, Who};
 use super::read::{Fields, count_of, hours, parse, shard_state, totals};
-use super::settled::{self, Settled};
-use super::{ATTEMPTS, RedisView};
+use super::settled::{ReadOn, Settled, read_on};
 use crate::series::{Series, ValueCounts};
 use crate::shard::Shard;
 use crate::view::gathered::Gathered;
@@ -24,9 +24,8 @@ use crate::view::{Held, Slice, ViewError, Want};
 /// All of event time.
 const ALWAYS: Range = Range { start: Quarter(i32::MIN), end: Quarter(i32::MAX) };
 
-/// What one transaction gave: the state, the label, and the hashes of each hour that was asked for.
-struct Answered {
-    held: Held,
+/// What one transaction gave beside the state: the label, and the hashes of each hour that was asked for.
+struct Cells {
     label: Option<Label>,
     cells: Vec<(Hour, Fields, Value)>,
     /// Repeats of a tenant's links, by received hour.
@@ -35,39 +34,32 @@ struct Answered {
 
 impl RedisView {
     pub(super) async fn slice(&self, subject: Subject, from: Hour, want: &Want) -> Result<Slice, ViewError> {
-        let newest = &self.newest[Shard::of(subject).index()];
-        let mut known = self.kept.find(subject, from, want);
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let start = known.as_ref().map_or(from, |settled| settled.hours.end);
-            let end = Hour(newest.load(Ordering::Relaxed)).max(start);
+        let (newest, known) = (&self.newest[Shard::of(subject).index()], self.kept.find(subject, from, want));
+        let read = |hours: ops::Range<Hour>, is_known| async move {
             // What is kept is of more than this question where others asked for more.
-            let wider = if known.is_some() { want.clone() } else { self.kept.widened(subject, want) };
-            let mut answered = self.cells(subject, start, end, !wider.dimensions.is_empty()).await?;
-            let begun = settled::begun(&answered.held);
-            newest.store(begun.map_or(i32::MIN, |hour| hour.0), Ordering::Relaxed);
+            let wider = if is_known { want.clone() } else { self.kept.widened(subject, want) };
+            let (mut held, mut cells) = self.cells(subject, hours.clone(), !wider.dimensions.is_empty()).await?;
             if subject.link().is_none() && wider.repeats {
-                let (held, repeats) = self.repeats(subject.tenant(), start..end).await?;
+                let (of_repeats, repeats) = self.repeats(subject.tenant(), hours).await?;
                 // They lie in every shard, and one of them may be behind.
-                (answered.held, answered.repeats) = (answered.held.and(&held), repeats);
+                (held, cells.repeats) = (held.and(&of_repeats), repeats);
             }
-            if known.as_ref().is_some_and(|settled| !settled.stands(&answered.held)) {
-                known = None;
-                continue;
-            }
-            if begun > Some(end) && attempts < ATTEMPTS {
-                continue;
-            }
-            return self.added_up(subject, known, start, want, &wider, answered).await;
-        }
+            Ok((held, (wider, cells)))
+        };
+        self.added_up(subject, want, read_on(newest, from, known, read).await?).await
     }
 
-    /// The cells of the hours from `start` to before `end`, with the shard's state and the label, all of one moment.
-    async fn cells(&self, subject: Subject, start: Hour, end: Hour, with_values: bool) -> Result<Answered, ViewError> {
+    /// The shard's state, and the cells of some hours with the label, all of one moment.
+    async fn cells(
+        &self,
+        subject: Subject,
+        received: ops::Range<Hour>,
+        with_values: bool,
+    ) -> Result<(Held, Cells), ViewError> {
+        let received = hours(received.start, Some(received.end));
         let mut questions = pipe();
         questions.atomic().hgetall(keys::positions(Shard::of(subject))).get(keys::label(subject));
-        for hour in hours(start, Some(end)) {
+        for hour in received.clone() {
             questions.hgetall(keys::totals(subject, hour));
             if with_values {
                 questions.hgetall(keys::cell(subject, hour));
@@ -78,24 +70,22 @@ impl RedisView {
         let held = shard_state(&parse(next())?);
         let label: Option<String> = parse(next())?;
         let mut cells = Vec::new();
-        for hour in hours(start, Some(end)) {
+        for hour in received {
             cells.push((hour, parse(next())?, if with_values { next() } else { Value::Nil }));
         }
-        Ok(Answered { held, label: label.and_then(|text| keys::parse_label(&text)), cells, repeats: Vec::new() })
+        let label = label.and_then(|text| keys::parse_label(&text));
+        Ok((held, Cells { label, cells, repeats: Vec::new() }))
     }
 
     /// What was kept and what was read, cut to what is wanted. Of what was read, hours that are over are kept.
     async fn added_up(
         &self,
         subject: Subject,
-        known: Option<Arc<Settled>>,
-        start: Hour,
         want: &Want,
-        wider: &Want,
-        answered: Answered,
+        read: ReadOn<Settled, (Want, Cells)>,
     ) -> Result<Slice, ViewError> {
-        let Answered { held, label, cells, repeats } = answered;
-        let over = if known.is_some() { start } else { settled::over(&held).map_or(start, |over| over.max(start)) };
+        let over = if read.known.is_some() { read.hours.start } else { read.over() };
+        let ReadOn { known, hours, mut held, read: (wider, Cells { label, cells, repeats }) } = read;
         let everything = Want { range: ALWAYS, ..wider.clone() };
         let (mut settling, mut recent) = (Gathered::new(&everything), Gathered::new(want));
         let (mut settling_visited, mut recent_visited) = (Visited::default(), Visited::default());
@@ -116,7 +106,6 @@ impl RedisView {
                 into.total(quarter, Counts { repeats, ..Counts::default() }, false);
             }
         }
-        let mut held = held;
         let settled = match known {
             Some(settled) => settled,
             None => {
@@ -125,7 +114,7 @@ impl RedisView {
                     (slice.visitors, slice.days) =
                         self.visitors(subject, wider.range, settling_visited, &mut held).await?;
                 }
-                self.kept.keep(subject, Settled::new(start..over, wider, slice))
+                self.kept.keep(subject, Settled::new(hours.start..over, &wider, slice))
             }
         };
         let mut slice = recent.into_slice(Slice { held, label, ..Slice::default() });
