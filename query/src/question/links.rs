@@ -94,6 +94,7 @@ struct TopLink {
     clicks: u64,
     /// Clicks of people without repeats; null as in a summary, and where the speed layer did not tell in time.
     unique_clicks: Option<u64>,
+    /// What the link is called; absent where clicks never said, and where the layers did not tell in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<LinkLabel>,
 }

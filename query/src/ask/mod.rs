@@ -1,36 +1,30 @@
 //! Asking both layers at one watermark.
 
-use std::collections::{BTreeSet, HashMap};
+mod links;
+mod subject;
+
 use std::future::Future;
 use std::sync::Arc;
 
-use futures::future::{join_all, try_join_all};
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use linktide_batch::reader::{BatchError, Snapshot};
+use futures::future::join_all;
+use linktide_batch::reader::BatchError;
 use linktide_common::bucket::{Day, Hour, Quarter, Range, Timestamp};
-use linktide_common::count::Counts;
 use linktide_common::headroom::Headroom;
-use linktide_common::id::{LinkId, Subject, TenantId};
-use linktide_common::label::Label;
+use linktide_common::id::{Subject, TenantId};
 use linktide_common::pool::PoolError;
 use linktide_common::problem::{Problem, ProblemKind};
 use linktide_common::publication::{Publication, Tombstone};
 use linktide_common::turns::Turn;
-use linktide_speed::reader::{LinksSlice, Slice, ViewError, Want};
+use linktide_speed::reader::{Slice, ViewError, Want};
 
-use crate::answer::{Answer, Answers, History, LinkRows, LinksAnswer};
+use crate::answer::Answers;
 use crate::freshness::{Away, Basis};
-use crate::merge::Totals;
 use crate::metrics;
-use crate::needs::{LinksNeeds, Needs, Wanted};
+use crate::needs::Wanted;
 use crate::state::Query;
 
 /// How often questions start again because the watermark moved under them.
 const ATTEMPTS: usize = 4;
-/// Links of which more is read at once.
-const IN_FLIGHT: usize = 16;
-/// The most links whose recent repeats are read where all links are told: each costs the view some commands.
-const MOST_READ: usize = 2_000;
 
 /// Which publication a question is asked at.
 #[derive(Debug, Clone)]
@@ -190,151 +184,13 @@ impl Query {
         }
     }
 
-    async fn subject(
-        &self,
-        at: &At,
-        publication: &Arc<Publication>,
-        subject: Subject,
-        needs: &Needs,
-    ) -> Result<Answer, Problem> {
-        let history = self.in_turn(Box::pin(self.history(publication, subject, needs)));
-        let (history, recent) = match at {
-            At::Past(_) => (history.await, Err(Away::NotAsked)),
-            At::Newest => {
-                let (history, recent) = tokio::join!(history, self.in_time(self.recent(publication, subject, needs)));
-                (history, recent.map_err(Away::Failed))
-            }
-        };
-        Ok(Answer::of(Arc::clone(publication), needs, history?, recent))
-    }
-
-    /// Clicks of each link of a tenant.
-    async fn links(&self, at: &At, publication: &Arc<Publication>, needs: &LinksNeeds) -> Result<LinksAnswer, Problem> {
-        let deadline = tokio::time::Instant::now() + self.config.deadline;
-        let history = self.in_turn(Box::pin(self.links_of(publication, needs)));
-        let (history, recent) = match at {
-            At::Past(_) => (history.await, Err(Away::NotAsked)),
-            At::Newest => {
-                let (history, recent) = tokio::join!(history, self.in_time(self.recent_links(publication, needs)));
-                (history, recent.map_err(Away::Failed))
-            }
-        };
-        // There may be many links: this is never asked on the runtime of the requests.
-        let mut answer = LinksAnswer::of(Arc::clone(publication), history?, recent);
-        self.tell(publication, needs, deadline, &mut answer).await;
-        Ok(answer)
-    }
-
-    /// Adds labels and repeats of the links of which more is told than their clicks. Clicks are told without them where a layer
-    /// fails, or takes longer than one answer may.
-    async fn tell(
-        &self,
-        publication: &Arc<Publication>,
-        needs: &LinksNeeds,
-        deadline: tokio::time::Instant,
-        answer: &mut LinksAnswer,
-    ) {
-        let listed = answer.listed(&needs.told);
-        let stored = async {
-            match answer.basis.batch {
-                Ok(()) if !needs.all_labels() => self.labels(publication, needs.tenant, &listed).await,
-                _ => Ok(HashMap::new()),
-            }
-        };
-        let recent = async {
-            if answer.basis.speed.is_err() {
-                return Ok(Vec::new());
-            }
-            let links = listed.iter().copied().chain(answer.beside_pages(&needs.told, MOST_READ)).collect();
-            self.recent_of_each(publication, needs, links).await
-        };
-        let (stored, recent) = tokio::join!(told_by(deadline, stored), told_by(deadline, recent));
-        match stored {
-            Ok(labels) => answer.add_labels(labels),
-            Err(why) => answer.untold.push(format!("labels of links are not told as the batch layer has them: {why}")),
-        }
-        match recent {
-            Ok(slices) => answer.add_recent(slices),
-            Err(why) => answer.untold.push(format!(
-                "recent labels and repeats of links are not told, so `unique_clicks` may be null: {why}"
-            )),
-        }
-    }
-
-    /// What the speed layer has of some links one by one, with their labels and repeats.
-    async fn recent_of_each(
-        &self,
-        publication: &Publication,
-        needs: &LinksNeeds,
-        links: BTreeSet<LinkId>,
-    ) -> Result<Vec<(LinkId, Slice)>, ViewError> {
-        let want = Want { range: needs.range, dimensions: Vec::new(), visitors: false, repeats: true };
-        let read = async |link| Ok((link, self.read(publication, Subject::Link(needs.tenant, link), &want).await?));
-        stream::iter(links.into_iter().map(read)).buffer_unordered(IN_FLIGHT).try_collect().await
-    }
-
-    /// What history has of each link of a tenant, with all labels where they are needed.
-    async fn links_of(&self, publication: &Arc<Publication>, needs: &LinksNeeds) -> Result<LinkRows, BatchError> {
-        let snapshot = self.tables.at(publication).await?;
-        let labels = match needs.all_labels() {
-            true => snapshot.labels(needs.tenant, None).await?,
-            false => HashMap::new(),
-        };
-        Ok((snapshot.links(needs.tenant, needs.range).await?, labels))
-    }
-
-    /// What history calls some links.
-    async fn labels(
-        &self,
-        publication: &Arc<Publication>,
-        tenant: TenantId,
-        links: &BTreeSet<LinkId>,
-    ) -> Result<HashMap<LinkId, Label>, BatchError> {
-        let snapshot = self.tables.at(publication).await?;
-        let label = |link: &LinkId| {
-            let (snapshot, link) = (Arc::clone(&snapshot), *link);
-            async move { snapshot.labels(tenant, Some(link)).await }
-        };
-        let labels: Vec<HashMap<LinkId, Label>> =
-            stream::iter(links.iter().map(label)).buffer_unordered(IN_FLIGHT).try_collect().await?;
-        Ok(labels.into_iter().flatten().collect())
-    }
-
-    /// What the speed layer has of a subject, apart from what was erased: an old cell may still be there.
-    async fn recent(&self, publication: &Publication, subject: Subject, needs: &Needs) -> Result<Slice, ViewError> {
-        let range = needs.span().unwrap_or_else(|| Range::new(Quarter(0), Quarter(0)));
-        let want = Want {
-            range,
-            dimensions: needs.dimensions(),
-            visitors: !needs.visitors.is_empty(),
-            repeats: needs.repeats,
-        };
-        self.read(publication, subject, &want).await
-    }
-
+    /// What the speed layer has of a subject beside a publication.
     async fn read(&self, publication: &Publication, subject: Subject, want: &Want) -> Result<Slice, ViewError> {
         let from = publication.held_from(subject);
         let mut slice = self.speed.read(subject, from, want).await?;
         if from > publication.watermark {
             // A label does not tell when it was received.
             slice.label = None;
-        }
-        Ok(slice)
-    }
-
-    /// The same of each link of a tenant.
-    async fn recent_links(&self, publication: &Publication, needs: &LinksNeeds) -> Result<LinksSlice, ViewError> {
-        let (tenant, range) = (needs.tenant, needs.range);
-        let from = publication.held_from(Subject::Tenant(tenant));
-        let mut slice = self.speed.links(tenant, from, range, needs.all_labels()).await?;
-        let of_tenant = publication.tombstones.iter().filter(|tombstone| tombstone.tenant_id == tenant);
-        for link in of_tenant.filter(|tombstone| tombstone.received_before > from).filter_map(|erased| erased.link_id) {
-            slice.links.retain(|(listed, _)| *listed != link);
-            slice.labels.retain(|(listed, _)| *listed != link);
-            let want = Want { range, dimensions: Vec::new(), visitors: false, repeats: false };
-            let left = self.read(publication, Subject::Link(tenant, link), &want).await?;
-            let counts = left.totals.iter().fold(Counts::default(), |sum, (_, counts)| sum + *counts);
-            slice.links.extend((!counts.is_zero()).then_some((link, counts)));
         }
         Ok(slice)
     }
@@ -386,78 +242,6 @@ impl Query {
             Some(PoolError::Broken) | None => Ok(outcome),
             Some(error) => Err(refused(error)),
         }
-    }
-
-    /// What history has of a subject: all parts are read side by side.
-    async fn history(
-        &self,
-        publication: &Arc<Publication>,
-        subject: Subject,
-        needs: &Needs,
-    ) -> Result<History, BatchError> {
-        let snapshot: Arc<Snapshot> = self.tables.at(publication).await?;
-        let snapshot = &*snapshot;
-        // In each other's wake: where an owner's rows are, which days find out, is not looked for again.
-        let days = async {
-            let days = match needs.days() {
-                Some(days) => snapshot.days(subject, days).await?,
-                None => Vec::new(),
-            };
-            let visitors = needs.visitors.iter().map(async |range| {
-                Ok::<_, BatchError>((*range, snapshot.visitors(subject, range.hours_touched()).await?))
-            });
-            Ok((days, try_join_all(visitors).await?))
-        };
-        let edges = needs.edges();
-        let hours = try_join_all(edges.hours.into_iter().map(|hours| snapshot.hours(subject, hours)));
-        let quarters = try_join_all(edges.quarters.into_iter().map(|edge| snapshot.quarters(subject, edge)));
-        let values = needs.ranges_by_value().into_iter();
-        let values = try_join_all(values.map(async |range| Ok((range, snapshot.values(subject, range).await?))));
-        let filtered = try_join_all(needs.filters().into_iter().map(async |(filter, ranges)| {
-            let ranges = ranges.into_iter().map(|range| snapshot.filtered(subject, filter, range));
-            Ok((filter, try_join_all(ranges).await?))
-        }));
-        let labels = async {
-            match subject.link().filter(|_| needs.label) {
-                Some(link) => snapshot.labels(subject.tenant(), Some(link)).await,
-                None => Ok(HashMap::new()),
-            }
-        };
-        let ((days, visitors), hours, quarters, values, filtered, labels) =
-            tokio::try_join!(days, hours, quarters, values, filtered, labels)?;
-        let mut history = History {
-            values: values.into_iter().collect(),
-            visitors: visitors.into_iter().collect(),
-            label: labels.into_values().next(),
-            ..History::default()
-        };
-        for row in days {
-            history.first = [history.first, row.first].into_iter().flatten().min();
-            history.last = history.last.max(row.last);
-            *history.totals.days.entry(row.day).or_default() += row.counts;
-        }
-        let hours = hours.into_iter().flatten().map(|(hour, counts)| (hour.first_quarter(), counts));
-        history.totals.quarters = quarters.into_iter().flatten().chain(hours).collect();
-        for (filter, found) in filtered {
-            let mut totals = Totals::default();
-            for (quarter, counts) in found.into_iter().flatten() {
-                *totals.days.entry(quarter.day()).or_default() += counts;
-                *totals.quarters.entry(quarter).or_default() += counts;
-            }
-            history.filtered.push((filter.clone(), totals));
-        }
-        Ok(history)
-    }
-}
-
-/// What a layer tells by then, or in words why not.
-async fn told_by<T, E: std::fmt::Display>(
-    deadline: tokio::time::Instant,
-    told: impl Future<Output = Result<T, E>>,
-) -> Result<T, String> {
-    match tokio::time::timeout_at(deadline, told).await {
-        Ok(told) => told.map_err(|error| error.to_string()),
-        Err(_) => Err("there was no time left".to_owned()),
     }
 }
 
