@@ -8,7 +8,8 @@
 //! 2. while a request of others is under way, it has a core's place, too;
 //! 3. before a piece, whatever waits for its core has it;
 //! 4. a piece waits [`PATIENCE`] for such requests and no longer: it goes on beside them, so that whoever takes much is never
-//!    kept from all progress by many who take little.
+//!    kept from all progress by many who take little;
+//! 5. pieces of several tenants have places in turn, however many threads each of them has.
 //!
 //! Where nobody else asks, nothing bounds it. What takes longer than a millisecond or two [gives way](give_way) in between.
 
@@ -119,14 +120,17 @@ struct State {
     served: [Option<(TenantId, Instant)>; 2],
     /// Requests that are served now.
     under_way: HashMap<TenantId, usize>,
-    /// Threads that wait for a place, the first one first.
+    /// Threads that wait for a place, whoever comes next first.
     waiting: VecDeque<Waiting>,
     tickets: u64,
+    /// The turn of the thread that came last.
+    turn: u64,
 }
 
 /// A thread that waits for a place.
 struct Waiting {
     ticket: u64,
+    turn: u64,
     tenant: TenantId,
     /// Whether it still waits for requests of others.
     patient: bool,
@@ -161,6 +165,18 @@ impl State {
         self.at_work < (cores - 1).max(1) || !self.has_company(tenant, now)
     }
 
+    /// Lets a thread wait. A tenant comes once in each turn, so that those with few threads do not wait for all of those with
+    /// many: start-time fair queueing (Goyal, Vin and Cheng, 1996) of pieces that are alike.
+    fn queue(&mut self, tenant: TenantId, admitted: &Arc<Condvar>) -> u64 {
+        let ticket = self.tickets;
+        self.tickets += 1;
+        let own = self.waiting.iter().rev().find(|waiting| waiting.tenant == tenant);
+        let turn = own.map_or(self.turn, |own| self.turn.max(own.turn + 1));
+        let at = self.waiting.partition_point(|waiting| waiting.turn <= turn);
+        self.waiting.insert(at, Waiting { ticket, turn, tenant, patient: true, admitted: Arc::clone(admitted) });
+        ticket
+    }
+
     /// Gives places to those who wait for one, as far as there is room.
     fn admit(&mut self, cores: usize) {
         if self.waiting.is_empty() {
@@ -175,6 +191,7 @@ impl State {
                 at += 1;
             } else if let Some(first) = self.waiting.remove(at) {
                 self.at_work += 1;
+                self.turn = self.turn.max(first.turn);
                 first.admitted.notify_one();
             }
         }
@@ -270,9 +287,7 @@ impl Headroom {
 
     /// Waits for a place in turn: until an instant for requests of others, and then beside them.
     fn wait(&self, mut state: MutexGuard<'_, State>, tenant: TenantId, admitted: &Arc<Condvar>, until: Instant) {
-        let ticket = state.tickets;
-        state.tickets += 1;
-        state.waiting.push_back(Waiting { ticket, tenant, patient: true, admitted: Arc::clone(admitted) });
+        let ticket = state.queue(tenant, admitted);
         while let Some(waiting) = state.waiting.iter_mut().find(|waiting| waiting.ticket == ticket) {
             if !waiting.patient {
                 // Pieces are short: soon one ends.
@@ -494,17 +509,40 @@ mod tests {
         let headroom = headroom(2, Duration::ZERO);
         drop(headroom.serve(OTHER));
         headroom.behind(ONE, || {
-            let (now, admitted) = (Instant::now(), Arc::default());
+            let now = Instant::now();
             let long_ago = now.checked_sub(TURN).unwrap();
             assert!(headroom.keeps_place(ONE, long_ago), "nobody waits");
-            let waiting = Waiting { ticket: 0, tenant: ONE, patient: true, admitted };
-            headroom.state.lock().waiting.push_back(waiting);
+            headroom.state.lock().queue(ONE, &Arc::default());
             assert_eq!((headroom.keeps_place(ONE, now + TURN), headroom.keeps_place(ONE, long_ago)), (true, false));
             headroom.state.lock().waiting.clear();
             let request = headroom.serve(OTHER);
             assert!(!headroom.keeps_place(ONE, now + TURN));
             drop(request);
         });
+    }
+
+    #[test]
+    fn tenants_have_places_in_turn_however_many_threads_each_has() {
+        let mut state = State::default();
+        let wait = |state: &mut State, tenants: &[TenantId]| {
+            tenants.iter().for_each(|tenant| _ = state.queue(*tenant, &Arc::default()));
+        };
+        let next = |state: &mut State| {
+            let (first, waited) = (state.waiting[0].tenant, state.waiting.len());
+            // There is one place, and it is free again.
+            state.at_work = 0;
+            state.serve(TenantId(3), Instant::now());
+            state.admit(2);
+            assert_eq!(state.waiting.len(), waited - 1);
+            first
+        };
+        wait(&mut state, &[ONE; 4]);
+        wait(&mut state, &[OTHER; 2]);
+        assert_eq!([next(&mut state), next(&mut state), next(&mut state)], [ONE, OTHER, ONE]);
+        // Whoever was away has no turns that it did not take, and one that comes back at once none before its time.
+        wait(&mut state, &[TenantId(4), ONE]);
+        let all: Vec<TenantId> = std::iter::repeat_with(|| next(&mut state)).take(5).collect();
+        assert_eq!(all, [OTHER, TenantId(4), ONE, ONE, ONE]);
     }
 
     #[test]
