@@ -19,13 +19,6 @@ impl Latencies {
         Ok(Self(all))
     }
 
-    /// Those of all rounds.
-    pub(crate) fn together<'a>(rounds: impl Iterator<Item = &'a Self>) -> Self {
-        let mut all: Vec<Duration> = rounds.flat_map(|round| &round.0).copied().collect();
-        all.sort_unstable();
-        Self(all)
-    }
-
     /// In milliseconds.
     #[expect(
         clippy::cast_possible_truncation,
@@ -46,7 +39,7 @@ impl Latencies {
         self.at(0.99)
     }
 
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.len()
     }
 }

@@ -7,6 +7,9 @@
 //! Latency is told from when a question was sent, and its 99th percentile from when it was due, too: the client shares the
 //! machine with the service and its neighbours, and what holds up its timers is no answer that a tenant waits for.
 //!
+//! Where the machine is a guest, its host keeps the cores for others now and then, the more so the more they are used. So the
+//! same is told of those questions alone in whose next moments it kept nothing, as far as the system knows.
+//!
 //! A processor that is never idle has a price whoever keeps it busy. So each round asks beside another program, too, which
 //! leaves a core free, as the service does, and does nothing but stand back and count.
 
@@ -26,7 +29,7 @@ use crate::ask::{Links, dashboard};
 use crate::client::with_key;
 use crate::data::{Data, OTHER, link_all};
 use crate::figures::{Figures, Latencies};
-use crate::load::{AtRate, at_rate, in_turn};
+use crate::load::{Asked, at_rate, in_turn};
 use crate::neighbour::Kind;
 use crate::process::{self, Process};
 use crate::say;
@@ -42,6 +45,11 @@ const SETS: u32 = 2;
 const PAUSE: Duration = Duration::from_millis(1_500);
 /// How often rounds are drawn anew.
 const DRAWN: usize = 1_000;
+/// The moments after a question in which the host is to keep nothing: so many questions more. It is longer than most answers
+/// take, and the same for all, or long answers would be left out for being long.
+const MOMENTS: usize = 3;
+/// Of fewer questions the 99th percentile is that of a handful.
+const ENOUGH: usize = 500;
 
 /// What there is beside the tenant that is measured.
 #[derive(Clone, Copy)]
@@ -64,11 +72,52 @@ impl Condition {
 /// What was found under a condition.
 struct Found {
     condition: Condition,
-    rounds: Vec<AtRate>,
+    rounds: Vec<Round>,
     /// Seconds of processor time that the service took.
     used: f64,
-    /// The parts of the rounds' ticks that the host kept, added up.
-    stolen: f64,
+}
+
+/// The questions of a round.
+struct Round {
+    asked: Vec<Asked>,
+    /// What all cores had had when each was sent, and at the end.
+    ticks: Vec<Ticks>,
+}
+
+/// What is told of rounds.
+type Took = fn(&Round) -> Vec<Duration>;
+
+impl Round {
+    /// How long each took from when it was due.
+    fn due(&self) -> Vec<Duration> {
+        self.asked.iter().map(|asked| asked.from_due).collect()
+    }
+
+    /// The same from when it was sent.
+    fn sent(&self) -> Vec<Duration> {
+        self.asked.iter().map(|asked| asked.from_sent).collect()
+    }
+
+    /// The same of those in whose next moments the host kept nothing.
+    fn undisturbed(&self) -> Vec<Duration> {
+        let kept_nothing = |number: usize| {
+            let until = (number + MOMENTS).min(self.asked.len());
+            self.ticks[until].stolen_since(&self.ticks[number]) <= 0.0
+        };
+        let undisturbed = self.asked.iter().enumerate().filter(|(number, _)| kept_nothing(*number));
+        undisturbed.map(|(_, asked)| asked.from_sent).collect()
+    }
+
+    /// The part of all cores that the host kept.
+    fn stolen(&self) -> f64 {
+        self.ticks[self.asked.len()].stolen_since(&self.ticks[0])
+    }
+}
+
+impl Found {
+    fn of(condition: Condition) -> Self {
+        Self { condition, rounds: Vec::new(), used: 0.0 }
+    }
 }
 
 pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -> anyhow::Result<()> {
@@ -82,15 +131,14 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
     let range = dashboard_range();
     let mut set = || (0..RATE * SECONDS).map(|_| with_key(dashboard(links.next(), range), &own)).collect();
     let sets: Vec<Vec<Vec<u8>>> = (0..SETS).map(|_| set()).collect();
-    let conditions = [Condition::Alone, Condition::Program].into_iter().chain(Kind::ALL.map(Condition::Neighbour));
-    let mut found: Vec<Found> =
-        conditions.map(|condition| Found { condition, rounds: Vec::new(), used: 0.0, stolen: 0.0 }).collect();
+    let mut bases = [Condition::Alone, Condition::Program].map(Found::of);
+    let mut neighbours = Kind::ALL.map(|kind| Found::of(Condition::Neighbour(kind)));
     let mut random = StdRng::seed_from_u64(11);
     for round in 0..ROUNDS {
         let set = &sets[(round % SETS) as usize];
-        let mut order: Vec<&mut Found> = found.iter_mut().collect();
+        let mut order: Vec<&mut Found> = bases.iter_mut().chain(&mut neighbours).collect();
         order.shuffle(&mut random);
-        for Found { condition, rounds, used, stolen } in order {
+        for Found { condition, rounds, used } in order {
             // Asked for before: what they wait for is the doing of what there is beside them.
             in_turn(server.address, set).await?;
             tokio::time::sleep(PAUSE).await;
@@ -107,58 +155,69 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
                     of_neighbour.clone(),
                 ])?),
             };
-            let (before, began) = (server.processor(), Ticks::now()?);
-            let asked = at_rate(server.address, RATE, set.clone()).await?;
+            let (before, mut ticks) = (server.processor(), Vec::new());
+            let mut look = || Ticks::now().map(|now| ticks.push(now));
+            let asked = at_rate(server.address, RATE, set.clone(), &mut look).await?;
+            look()?;
             *used += server.processor() - before;
-            *stolen += Ticks::now()?.stolen_since(&began);
             drop(beside);
-            let refused = asked.refused;
+            let refused = asked.iter().filter(|asked| asked.refused).count();
             anyhow::ensure!(refused == 0, "{refused} questions of the tenant that asks little were refused");
-            rounds.push(asked);
+            rounds.push(Round { asked, ticks });
         }
     }
-    for Found { condition, rounds, used, stolen } in &found {
+    for Found { condition, rounds, used } in bases.iter().chain(&neighbours) {
         let name = condition.name();
-        figures.latencies("isolation", &name, &together(rounds), [None, None]);
-        let from_due = Latencies::together(rounds.iter().map(|round| &round.from_due));
+        figures.latencies("isolation", &name, &together(rounds, Round::sent)?, [None, None]);
+        let from_due = together(rounds, Round::due)?;
         figures.note("isolation", &format!("{name}: p99 from when it was due"), from_due.p99(), "ms", None);
+        let undisturbed = format!("{name}, the host kept nothing");
+        figures.latencies("isolation", &undisturbed, &together(rounds, Round::undisturbed)?, [None, None]);
         let cores = used / f64::from(SECONDS * ROUNDS);
         figures.note("isolation", &format!("{name}: cores that the service takes"), cores, "", None);
-        let stolen = 100.0 * stolen / f64::from(ROUNDS);
+        let stolen = 100.0 * rounds.iter().map(Round::stolen).sum::<f64>() / f64::from(ROUNDS);
         figures.note("isolation", &format!("{name}: of all cores the host kept"), stolen, "%", None);
-        let each: Vec<String> = rounds.iter().map(|round| format!("{:.1}", round.from_sent.p99())).collect();
+        let p99 = |round: &Round| anyhow::Ok(format!("{:.1}", Latencies::of(round.sent())?.p99()));
+        let each = rounds.iter().map(p99).collect::<anyhow::Result<Vec<String>>>()?;
         say(&format!("{name}: p99 of each round in ms: {}", each.join(", ")));
     }
-    let (bases, neighbours) = found.split_at(2);
-    for Found { condition, rounds, .. } in neighbours {
-        for base in bases {
-            let name = format!("{}: p99, times that of {}", condition.name(), base.condition.name());
-            let times = together(rounds).p99() / together(&base.rounds).p99();
-            figures.note("isolation", &name, times, "", Some(1.3));
-            let [low, high] = times_by_chance(&base.rounds, rounds, &mut random);
-            figures.note("isolation", "  one in twenty is less by chance", low, "", None);
-            figures.note("isolation", "  one in twenty is more by chance", high, "", None);
+    let kinds: [(&str, Took); 2] = [("", Round::sent), (", the host kept nothing", Round::undisturbed)];
+    for Found { condition, rounds, .. } in &neighbours {
+        for (which, took) in kinds {
+            for base in &bases {
+                let name = format!("{}: p99, times that of {}{which}", condition.name(), base.condition.name());
+                let (beside, base) = (&rounds[..], &base.rounds[..]);
+                let (found, found_base) = (together(beside, took)?, together(base, took)?);
+                if found.count().min(found_base.count()) < ENOUGH {
+                    say(&format!("{name}: too few questions"));
+                    continue;
+                }
+                figures.note("isolation", &name, found.p99() / found_base.p99(), "", Some(1.3));
+                let [low, high] = times_by_chance(base, beside, took, &mut random)?;
+                figures.note("isolation", "  one in twenty is less by chance", low, "", None);
+                figures.note("isolation", "  one in twenty is more by chance", high, "", None);
+            }
         }
     }
     drop(server);
     Ok(std::fs::remove_dir_all(place)?)
 }
 
-/// The latencies of all rounds, from when questions were sent.
-fn together<'a>(rounds: impl IntoIterator<Item = &'a AtRate>) -> Latencies {
-    Latencies::together(rounds.into_iter().map(|round| &round.from_sent))
+/// The latencies of all rounds.
+fn together<'a>(rounds: impl IntoIterator<Item = &'a Round>, took: Took) -> anyhow::Result<Latencies> {
+    Latencies::of(rounds.into_iter().flat_map(took).collect())
 }
 
 /// The ratio of two conditions' p99 as rounds drawn anew have it: its 5th and its 95th percentile.
-fn times_by_chance(base: &[AtRate], beside: &[AtRate], random: &mut StdRng) -> [f64; 2] {
+fn times_by_chance(base: &[Round], beside: &[Round], took: Took, random: &mut StdRng) -> anyhow::Result<[f64; 2]> {
     let mut drawn: Vec<f64> = Vec::with_capacity(DRAWN);
     for _ in 0..DRAWN {
         let rounds: Vec<usize> = base.iter().map(|_| random.random_range(0..base.len())).collect();
-        let p99 = |of: &[AtRate]| together(rounds.iter().map(|round| &of[*round])).p99();
-        drawn.push(p99(beside) / p99(base));
+        let p99 = |of: &[Round]| anyhow::Ok(together(rounds.iter().map(|round| &of[*round]), took)?.p99());
+        drawn.push(p99(beside)? / p99(base)?);
     }
     drawn.sort_unstable_by(f64::total_cmp);
-    [drawn[DRAWN / 20], drawn[DRAWN - 1 - DRAWN / 20]]
+    Ok([drawn[DRAWN / 20], drawn[DRAWN - 1 - DRAWN / 20]])
 }
 
 /// A key that allows a tenant everything.

@@ -25,19 +25,25 @@ pub(crate) async fn in_turn(address: SocketAddr, requests: &[Vec<u8>]) -> anyhow
     Latencies::of(took)
 }
 
-/// What came of questions at a fixed rate.
-pub(crate) struct AtRate {
-    /// Latencies from when each question should have been sent, so that a service that stands still is not spared the questions
-    /// it holds up.
-    pub(crate) from_due: Latencies,
+/// A question that was answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// How long it took from when it should have been sent, so that a service that stands still is not spared the questions it
+    /// holds up.
+    pub(crate) from_due: Duration,
     /// The same without what the client itself was late: nothing that the service does holds it up but by taking its core. What
     /// a question waits for a connection counts.
-    pub(crate) from_sent: Latencies,
-    pub(crate) refused: usize,
+    pub(crate) from_sent: Duration,
+    pub(crate) refused: bool,
 }
 
-/// So many questions a second.
-pub(crate) async fn at_rate(address: SocketAddr, rate: u32, requests: Vec<Vec<u8>>) -> anyhow::Result<AtRate> {
+/// So many questions a second, and what came of each, in order. `sending` is done before each of them is sent.
+pub(crate) async fn at_rate(
+    address: SocketAddr,
+    rate: u32,
+    requests: Vec<Vec<u8>>,
+    mut sending: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Asked>> {
     let mut clients = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
         clients.push(Client::to(address).await?);
@@ -48,21 +54,21 @@ pub(crate) async fn at_rate(address: SocketAddr, rate: u32, requests: Vec<Vec<u8
     for (number, request) in (0u32..).zip(requests) {
         let due = began + Duration::from_secs(1) * number / rate;
         tokio::time::sleep_until(due).await;
+        sending()?;
         let (free, freed) = (free.clone(), Arc::clone(&freed));
         asked.spawn(async move {
             let sent = Instant::now();
             let mut client = freed.lock().await.recv().await.ok_or_else(|| anyhow::anyhow!("no connection is left"))?;
             let (status, body) = client.exchange(&request).await?;
             anyhow::ensure!(matches!(status, 200 | 429 | 503), "{status}: {}", String::from_utf8_lossy(body));
-            let took = (due.elapsed(), sent.elapsed());
+            let asked = Asked { from_due: due.elapsed(), from_sent: sent.elapsed(), refused: status != 200 };
             free.send(client).await?;
-            anyhow::Ok((took, status != 200))
+            Ok((number, asked))
         });
     }
-    let answered = asked.join_all().await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
-    let refused = answered.iter().filter(|(_, refused)| *refused).count();
-    let (from_due, from_sent) = answered.into_iter().map(|(took, _)| took).unzip();
-    Ok(AtRate { from_due: Latencies::of(from_due)?, from_sent: Latencies::of(from_sent)?, refused })
+    let mut answered = asked.join_all().await.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    answered.sort_unstable_by_key(|(number, _)| *number);
+    Ok(answered.into_iter().map(|(_, asked)| asked).collect())
 }
 
 type Freed = Arc<Mutex<tokio::sync::mpsc::Receiver<Client>>>;

@@ -4,7 +4,7 @@ use linktide_servers::Redis;
 
 use crate::ask::{Links, dashboard};
 use crate::data::Data;
-use crate::figures::Figures;
+use crate::figures::{Figures, Latencies};
 use crate::load::{at_rate, in_turn};
 use crate::servers::{self, Server, dashboard_range};
 use crate::{isolation, peers, say, year};
@@ -105,13 +105,15 @@ async fn cold(data: &Data, redis: &Redis, figures: &mut Figures) -> anyhow::Resu
 async fn load(data: &Data, redis: &Redis, figures: &mut Figures) -> anyhow::Result<()> {
     let server = Server::start(&data.lake(), None, redis).await?;
     // A service that runs has been asked before.
-    at_rate(server.address, RATE / 5, requests(Links::by_clicks(3), (RATE * 2) as usize)).await?;
+    at_rate(server.address, RATE / 5, requests(Links::by_clicks(3), (RATE * 2) as usize), || Ok(())).await?;
     let before = server.processor();
     let asked = requests(Links::by_clicks(4), (RATE * SECONDS) as usize);
-    let found = at_rate(server.address, RATE, asked).await?;
+    let found = at_rate(server.address, RATE, asked, || Ok(())).await?;
     let used = server.processor() - before;
-    figures.latencies("load", &format!("{RATE} a second"), &found.from_due, [None, Some(100.0)]);
-    figures.note("load", "refused", count(found.refused), "", Some(0.0));
+    let from_due = Latencies::of(found.iter().map(|asked| asked.from_due).collect())?;
+    figures.latencies("load", &format!("{RATE} a second"), &from_due, [None, Some(100.0)]);
+    let refused = found.iter().filter(|asked| asked.refused).count();
+    figures.note("load", "refused", count(refused), "", Some(0.0));
     figures.note("load", "processor time", each(used, (RATE * SECONDS) as usize), "ms", None);
     figures.note("load", "memory at most", server.memory(), "MiB", Some(512.0));
     Ok(())
