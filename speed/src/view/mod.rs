@@ -106,6 +106,9 @@ pub struct Held {
     pub from: Option<Hour>,
     /// How far each partition was folded.
     pub positions: BTreeMap<Place, Position>,
+    /// When its shards were begun, added up: another number where one of them was emptied and begun anew. Zero where a view
+    /// does not say.
+    pub beginnings: u64,
     /// Offsets that were lost before they could be read.
     pub gaps: Vec<Gap>,
     /// How far the workers lie behind the log, as they told last.
@@ -123,6 +126,7 @@ impl Held {
             position.offset = position.offset.min(other.offset);
             position.received_at = position.received_at.min(other.received_at);
         }
+        self.beginnings = self.beginnings.wrapping_add(other.beginnings);
         self.gaps.extend(&other.gaps);
         self.gaps.sort_unstable_by_key(|gap| (gap.partition, gap.from, gap.to));
         self.gaps.dedup();

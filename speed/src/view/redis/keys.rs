@@ -2,7 +2,7 @@
 //!
 //! | key | type | holds |
 //! |---|---|---|
-//! | `{s<n>}:positions` | hash | `<epoch>/<partition>` → `<next offset>:<received at>`; `held_from`, `kept_from`; `gap/<epoch>/<partition>/<from>` → `<to>` |
+//! | `{s<n>}:positions` | hash | `<epoch>/<partition>` → `<next offset>:<received at>`; `held_from`, `kept_from`, `begun_at` (microseconds by the server's clock); `gap/<epoch>/<partition>/<from>` → `<to>` |
 //! | `{s<n>}:totals:<subject>:<received hour>` | hash | `<quarter>` people, `<quarter>b` bots, `<quarter>p` previews, `<quarter>r` repeats among people (of a link); `f` and `l`, event time of the first and last; `x` where the breakdown was left out |
 //! | `{s<n>}:cell:<subject>:<received hour>` | hash | `<quarter><dimension>:<value>` people, `…!<value>` bots; `<quarter><dimension>+` and `-`, those whose value was left out |
 //! | `{s<n>}:link:<subject>:uv:<date>`, `…T<hour>` | HyperLogLog | visitors that are people, by event time; `tenant:` for a whole tenant |
@@ -38,6 +38,7 @@ use crate::view::Place;
 
 pub(super) const LAGS: &str = "{lags}";
 pub(super) const HELD_FROM: &str = "held_from";
+pub(super) const BEGUN_AT: &str = "begun_at";
 pub(super) const FIRST: &str = "f";
 pub(super) const LAST: &str = "l";
 pub(super) const LEFT_OUT: &str = "x";

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::ops;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use linktide_common::bucket::{Hour, Range};
@@ -19,7 +18,7 @@ use rustc_hash::FxHashMap;
 
 use super::keys::{self, Who};
 use super::read::{Fields, count_of, hours, parse, shard_state, totals, whole_number};
-use super::settled::{LIFETIME, Over, read_on};
+use super::settled::{Over, read_on};
 use super::{IN_FLIGHT, RedisView};
 use crate::shard::{SHARDS, Shard};
 use crate::view::{Held, LinksSlice, ViewError};
@@ -48,7 +47,6 @@ struct SettledLists {
     lists: Lists,
     /// The state they were read at.
     held: Held,
-    read_at: Instant,
 }
 
 impl Over for SettledLists {
@@ -82,7 +80,7 @@ impl KeptLists {
 
     fn find(&self, shard: Shard, tenant: TenantId, from: Hour) -> Option<Arc<SettledLists>> {
         let known = self.0.get(&(shard, tenant))?;
-        (known.hours.start == from && known.read_at.elapsed() < LIFETIME).then_some(known)
+        (known.hours.start == from).then_some(known)
     }
 
     /// Lets go of all of them.
@@ -171,8 +169,7 @@ impl RedisView {
         }
         let hours = read.hours.start..read.over();
         let recent = read.read.split_off(read.read.partition_point(|(received, _)| *received < hours.end));
-        let settled = SettledLists { hours, lists: read.read, held: read.held.clone(), read_at: Instant::now() };
-        let settled = Arc::new(settled);
+        let settled = Arc::new(SettledLists { hours, lists: read.read, held: read.held.clone() });
         self.kept_lists.0.insert((shard, tenant), Arc::clone(&settled));
         Ok((read.held, settled, recent))
     }

@@ -24,6 +24,8 @@ pub(super) fn shard_state(fields: &Fields) -> Held {
     for (field, value) in fields {
         if field == keys::HELD_FROM {
             held.from = value.parse().ok().map(Hour);
+        } else if field == keys::BEGUN_AT {
+            held.beginnings = value.parse().unwrap_or_default();
         } else if let Some(gap) = keys::parse_gap(field, value) {
             held.gaps.push(gap);
         } else if let (Some(place), Some(position)) = (keys::parse_place(field), keys::parse_position(value)) {

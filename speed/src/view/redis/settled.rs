@@ -1,12 +1,11 @@
 //! What a reader keeps of hours that are over: once every partition's received time has passed an hour, nothing is added
-//! to what was received in it, and a hot link's live day is read once a minute instead of with each question. What came in
-//! since is read with each question, in one go with the state of the view, which tells whether what is kept still stands.
+//! to what was received in it, and a hot link's live day is read when an hour is over instead of with each question. What came
+//! in since is read with each question, in one go with the state of the view, which tells whether what is kept still stands.
 
 use std::collections::BTreeMap;
 use std::ops;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant};
 
 use linktide_common::bucket::{Day, Hour, Quarter, Range};
 use linktide_common::count::Counts;
@@ -20,8 +19,6 @@ use quick_cache::sync::Cache;
 
 use crate::view::{ByValue, Held, Slice, ViewError, Want};
 
-/// How long anything is kept: a view that was rebuilt under other rules is seen within it.
-pub(super) const LIFETIME: Duration = Duration::from_secs(60);
 /// How often a read begins again because an hour has begun that it did not ask for.
 const ATTEMPTS: usize = 4;
 /// Subjects that are expected; a bound by memory is beside it.
@@ -39,11 +36,15 @@ pub(super) trait Over {
     /// The state of the view that it was read at.
     fn held(&self) -> &Held;
 
-    /// Whether a view in this state still gives the same: one that was set back is to be read as it is, and a partition that
-    /// was not there before may have given clicks of an hour that was over for the others.
+    /// Whether a view in this state still gives the same, and nothing more is over: one that was set back or begun anew is to
+    /// be read as it is, and a partition that was not there before may have given clicks of an hour that was over for the
+    /// others.
     fn stands(&self, now: &Held) -> bool {
-        let then = self.held();
-        now.from == then.from && over(now) >= Some(self.hours().end) && now.positions.keys().eq(then.positions.keys())
+        let (then, hours) = (self.held(), self.hours());
+        let is_same_view = (now.from, now.beginnings) == (then.from, then.beginnings);
+        is_same_view
+            && now.positions.keys().eq(then.positions.keys())
+            && over(now).map_or(hours.start, |over| over.max(hours.start)) == hours.end
     }
 }
 
@@ -112,7 +113,6 @@ pub(super) struct Settled {
     repeats: bool,
     /// All of it, and the state it was read at.
     slice: Slice,
-    read_at: Instant,
 }
 
 impl Over for Settled {
@@ -128,14 +128,7 @@ impl Over for Settled {
 impl Settled {
     pub(super) fn new(hours: ops::Range<Hour>, want: &Want, slice: Slice) -> Self {
         let visitors_of = want.visitors.then(|| want.range.hours_touched());
-        Self {
-            hours,
-            dimensions: want.dimensions.clone(),
-            visitors_of,
-            repeats: want.repeats,
-            slice,
-            read_at: Instant::now(),
-        }
+        Self { hours, dimensions: want.dimensions.clone(), visitors_of, repeats: want.repeats, slice }
     }
 
     /// Whether it holds all that is wanted of its hours.
@@ -232,8 +225,7 @@ impl Kept {
     /// What is kept of a subject from the hour `from` on, where it holds what is wanted.
     pub(super) fn find(&self, subject: Subject, from: Hour, want: &Want) -> Option<Arc<Settled>> {
         let known = self.0.get(&subject)?;
-        let holds = known.hours.start == from && known.read_at.elapsed() < LIFETIME && known.covers(want);
-        holds.then_some(known)
+        (known.hours.start == from && known.covers(want)).then_some(known)
     }
 
     /// What is to be read anew, so that it holds what is wanted and what was wanted before.

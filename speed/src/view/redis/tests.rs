@@ -195,9 +195,37 @@ async fn hour_that_is_over_is_read_once() {
     let narrower = Want { dimensions: vec![Dimension::Country], visitors: false, ..want.clone() };
     assert_eq!(given(&view, subject, &narrower).await.0, first.0);
 
-    // A view that stands elsewhere than it did is read as it is.
-    view.clear().await.unwrap();
-    view.begin(EPOCH, &at(0, W), W).await.unwrap();
+    // A view that was begun anew is read as it is, even where it stands where it did, and whoever began it.
+    let another = self::view(redis.url(), Limits::default());
+    another.clear().await.unwrap();
+    another.begin(EPOCH, &at(1, W.next()), W).await.unwrap();
     assert_eq!(given(&view, subject, &want).await.0, []);
     assert_eq!(listed(&view, range).await, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn what_is_kept_grows_by_each_hour_that_is_over() {
+    let redis = Redis::start();
+    let view = view(redis.url(), Limits::default());
+    let at = |offset, hour: Hour| {
+        Positions::from([(PartitionId(0), Position { offset: Offset(offset), received_at: hour.start() })])
+    };
+    view.begin(EPOCH, &at(0, W), W).await.unwrap();
+    let (later, subject) = (Hour(W.0 + 4), Subject::Link(conformance::TENANT, LinkId(1)));
+    let range = Range::new(W.first_quarter(), later.first_quarter());
+    let want = Want { range, dimensions: DIMENSIONS.to_vec(), visitors: true, repeats: true };
+    for (offset, hour) in (0..).zip((W.0..later.0).map(Hour)) {
+        let mut fold = Fold::new(EPOCH, vec![at(offset, hour); crate::shard::SHARDS], at(offset, hour));
+        fold.add(PartitionId(0), Offset(offset), &conformance::click(1, hour.start(), hour.start()));
+        fold.to = at(offset + 1, hour.next());
+        assert_eq!(view.flush(fold).await.unwrap(), Flushed::Applied);
+        // Twice: read, and then as it was kept.
+        for _ in 0..2 {
+            let totals = given(&view, subject, &want).await.0;
+            assert_eq!(totals.iter().map(|(_, counts)| counts.humans).sum::<u64>(), offset + 1);
+            assert_eq!(listed(&view, range).await.values().map(|counts| counts.humans).sum::<u64>(), offset + 1);
+        }
+        let kept = view.kept.find(subject, W, &want).unwrap();
+        assert_eq!(*settled::Over::hours(&*kept), W..hour.next());
+    }
 }
