@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_millis(10);
 const TURN: Duration = Duration::from_millis(2);
 
 /// Requests of one tenant that are served at once for each core while others ask: what people wait for is seldom more.
-const REQUESTS: usize = 2;
+const REQUESTS: usize = 1;
 
 /// Steps that a future takes in one piece, of those that the runtime counts: reading a batch of rows is one. The runtime
 /// itself lets a task take 128 of them, which may be half a second. A query's stream holds one while what it reads from takes

@@ -25,7 +25,7 @@ use crate::headroom::{Headroom, give_way, stands_back, waited};
 use crate::id::TenantId;
 
 /// What is taken is forgotten by and by: within this time all but a third of it.
-const MEMORY: Duration = Duration::from_secs(1);
+const MEMORY: Duration = Duration::from_millis(400);
 /// Tenants whose use is remembered, at least: beyond that those who have taken nothing lately are forgotten.
 const REMEMBERED: usize = 1024;
 
