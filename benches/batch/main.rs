@@ -7,6 +7,7 @@
 
 mod archive;
 mod nightly;
+#[expect(dead_code, reason = "what the other benchmark takes of it")]
 mod process;
 mod sizes;
 mod world;

@@ -1,5 +1,6 @@
 //! A part of the benchmark in a process of its own.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -13,6 +14,12 @@ impl Process {
         let program = std::env::current_exe()?;
         let child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn();
         Ok(Self(child.context("starting a process of this program")?))
+    }
+
+    /// Tells it to begin, where it waits until it is told to.
+    pub(crate) fn begin(&mut self) -> anyhow::Result<()> {
+        let told = self.0.stdin.as_mut().context("it was let go of")?;
+        Ok(told.write_all(b"\n")?)
     }
 
     pub(crate) fn used(&self) -> Used {
@@ -57,6 +64,11 @@ impl Used {
             .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
         Self { processor: (ticks(11) + ticks(12)) / TICKS_A_SECOND, memory: most.unwrap_or_default() / 1024.0 }
     }
+}
+
+/// Waits until whoever started this process tells it to begin.
+pub(crate) fn told_to_begin() {
+    let _ = std::io::stdin().read_line(&mut String::new());
 }
 
 /// Waits until whoever started this process lets go of it.

@@ -141,10 +141,8 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
         for Found { condition, rounds, used } in order {
             // Asked for before: what they wait for is the doing of what there is beside them.
             in_turn(server.address, set).await?;
-            tokio::time::sleep(PAUSE).await;
-            server.at_rest().await?;
-            machine_at_rest().await?;
-            let beside = match condition {
+            // To start a program takes much, and is nobody's doing who asks.
+            let mut beside = match condition {
                 Condition::Alone => None,
                 Condition::Program => Some(Process::start(&["busy".to_owned()])?),
                 Condition::Neighbour(kind) => Some(Process::start(&[
@@ -155,6 +153,10 @@ pub(crate) async fn measure(data: &Data, redis: &Redis, figures: &mut Figures) -
                     of_neighbour.clone(),
                 ])?),
             };
+            tokio::time::sleep(PAUSE).await;
+            server.at_rest().await?;
+            machine_at_rest().await?;
+            beside.as_mut().map(Process::begin).transpose()?;
             let (before, mut ticks) = (server.processor(), Vec::new());
             let mut look = || Ticks::now().map(|now| ticks.push(now));
             let asked = at_rate(server.address, RATE, set.clone(), &mut look).await?;
@@ -228,8 +230,10 @@ async fn key(lake: &Lake, tenant: TenantId) -> anyhow::Result<String> {
     Ok(key.expose().to_string())
 }
 
-/// Keeps every core but one busy, behind all others, until whoever started this process lets go of it.
+/// Keeps every core but one busy, behind all others, from when whoever started this process tells it to begin until it lets go
+/// of it.
 pub(crate) fn keep_busy() {
+    process::told_to_begin();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     for _ in 1..cores.max(2) {
         std::thread::spawn(|| {

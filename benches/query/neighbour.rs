@@ -47,9 +47,10 @@ impl Kind {
     }
 }
 
-/// Asks until whoever started this process lets go of it.
+/// Asks from when whoever started this process tells it to begin until it lets go of it.
 pub(crate) async fn ask(kind: &str, seed: u64, address: SocketAddr, key: String) -> anyhow::Result<()> {
     let kind = Kind::ALL.into_iter().find(|known| known.name() == kind).context("there is no such neighbour")?;
+    tokio::task::spawn_blocking(process::told_to_begin).await?;
     let let_go = tokio::task::spawn_blocking(process::let_go);
     let asking = async move {
         match kind {
