@@ -165,13 +165,15 @@ async fn hours_that_are_kept_change_no_answer() {
     }
 }
 
+/// One partition, at the start of an hour.
+fn at(offset: u64, hour: Hour) -> Positions {
+    Positions::from([(PartitionId(0), Position { offset: Offset(offset), received_at: hour.start() })])
+}
+
 #[tokio::test]
 async fn hour_that_is_over_is_read_once() {
     let redis = Redis::start();
     let view = view(redis.url(), Limits::default());
-    let at = |offset, hour: Hour| {
-        Positions::from([(PartitionId(0), Position { offset: Offset(offset), received_at: hour.start() })])
-    };
     view.begin(EPOCH, &at(0, W), W).await.unwrap();
     let mut fold = Fold::new(EPOCH, vec![at(0, W); crate::shard::SHARDS], at(0, W));
     fold.add(PartitionId(0), Offset(0), &conformance::click(1, W.start(), W.start()));
@@ -207,9 +209,6 @@ async fn hour_that_is_over_is_read_once() {
 async fn what_is_kept_grows_by_each_hour_that_is_over() {
     let redis = Redis::start();
     let view = view(redis.url(), Limits::default());
-    let at = |offset, hour: Hour| {
-        Positions::from([(PartitionId(0), Position { offset: Offset(offset), received_at: hour.start() })])
-    };
     view.begin(EPOCH, &at(0, W), W).await.unwrap();
     let (later, subject) = (Hour(W.0 + 4), Subject::Link(conformance::TENANT, LinkId(1)));
     let range = Range::new(W.first_quarter(), later.first_quarter());
